@@ -1,0 +1,172 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Virtual environments: what is in one, and how one is made, by pip or by uv.
+
+Nothing here imports Ansible, so that the functions can be tested and used alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+_NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
+
+
+class InstallError(Exception):
+    """An installer ended with an error; the message holds the last lines it wrote."""
+
+
+def normalize(name):
+    """The form of a distribution's name in which two spellings of it are equal (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirement_name(requirement):
+    """The normalized name in a requirement such as ``Flask[async]>=3``, or None when it starts with none (a URL, an option)."""
+    match = _NAME.match(requirement)
+    if match is None or "://" in requirement.split("@")[0]:
+        return None
+    return normalize(match.group(1))
+
+
+def pinned_version(requirement):
+    """The version in ``name==version``, or None when the requirement leaves a choice."""
+    match = re.search(r"==\s*([^\s,;*]+)\s*(?:;.*)?$", requirement)
+    return match.group(1) if match else None
+
+
+def python_version(interpreter):
+    """Version of an interpreter, such as ``3.11.2``; None when it cannot be run."""
+    try:
+        done = subprocess.run(
+            [interpreter, "-IS", "-c", "import platform; print(platform.python_version())"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def installed(path):
+    """Names and versions of the distributions in the virtual environment at ``path``; empty when there is none."""
+    found = {}
+    for info in Path(path).glob("lib/python3.*/site-packages/*.dist-info"):
+        name, _, version = info.name[: -len(".dist-info")].rpartition("-")
+        found[normalize(name)] = version
+    return found
+
+
+def made_from(path):
+    """The Python version that the virtual environment at ``path`` was made from, or None when there is no usable one."""
+    root = Path(path)
+    if not os.access(root / "bin" / "python", os.X_OK):  # also when the interpreter behind the link is gone
+        return None
+    try:
+        text = (root / "pyvenv.cfg").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    match = re.search(r"^version(?:_info)?\s*=\s*(\S+)", text, re.MULTILINE)
+    return match.group(1) if match else None
+
+
+def same_minor(one, other):
+    """Whether two Python versions may share installed packages (3.11.2 and 3.11.9 may)."""
+    return bool(one and other) and one.split(".")[:2] == other.split(".")[:2]
+
+
+def lacking(path, requirements):
+    """The requirements that the virtual environment at ``path`` does not meet: absent, or pinned to another version."""
+    found = installed(path)
+    return [
+        requirement
+        for requirement in requirements
+        if requirement_name(requirement) not in found
+        or pinned_version(requirement) not in (None, found[requirement_name(requirement)])
+    ]
+
+
+class Installer:
+    """Makes virtual environments and installs into them.
+
+    :param uv: path of uv, or None for the interpreter's own venv and pip
+    :param index_url: the package index; it may hold a password, so it travels in the environment only
+    :param ca_bundle: file with the certificates to trust
+    :param extra_args: further arguments for ``pip install`` or ``uv pip install``
+    :param wheelhouse: directory that replaces every index
+    :param cache_dir: uv's cache
+    """
+
+    def __init__(self, uv=None, index_url=None, ca_bundle=None, extra_args=(), wheelhouse=None, cache_dir=None, timeout=1800):
+        self.uv = uv
+        self.extra_args = list(extra_args)
+        self.wheelhouse = wheelhouse
+        self.timeout = timeout
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV"))
+        }
+        environment.update(
+            LC_ALL="C.UTF-8",
+            PIP_DISABLE_PIP_VERSION_CHECK="1",
+            PIP_NO_INPUT="1",
+            PIP_ROOT_USER_ACTION="ignore",
+            UV_NO_PROGRESS="1",
+            UV_PYTHON_DOWNLOADS="never",
+        )
+        if ca_bundle:
+            environment.update(SSL_CERT_FILE=ca_bundle, PIP_CERT=ca_bundle)
+        if index_url:
+            environment.update(UV_DEFAULT_INDEX=index_url, PIP_INDEX_URL=index_url)
+        if cache_dir:
+            environment.update(UV_CACHE_DIR=os.path.join(cache_dir, "uv"), PIP_CACHE_DIR=os.path.join(cache_dir, "pip"))
+        self.environment = environment
+
+    def create(self, path, python):
+        """Make an empty virtual environment at ``path``, in place of whatever stands there."""
+        shutil.rmtree(path, ignore_errors=True)
+        if self.uv:
+            self._run([self.uv, "venv", "--no-project", "--no-config", "--python", python, path])
+        else:
+            self._run([python, "-I", "-m", "venv", path])
+
+    def install(self, path, arguments):
+        """Install into the virtual environment at ``path`` what ``arguments`` name (requirements, ``-r`` and ``-c`` options)."""
+        python = os.path.join(path, "bin", "python")
+        if self.uv:
+            command = [self.uv, "pip", "install", "--no-config", "--compile-bytecode", "--python", python]
+        else:
+            command = [python, "-I", "-m", "pip", "install"]
+        if self.wheelhouse:
+            command += ["--no-index", "--find-links", self.wheelhouse]
+        self._run(command + self.extra_args + list(arguments))
+
+    def _run(self, command):
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                timeout=self.timeout,
+                cwd="/",
+            )
+        except subprocess.TimeoutExpired as error:
+            raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
+        except OSError as error:
+            raise InstallError(f"{command[0]} cannot be run: {error.strerror}") from error
+        if done.returncode:
+            raise InstallError(_last_lines(done.stderr + done.stdout))
+
+
+def _last_lines(text, count=25):
+    lines = [re.sub(r"(://)[^/@\s]+@", r"\1***@", line) for line in text.strip().splitlines()]
+    return "\n".join(lines[-count:])

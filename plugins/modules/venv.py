@@ -1,0 +1,147 @@
+#!/usr/bin/python
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: venv
+short_description: Keep a virtual environment that holds a tool
+version_added: 0.1.0
+author: the pygun.stack authors (@pygun)
+description:
+  - Makes a virtual environment and installs requirements into it. Nothing changes while the environment holds them.
+  - The environment is made anew when the interpreter behind it is gone or has another minor version.
+options:
+  path:
+    description: Directory of the virtual environment.
+    type: path
+    required: true
+  requirements:
+    description: What it must hold, such as C(supervisor==4.3.0).
+    type: list
+    elements: str
+    required: true
+  python:
+    description: The interpreter that it is made from.
+    type: path
+    default: /usr/bin/python3
+  uv:
+    description: Path of uv. Without it the interpreter's own C(venv) and C(pip) do the work.
+    type: path
+  index_url:
+    description: Address of the package index. It is handed over in the environment, since it may hold a password.
+    type: str
+    default: ""
+  ca_bundle:
+    description: File with the certificates that the installer trusts (PEM).
+    type: str
+    default: ""
+  extra_args:
+    description: Further arguments of the installer.
+    type: list
+    elements: str
+    default: []
+  wheelhouse:
+    description: Directory on the host with wheels; it takes the place of every index.
+    type: str
+    default: ""
+  cache_dir:
+    description: Directory of the installer's download cache.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    description: Says what would be installed.
+    support: full
+  diff_mode:
+    description: Shows the versions before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install supervisor in a virtual environment of its own
+  pygun.stack.venv:
+    path: /opt/pygun/supervisor
+    requirements:
+      - supervisor==4.3.0
+    uv: /opt/pygun/uv/bin/uv
+"""
+
+RETURN = r"""
+installed:
+  description: Names and versions of what the environment holds now.
+  returned: success
+  type: dict
+  sample: {supervisor: 4.3.0}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
+    Installer,
+    InstallError,
+    installed,
+    lacking,
+    made_from,
+    pinned_version,
+    python_version,
+    requirement_name,
+    same_minor,
+)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "requirements": {"type": "list", "elements": "str", "required": True},
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+            "uv": {"type": "path"},
+            "index_url": {"type": "str", "default": "", "no_log": True},
+            "ca_bundle": {"type": "str", "default": ""},
+            "extra_args": {"type": "list", "elements": "str", "default": []},
+            "wheelhouse": {"type": "str", "default": ""},
+            "cache_dir": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    path = params["path"]
+    before = installed(path)
+    rebuild = not same_minor(made_from(path), python_version(params["python"]))
+    missing = params["requirements"] if rebuild else lacking(path, params["requirements"])
+    wanted = {requirement_name(item): pinned_version(item) or "newest" for item in missing}
+    if not missing:
+        module.exit_json(changed=False, installed=before)
+    if module.check_mode:
+        module.exit_json(changed=True, installed={**before, **wanted}, diff=_diff(path, before, {**before, **wanted}))
+
+    installer = Installer(
+        uv=params["uv"],
+        index_url=params["index_url"],
+        ca_bundle=params["ca_bundle"],
+        extra_args=params["extra_args"],
+        wheelhouse=params["wheelhouse"],
+        cache_dir=params["cache_dir"],
+    )
+    try:
+        if rebuild:
+            installer.create(path, params["python"])
+        installer.install(path, params["requirements"])
+    except InstallError as error:
+        module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}")
+    after = installed(path)
+    module.exit_json(changed=True, installed=after, diff=_diff(path, before, after))
+
+
+def _diff(path, before, after):
+    return {
+        "before_header": path,
+        "after_header": path,
+        "before": "".join(f"{name}=={version}\n" for name, version in sorted(before.items())),
+        "after": "".join(f"{name}=={version}\n" for name, version in sorted(after.items())),
+    }
+
+
+if __name__ == "__main__":
+    main()
