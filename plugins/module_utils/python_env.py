@@ -54,6 +54,11 @@ def python_version(interpreter):
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
+def site_packages(path):
+    """The site-packages directory of the virtual environment at ``path``, in a list; empty when there is none."""
+    return [str(found) for found in Path(path).glob("lib/python3.*/site-packages")]
+
+
 def installed(path):
     """Names and versions of the distributions in the virtual environment at ``path``; empty when there is none."""
     found = {}

@@ -1,0 +1,94 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Packs the source on the control node and hands the module an archive only when the host lacks that release."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = True
+    _requires_connection = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        args = self._task.args.copy()
+        on_control_node = {
+            key: args.pop(key, default)
+            for key, default in (("src", ""), ("git_repo", ""), ("git_ref", ""), ("exclude", []), ("pygun_py", ""), ("runtime", ""))
+        }
+        with tempfile.TemporaryDirectory(prefix="pygun-release-") as scratch:
+            try:
+                entries, args["requirements"], args["origin"] = self._collect(
+                    Path(scratch), requirements=args.pop("requirements", None) or [], **on_control_node
+                )
+                files = pack.manifest(entries)
+                args["content"] = pack.digest(files)
+                answer = self._module(args, task_vars)
+                if answer.get("failed") or answer["exists"]:
+                    return {**result, **answer}
+                if self._task.check_mode:
+                    return {**result, **self._module({**args, "files": files}, task_vars)}
+                return {**result, **self._build(Path(scratch), entries, files, args, task_vars)}
+            except pack.PackError as error:
+                raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+
+    def _module(self, args, task_vars):
+        return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
+
+    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, pygun_py, runtime, requirements):
+        """The entries of the release, the paths of its requirement files in it, and where the source comes from."""
+        entries = [
+            *pack.tree(Path(runtime), "lib/" + Path(runtime).name),
+            pack.entry_from_bytes("pygun.py", pygun_py.encode()),
+        ]
+        origin = {}
+        source = None
+        if git_repo:
+            checkout = scratch / "checkout"
+            origin = {"repo": git_repo, "ref": git_ref, "commit": pack.checkout(git_repo, git_ref, checkout)}
+            source = checkout / (src or "")
+        elif src:
+            source = Path(self._find_needle("files", src))
+        if source is None:
+            if requirements and not all(os.path.isabs(path) for path in requirements):
+                raise pack.PackError("flask_app_requirements names a relative path, and there is no flask_app_src that it could be relative to.")
+        elif not source.is_dir():
+            raise pack.PackError(f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app.")
+        else:
+            tree = list(pack.tree(source, "src", exclude))
+            if not tree:
+                raise pack.PackError(f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore).")
+            entries += tree
+            if not requirements and (source / "requirements.txt").is_file():
+                requirements = ["requirements.txt"]
+        paths = []
+        for number, name in enumerate(requirements):
+            inside = f"src/{os.path.normpath(name)}"
+            if os.path.isabs(name) or (source is not None and not any(entry.path == inside for entry in entries)):
+                given = Path(name) if os.path.isabs(name) else source / name
+                if not given.is_file():
+                    raise pack.PackError(f"flask_app_requirements names {name}, and there is no file {given}.")
+                inside = f"requirements/{number}-{given.name}"
+                entries.append(pack.entry_from_file(inside, given.resolve(), given.resolve().parent))
+            paths.append(inside)
+        return entries, paths, origin
+
+    def _build(self, scratch, entries, files, args, task_vars):
+        archive = scratch / "release.tar.gz"
+        pack.write_archive([*entries, pack.entry_from_bytes("manifest.json", pack.to_json(files))], archive)
+        self._make_tmp_path()
+        try:
+            remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.tar.gz")
+            self._transfer_file(str(archive), remote)
+            self._fixup_perms2((self._connection._shell.tmpdir, remote))
+            return self._module({**args, "archive": remote}, task_vars)
+        finally:
+            self._remove_tmp_path(self._connection._shell.tmpdir)

@@ -1,0 +1,362 @@
+#!/usr/bin/python
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: Build a release of an app, once for each content
+version_added: 0.1.0
+author: the pygun.stack authors (@pygun)
+description:
+  - A release is everything that runs, namely the source, a virtual environment, the runtime and the rendered C(pygun.py).
+  - Its id is a hash of that content and of the Python version, so the same content gives the same id on every host, and building it
+    a second time changes nothing.
+  - The source is packed on the control node and sent only to a host that lacks the release.
+  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
+  - A build that fails, or is killed, leaves nothing behind that counts as a release.
+options:
+  name:
+    description: Name of the app.
+    type: str
+    required: true
+  root:
+    description: Directory of the app on the host; the release is built in its C(releases).
+    type: path
+    required: true
+  group:
+    description: Group that may read the release. Owner is root, so that the app cannot change its own code.
+    type: str
+    required: true
+  src:
+    description:
+      - Directory of the source on the control node. Relative paths are looked up as C(copy) does.
+      - With O(git_repo), a directory inside the repository.
+      - Left out are what C(.gitignore) files name, C(.git), caches and virtual environments.
+    type: str
+    default: ""
+  git_repo:
+    description: Repository to take the source from. It is checked out on the control node; hosts need no git and no credentials.
+    type: str
+    default: ""
+  git_ref:
+    description: Branch, tag or commit of O(git_repo).
+    type: str
+    default: HEAD
+  exclude:
+    description: Patterns of names or paths in the source to leave out.
+    type: list
+    elements: str
+    default: []
+  requirements:
+    description:
+      - Requirement files, relative to the source, or absolute paths on the control node.
+      - Hashes in them are checked.
+      - When empty, C(requirements.txt) of the source is taken, if there is one.
+    type: list
+    elements: str
+    default: []
+  packages:
+    description: Packages to install besides, such as C(httpbin==0.10.4).
+    type: list
+    elements: str
+    default: []
+  server_packages:
+    description: The server's packages, such as C(gunicorn==27.0.1). One that O(requirements) or O(packages) name is left to them.
+    type: list
+    elements: str
+    default: []
+  pygun_py:
+    description: Content of C(pygun.py).
+    type: str
+    default: ""
+  runtime:
+    description: Directory of the runtime package on the control node.
+    type: str
+    default: ""
+  python:
+    description: Interpreter on the host that the virtual environment is made from.
+    type: path
+    default: /usr/bin/python3
+  uv:
+    description: Path of uv on the host. Without it pip installs.
+    type: path
+  index_url:
+    description: Address of the package index.
+    type: str
+    default: ""
+  ca_bundle:
+    description: File on the host with the certificates that the installer trusts (PEM).
+    type: str
+    default: ""
+  extra_args:
+    description: Further arguments of the installer.
+    type: list
+    elements: str
+    default: []
+  wheelhouse:
+    description: Directory on the host with wheels; it takes the place of every index.
+    type: str
+    default: ""
+  cache_dir:
+    description: Directory of the installer's download cache.
+    type: str
+    default: ""
+  content:
+    description: Digest of the packed content. Set by the action plugin.
+    type: str
+    default: ""
+  files:
+    description: Manifest of the packed content, for a diff. Set by the action plugin.
+    type: dict
+    default: {}
+  archive:
+    description: Path of the packed content on the host. Set by the action plugin.
+    type: path
+  origin:
+    description: Where the source comes from. Set by the action plugin.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    description: Says which release would be built; the id is the same as in the real run.
+    support: full
+  diff_mode:
+    description: Lists the files that differ from the current release.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Build a release of the scoring service
+  pygun.stack.release:
+    name: scoring
+    root: /srv/scoring
+    group: scoring
+    src: ../app
+    server_packages:
+      - gunicorn==27.0.1
+      - gevent==26.9.0
+    pygun_py: "{{ lookup('ansible.builtin.template', 'pygun.py.j2') }}"
+    runtime: "{{ role_path }}/files/pygun_runtime"
+    uv: /opt/pygun/uv/bin/uv
+  register: built
+"""
+
+RETURN = r"""
+release:
+  description: Id of the release.
+  returned: success
+  type: str
+  sample: 3f0c9e1b5a7d2846
+exists:
+  description: Whether the release stood on the host before.
+  returned: success
+  type: bool
+path:
+  description: Directory of the release.
+  returned: success
+  type: str
+  sample: /srv/scoring/releases/3f0c9e1b5a7d2846
+"""
+
+import grp
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
+
+
+def release_id(params, python):
+    """Sixteen hexadecimal digits that change when, and only when, something that runs changes."""
+    identity = {
+        "content": params["content"],
+        "requirements": params["requirements"],
+        "packages": params["packages"],
+        "server_packages": params["server_packages"],
+        "installer": "uv" if params["uv"] else "pip",
+        "python": python,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def named_in(files):
+    """Names of the distributions that requirement files name."""
+    names = set()
+    for path in files:
+        with open(path, encoding="utf-8-sig") as stream:
+            for line in stream:
+                if not line.lstrip().startswith(("#", "-")):
+                    names.add(python_env.requirement_name(line))
+    return names - {None}
+
+
+def build(params, release, python, store):
+    """Build the release in its place; ``release.json`` comes last and makes it count."""
+    path = store.path(release)
+    shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(path, mode=0o700)
+    try:
+        _unpack(params["archive"], path)
+        _install(params, path)
+        _compile(path)
+        write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
+        os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
+        os.chmod(path, 0o750)
+        subprocess.run(["sync", "--file-system", path], check=False)  # a power cut must not leave a release that only looks complete
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _unpack(archive, path):
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            if os.path.isabs(member.name) or ".." in member.name.split("/"):
+                raise tarfile.TarError(f"{member.name} leads out of the release")
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            packed.extract(member, path)
+
+
+def _install(params, path):
+    venv = os.path.join(path, "venv")
+    files = [os.path.join(path, name) for name in params["requirements"]]
+    chosen = named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
+    server = [package for package in params["server_packages"] if python_env.requirement_name(package) not in chosen]
+    own = [argument for name in files for argument in ("-r", name)] + params["packages"]
+    installer = python_env.Installer(
+        uv=params["uv"],
+        index_url=params["index_url"],
+        ca_bundle=params["ca_bundle"],
+        extra_args=params["extra_args"],
+        wheelhouse=params["wheelhouse"],
+        cache_dir=params["cache_dir"],
+    )
+    installer.create(venv, params["python"])
+    if params["uv"]:  # checks the hashes that are given and resolves everything together
+        installer.install(venv, own + server)
+    else:  # pip wants a hash for everything as soon as one is given, so the server's packages come second
+        if own:
+            installer.install(venv, own)
+        constraints = os.path.join(path, "constraints.txt")
+        with open(constraints, "w", encoding="utf-8") as stream:
+            stream.writelines(f"{name}=={version}\n" for name, version in sorted(python_env.installed(venv).items()))
+        installer.install(venv, ["-c", constraints, *server])
+    for packages in python_env.site_packages(venv):
+        with open(os.path.join(packages, "pygun_runtime.pth"), "w", encoding="utf-8") as stream:
+            stream.write(os.path.join(path, "lib") + "\n")
+
+
+def _compile(path):
+    """Byte-compile the source: the app may not write next to it. A file that does not compile is the gate's to judge."""
+    folders = [os.path.join(path, name) for name in ("src", "lib") if os.path.isdir(os.path.join(path, name))]
+    subprocess.run(
+        [os.path.join(path, "venv", "bin", "python"), "-I", "-m", "compileall", "-q", "-j", "0", *folders],
+        check=False,
+        capture_output=True,
+    )
+
+
+def _metadata(params, release, python):
+    found = {
+        "id": release,
+        "app": params["name"],
+        "built_at": now(),
+        "python": python,
+        "content": params["content"],
+        "origin": params["origin"],
+        "requirements": params["requirements"],
+        "packages": params["packages"],
+        "server_packages": params["server_packages"],
+    }
+    return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
+
+
+def manifest_of(store, release):
+    """Kind and digest of each file of a release; empty when there is none."""
+    if release is None:
+        return {}
+    try:
+        with open(os.path.join(store.path(release), "manifest.json"), encoding="utf-8") as stream:
+            return json.load(stream)
+    except (OSError, ValueError):
+        return {}
+
+
+def difference(before, after, old, new):
+    """The files that differ, as a diff of two lists."""
+    changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+    return {
+        "before_header": f"files of release {old}" if old else "no release",
+        "after_header": f"files of release {new}",
+        "before": "".join(f"{path} {before[path][:17]}\n" for path in changed if path in before),
+        "after": "".join(f"{path} {after[path][:17]}\n" for path in changed if path in after),
+    }
+
+
+def main():
+    text = {"type": "str", "default": ""}
+    listing = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "root": {"type": "path", "required": True},
+            "group": {"type": "str", "required": True},
+            "src": text,
+            "git_repo": text,
+            "git_ref": {"type": "str", "default": "HEAD"},
+            "exclude": listing,
+            "requirements": listing,
+            "packages": listing,
+            "server_packages": listing,
+            "pygun_py": text,
+            "runtime": text,
+            "python": {"type": "path", "default": "/usr/bin/python3"},
+            "uv": {"type": "path"},
+            "index_url": {"type": "str", "default": "", "no_log": True},
+            "ca_bundle": text,
+            "extra_args": listing,
+            "wheelhouse": text,
+            "cache_dir": text,
+            "content": text,
+            "files": {"type": "dict", "default": {}},
+            "archive": {"type": "path"},
+            "origin": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    store = ReleaseStore(params["root"])
+    python = python_env.python_version(params["python"])
+    if python is None:
+        module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
+    release = release_id(params, python)
+    result = {"release": release, "path": store.path(release), "exists": store.is_complete(release)}
+    if result["exists"] or not (params["archive"] or params["files"]):
+        module.exit_json(changed=False, **result)
+
+    current = store.current()
+    if module.check_mode:
+        module.exit_json(
+            changed=True, diff=difference(manifest_of(store, current), params["files"], current, release), **result
+        )
+    try:
+        for leftover in store.half_built():
+            store.remove(leftover)
+        build(params, release, python, store)
+    except (OSError, python_env.InstallError, tarfile.TarError) as error:
+        running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
+        module.fail_json(msg=f"Release {release} of {params['name']} cannot be built: {error}\n{running}", **result)
+    diff = difference(manifest_of(store, current), manifest_of(store, release), current, release)
+    module.exit_json(changed=True, diff=diff, **result)
+
+
+if __name__ == "__main__":
+    main()
