@@ -1,0 +1,1 @@
+"""What stands behind `./dev`: standard library only, except where a module says so."""

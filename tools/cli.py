@@ -1,0 +1,97 @@
+"""The commands of `./dev`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+
+from tools import containers, environment
+from tools.shell import ROOT, Failed, become_root, give_back, prepare_path, run
+
+# What sudo must not drop.
+KEPT = (
+    "CI", "CONTAINER_ENGINE", "CONTAINERS_CONF", "PYGUN_PREFIX", "PYGUN_FULL", "PYGUN_DEBIAN_MIRROR", "PYGUN_PULL_TIMEOUT",
+    "PIP_INDEX_URL", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy", "LANG",
+)  # fmt: skip
+
+
+def main() -> int:
+    prepare_path()
+    arguments = parser().parse_args()
+    started = time.monotonic()
+    try:
+        if arguments.containers:
+            if containers.needs_root():
+                become_root(KEPT)
+            offer_host_settings()
+        environment.ensure()
+        if arguments.containers:
+            containers.engine()
+        return arguments.action(arguments, started) or 0
+    except Failed as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        if arguments.containers:
+            give_back()
+
+
+def offer_host_settings() -> None:
+    """What an inventory reads to give the machine's own CA bundle to the container hosts."""
+    os.environ.setdefault("PYGUN_PREFIX", containers.prefix())
+    os.environ["PYGUN_CONTAINER_CA_BUNDLE"] = containers.CA_BUNDLE if environment.host_ca_bundle() else ""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="./dev", description=__doc__)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name, action, help_text, needs_containers=False):
+        added = commands.add_parser(name, help=help_text, description=help_text)
+        added.set_defaults(action=action, containers=needs_containers)
+        return added
+
+    command("env", lambda *_: None, "make the development environment in .cache/venv")
+    anything = command("run", run_anything, "run a program in the environment: ./dev run ansible-playbook ...", True)
+    anything.add_argument("program", nargs=argparse.REMAINDER)
+    command("lock", lambda *_: environment.lock(), "resolve requirements/*.in into the locks")
+    scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
+    scenario.add_argument("scenario")
+    scenario.add_argument("step", nargs="*", default=["test"], help="a Molecule command and its options (default: test)")
+    hosts = command("hosts", manage_hosts, "start, restart, save or remove container hosts (Molecule calls it)", True)
+    hosts.add_argument("what", choices=["up", "keep", "restart", "down", "save", "image"])
+    hosts.add_argument("values", nargs="*", help="up, keep: hosts as JSON; restart, down: names; save: NAME SNAPSHOT; image: suites")
+    return top
+
+
+def run_anything(arguments: argparse.Namespace, _) -> int:
+    if not arguments.program:
+        raise Failed("Which program? For example: ./dev run ansible-playbook --version")
+    os.execvp(arguments.program[0], arguments.program)
+
+
+def molecule(arguments: argparse.Namespace, _) -> None:
+    step, *options = arguments.step
+    run("molecule", step, "--scenario-name", arguments.scenario, *options, cwd=ROOT)
+
+
+def manage_hosts(arguments: argparse.Namespace, _) -> None:
+    values = arguments.values
+    if arguments.what in ("up", "keep"):
+        wanted = [containers.Host.from_dict(host) for value in values for host in json.loads(value)]
+        containers.up(wanted, keep=arguments.what == "keep")
+    elif arguments.what == "restart":
+        containers.restart(values)
+    elif arguments.what == "down":
+        containers.down(values)
+        for network in {name.rpartition("-")[0] for name in values}:
+            containers.remove_network(network)
+    elif arguments.what == "save":
+        containers.save(*values)
+    else:
+        print("\n".join(containers.image(suite) for suite in values))
