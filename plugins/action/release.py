@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
         source = None
         if git_repo:
             checkout = scratch / "checkout"
-            origin = {"repo": git_repo, "ref": git_ref, "commit": pack.checkout(git_repo, git_ref, checkout)}
+            origin = {"repo": pack.without_password(git_repo), "ref": git_ref, "commit": pack.checkout(git_repo, git_ref, checkout)}
             source = checkout / (src or "")
         elif src:
             source = Path(self._find_needle("files", src))

@@ -167,6 +167,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
@@ -216,10 +217,12 @@ def build(params, release, python, store):
 
 
 def _unpack(archive, path):
+    built = time.time()
     with tarfile.open(archive) as packed:
         for member in packed:
             if os.path.isabs(member.name) or ".." in member.name.split("/"):
                 raise tarfile.TarError(f"{member.name} leads out of the release")
+            member.mtime = built  # an archive has no times, and browsers are told those of static files
             member.uid = member.gid = 0
             member.uname = member.gname = "root"
             packed.extract(member, path)

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -169,7 +170,7 @@ def checkout(repo: str, ref: str, target: Path) -> str:
         commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", "FETCH_HEAD^{commit}"])
     if fetched.returncode or commit.returncode:
         reason = fetched.stderr.decode(errors="replace").strip() or f"it has no {ref}"
-        raise PackError(f"{ref} cannot be fetched from {repo}: {reason}")
+        raise PackError(without_password(f"{ref} cannot be fetched from {repo}: {reason}"))
     name = commit.stdout.decode().strip()
     done = _git(git, ["-C", str(target), "checkout", "-q", name])
     if done.returncode == 0:
@@ -177,6 +178,11 @@ def checkout(repo: str, ref: str, target: Path) -> str:
     if done.returncode:
         raise PackError(f"{ref} of {repo} cannot be checked out: {done.stderr.decode(errors='replace').strip()}")
     return name
+
+
+def without_password(text: str) -> str:
+    """The text with the user and password of every address in it masked."""
+    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
 
 
 def _git(git: str, arguments: list[str]) -> subprocess.CompletedProcess:

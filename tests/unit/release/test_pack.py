@@ -1,0 +1,168 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What belongs to a release, and that the same content always gives the same one."""
+
+import os
+import subprocess
+import tarfile
+
+import pytest
+from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+
+
+
+
+def paths(root, exclude=()):
+    return sorted(entry.path for entry in pack.tree(root, "src", exclude))
+
+
+@pytest.fixture
+def source(tmp_path):
+    root = tmp_path / "source"
+    root.mkdir()
+    (root / "wsgi.py").write_text("app = None\n")
+    (root / "pkg").mkdir()
+    (root / "pkg" / "__init__.py").write_text("")
+    return root
+
+
+def git(root, *arguments):
+    subprocess.run(["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
+
+
+def test_caches_virtual_environments_and_repositories_are_left_out(source):
+    for folder in (".git", "__pycache__", "pkg/__pycache__", ".venv", "env/bin"):
+        (source / folder).mkdir(parents=True, exist_ok=True)
+        (source / folder / "file.py").write_text("")
+    (source / "env" / "pyvenv.cfg").write_text("")
+    (source / "pkg" / "old.pyc").write_text("")
+    assert paths(source) == ["src/pkg/__init__.py", "src/wsgi.py"]
+
+
+@pytest.mark.parametrize("repository", [True, False], ids=["in a repository", "in a plain folder"])
+def test_what_gitignore_names_is_left_out(source, repository):
+    if repository:
+        git(source, "init", "-q")
+    (source / ".gitignore").write_text("*.log\n/build/\n")
+    (source / "debug.log").write_text("")
+    (source / "build").mkdir()
+    (source / "build" / "out.py").write_text("")
+    (source / "pkg" / "build").mkdir()
+    (source / "pkg" / "build" / "kept.py").write_text("")
+    assert paths(source) == ["src/.gitignore", "src/pkg/__init__.py", "src/pkg/build/kept.py", "src/wsgi.py"]
+
+
+def test_a_tracked_file_that_a_pattern_matches_is_kept(source):
+    git(source, "init", "-q")
+    (source / "model.bin").write_text("weights")
+    git(source, "add", "-A")
+    git(source, "commit", "-qm", "all")
+    (source / ".gitignore").write_text("*.bin\n")
+    assert "src/model.bin" in paths(source)
+
+
+def test_a_source_inside_a_bigger_repository_obeys_its_gitignore(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text("secret.txt\n")
+    source = tmp_path / "app"
+    source.mkdir()
+    (source / "wsgi.py").write_text("")
+    (source / "secret.txt").write_text("")
+    assert paths(source) == ["src/wsgi.py"]
+
+
+def test_a_source_that_its_repository_ignores_is_deployed_all_the_same(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / ".gitignore").write_text("/dist/\n")
+    source = tmp_path / "dist"
+    source.mkdir()
+    (source / "wsgi.py").write_text("")
+    assert paths(source) == ["src/wsgi.py"]
+
+
+def test_excluded_names_and_paths_are_left_out(source):
+    (source / "notebooks").mkdir()
+    (source / "notebooks" / "a.ipynb").write_text("")
+    (source / "pkg" / "data.csv").write_text("")
+    assert paths(source, ["notebooks", "pkg/*.csv"]) == ["src/pkg/__init__.py", "src/wsgi.py"]
+
+
+def test_the_same_content_gives_the_same_digest_and_archive(source, tmp_path):
+    def packed(name):
+        entries = list(pack.tree(source, "src"))
+        pack.write_archive(entries, tmp_path / name)
+        return pack.digest(pack.manifest(entries)), (tmp_path / name).read_bytes()
+
+    first = packed("one")
+    os.utime(source / "wsgi.py", (1, 1))
+    (source / "wsgi.py").chmod(0o600)
+    assert packed("two") == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "wsgi.py").write_text("app = 1\n"),
+        lambda root: (root / "wsgi.py").chmod(0o755),
+        lambda root: (root / "wsgi.py").rename(root / "main.py"),
+        lambda root: (root / "empty.txt").write_text(""),
+        lambda root: (root / "link").symlink_to("wsgi.py"),
+    ],
+    ids=["content", "executable bit", "name", "new file", "link"],
+)
+def test_any_change_gives_another_digest(source, change):
+    before = pack.digest(pack.manifest(pack.tree(source, "src")))
+    change(source)
+    assert pack.digest(pack.manifest(pack.tree(source, "src"))) != before
+
+
+def test_the_archive_holds_content_links_and_executable_bits(source, tmp_path):
+    (source / "run.sh").write_text("#!/bin/sh\n")
+    (source / "run.sh").chmod(0o755)
+    (source / "link.py").symlink_to("wsgi.py")
+    entries = [*pack.tree(source, "src"), pack.entry_from_bytes("pygun.py", b"x = 1\n")]
+    pack.write_archive(entries, tmp_path / "release.tar.gz")
+    with tarfile.open(tmp_path / "release.tar.gz") as archive:
+        assert archive.extractfile("pygun.py").read() == b"x = 1\n"
+        assert archive.getmember("src/run.sh").mode == 0o755
+        assert archive.getmember("src/wsgi.py").mode == 0o644
+        assert archive.getmember("src/link.py").linkname == "wsgi.py"
+        assert {(member.uid, member.mtime) for member in archive} == {(0, 0)}
+
+
+def test_a_file_that_changes_while_it_is_packed_is_an_error(source, tmp_path):
+    entries = list(pack.tree(source, "src"))
+    (source / "wsgi.py").write_text("changed\n")
+    with pytest.raises(pack.PackError, match=r"wsgi\.py changed while it was packed"):
+        pack.write_archive(entries, tmp_path / "release.tar.gz")
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../outside"])
+def test_a_link_out_of_the_source_is_an_error_that_names_it(source, target):
+    (source / "link").symlink_to(target)
+    with pytest.raises(pack.PackError, match=rf"link is a symbolic link to {target}, outside the source"):
+        list(pack.tree(source, "src"))
+
+
+@pytest.mark.parametrize("ref", ["main", "v1", "commit", "short commit"])
+def test_a_git_reference_is_checked_out(source, tmp_path, ref):
+    git(source, "init", "-q", "-b", "main")
+    git(source, "add", "-A")
+    git(source, "commit", "-qm", "one")
+    git(source, "tag", "v1")
+    commit = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    asked = {"commit": commit, "short commit": commit[:9]}.get(ref, ref)
+    assert pack.checkout(str(source), asked, tmp_path / "out") == commit
+    assert (tmp_path / "out" / "wsgi.py").read_text() == "app = None\n"
+
+
+def test_a_git_reference_that_does_not_exist_is_an_error_that_names_it(source, tmp_path):
+    git(source, "init", "-q", "-b", "main")
+    git(source, "add", "-A")
+    git(source, "commit", "-qm", "one")
+    with pytest.raises(pack.PackError, match="nowhere cannot be fetched from"):
+        pack.checkout(str(source), "nowhere", tmp_path / "out")
+
+
+def test_the_password_of_a_repository_is_not_shown():
+    assert pack.without_password("https://me:s3cret@host/repo.git: no") == "https://***@host/repo.git: no"
