@@ -1,0 +1,94 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Start one instance of an app: supervisor's program runs this file with `python -I`.
+
+It is the fixed point between releases of different versions, so it stays small and knows only names:
+
+* the instance's number is what follows the last "-" of SUPERVISOR_PROCESS_NAME;
+* a number at or above PYGUN_INSTANCES holds the public socket (fd 0) open and serves nothing;
+* `$PYGUN_RUN_DIR/<instance>.next`, a symbolic link owned by root, names a candidate release. It is started
+  with PYGUN_GATE=1, which makes an unhealthy worker refuse to serve;
+* otherwise the release that this file belongs to is started.
+
+The release is started by its real path. So `ps` shows it, and a worker that is respawned later, after the
+`current` link has moved, still runs the code of its siblings.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def fail(message: str) -> None:
+    """End with a message that supervisor writes to the instance's log."""
+    print(f"pygun: {message}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def instance_number(name: str) -> int:
+    """The number in an instance's name: 1 for "scoring-1"."""
+    number = name.rpartition("-")[2]
+    if not number.isdigit():
+        fail(f"SUPERVISOR_PROCESS_NAME is {name!r}, expected <app>-<number>: this file is started by supervisor")
+    return int(number)
+
+
+def own_release(file: str) -> str:
+    """The release that a launcher at <release>/lib/pygun_runtime/launch.py belongs to."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(file))))
+
+
+def candidate(run_dir: str, name: str) -> str | None:
+    """The release that an activation wants this instance to try, or None.
+
+    Only root's word counts: the run directory is writable by the app, and the link decides which code runs.
+    """
+    if not run_dir:
+        return None
+    link = os.path.join(run_dir, name + ".next")
+    try:
+        if os.lstat(link).st_uid != 0:
+            return None
+        release = os.path.realpath(os.path.join(run_dir, os.readlink(link)))
+    except OSError:
+        return None
+    return release if os.path.isfile(os.path.join(release, "pygun.py")) else None
+
+
+def hold_socket(name: str) -> None:
+    """Keep fd 0 open, so that the kernel's backlog holds callers while the serving instance restarts."""
+    print(f"pygun: {name} holds the public socket open and serves nothing", flush=True)
+    for ignored in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(ignored, signal.SIG_IGN)
+    ends = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    signal.sigwait(ends)
+    sys.exit(0)
+
+
+def main() -> None:
+    name = os.environ.get("SUPERVISOR_PROCESS_NAME", "")
+    if instance_number(name) >= int(os.environ.get("PYGUN_INSTANCES", "1")):
+        hold_socket(name)
+
+    release = candidate(os.environ.get("PYGUN_RUN_DIR", ""), name)
+    if release:
+        os.environ["PYGUN_GATE"] = "1"
+    else:
+        os.environ.pop("PYGUN_GATE", None)
+        release = own_release(__file__)
+
+    python = os.path.join(release, "venv", "bin", "python")
+    gunicorn = os.path.join(release, "venv", "bin", "gunicorn")
+    try:
+        # gunicorn puts the working directory on sys.path before it reads its settings.
+        os.chdir(os.path.join(release, "src") if os.path.isdir(os.path.join(release, "src")) else release)
+        os.execv(python, [python, gunicorn, "-c", os.path.join(release, "pygun.py")])
+    except OSError as error:
+        fail(f"cannot start release {release}: {error}")
+
+
+if __name__ == "__main__":
+    main()

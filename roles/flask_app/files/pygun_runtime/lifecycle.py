@@ -1,0 +1,267 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The gunicorn hooks of an instance, from its start to its end. They know no worker class and cost no request.
+
+A boot is bounded: importing the app and its health check have `boot_timeout` seconds together, in the master
+too (preload). A worker that fails its health check
+
+* refuses to serve in the first boot of a master that an activation started (PYGUN_GATE=1);
+* serves all the same otherwise, with a warning: one dependency that is down must not empty the pool.
+
+Workers that end before they are ready, three in a row, end the master: gunicorn would start them for ever.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import time
+from importlib import metadata
+
+import gunicorn
+from gunicorn.errors import HaltServer
+
+from . import health
+from .time_limit import TimeLimit, TimeLimitExceeded
+
+#: The hooks that an instance needs, and how many arguments gunicorn gives them.
+HOOKS = {
+    "on_starting": 1,
+    "on_reload": 1,
+    "pre_fork": 2,
+    "post_fork": 2,
+    "post_worker_init": 1,
+    "child_exit": 2,
+    "nworkers_changed": 3,
+    "pre_exec": 1,
+    "on_exit": 1,
+}
+
+#: The app's own hook goes first here: what it prepares belongs to what is checked and bounded.
+_OWN_HOOK_FIRST = {"post_worker_init"}
+
+EARLY_EXITS = 3
+BOOT_FAILED = 3  # gunicorn's WORKER_BOOT_ERROR: a worker's exit code that ends the master
+
+#: Seconds for the health check of a worker that will serve whatever it says.
+LENIENT_HEALTH_LIMIT = 5.0
+
+
+class _Boot:
+    """What master and worker know of one worker's boot; `ready` is shared memory."""
+
+    def __init__(self, gated: bool):
+        self.gated = gated
+        self.started = time.monotonic()
+        self._ready = mmap.mmap(-1, 1)
+
+    @property
+    def ready(self) -> bool:
+        return self._ready[0] == 1
+
+    def set_ready(self) -> None:
+        self._ready[0] = 1
+
+
+class Lifecycle:
+    """The hooks of one execution of pygun.py; what outlives a HUP is kept on gunicorn's server object."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime
+        self.limit = TimeLimit()
+        self.arguments: list[str] = []
+
+    def hook(self, name: str, own):
+        """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
+        ours = getattr(self, name)
+        if own is None:
+            return ours
+        from gunicorn.config import validate_callable
+
+        own = validate_callable(HOOKS[name])(own)
+        first, second = (own, ours) if name in _OWN_HOOK_FIRST else (ours, own)
+        # gunicorn counts the parameters of a hook, so *args will not do.
+        if HOOKS[name] == 1:
+            return lambda a: (first(a), second(a))[0]
+        if HOOKS[name] == 2:
+            return lambda a, b: (first(a, b), second(a, b))[0]
+        return lambda a, b, c: (first(a, b, c), second(a, b, c))[0]
+
+    # ---- in the master -------------------------------------------------------------------------------------------
+
+    def begin_boot(self, arguments: list[str]) -> None:
+        """From here to on_starting (or on_reload) the master may import the app: preload_app."""
+        self.arguments = arguments[1:]
+        arguments[1:] = []
+        self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, self._master_is_late)
+
+    def _master_is_late(self, stack: str) -> None:
+        print(f"pygun: the master is not up within {self.runtime.boot_timeout} s; it is at:\n{stack}", file=sys.stderr)
+        sys.stderr.flush()
+
+    def _end_boot(self) -> None:
+        self.limit.stop()
+        sys.argv[1:] = self.arguments  # a HUP parses the command line again
+
+    def on_starting(self, server) -> None:
+        self._end_boot()
+        server.START_CTX["args"] = [sys.executable, *sys.argv]
+        if self.runtime.handover:
+            server.systemd = True  # the public socket is not ours: gunicorn must not unlink its path
+        server.pygun_early_exits = 0
+        server.pygun_gate = server.num_workers if self.runtime.gated else 0
+        server.pygun_started = time.time()
+        _tolerate_failing_workers_in_stop(server)
+        for level, text in self.runtime.notes:
+            getattr(server.log, level)("%s", text)
+        self._try(server.log, self.runtime.records.clear)
+        self._write_record(server)
+
+    def on_reload(self, server) -> None:
+        self._end_boot()
+        self._write_record(server)
+
+    def nworkers_changed(self, server, new, old) -> None:
+        if hasattr(server, "pygun_started"):
+            self._write_record(server)
+
+    def _write_record(self, server) -> None:
+        runtime = self.runtime
+        lossless = bool(getattr(server.worker_class, "lossless", False))
+        record = {
+            "instance": runtime.instance,
+            "pid": os.getpid(),
+            "app": runtime.app,
+            "release": runtime.release,
+            "release_path": runtime.release_path,
+            "workers": server.num_workers,
+            "worker_class": "gevent" if lossless else server.cfg.worker_class_str,
+            "lossless": lossless,
+            "gunicorn": gunicorn.__version__,
+            "gevent": _version("gevent"),
+            "env_digest": runtime.env_digest,
+            "started": server.pygun_started,
+            "gated": runtime.gated,
+        }
+        self._try(server.log, runtime.records.write_master, record)
+
+    def pre_fork(self, server, worker) -> None:
+        worker.pygun_boot = _Boot(gated=server.pygun_gate > 0)
+        server.pygun_gate = max(0, server.pygun_gate - 1)
+
+    def child_exit(self, server, worker) -> None:
+        self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
+        boot = worker.pygun_boot
+        if boot.ready:
+            server.pygun_early_exits = 0
+            return
+        if not server.LISTENERS:  # the master is stopping
+            return
+        server.pygun_early_exits += 1
+        server.pygun_gate += boot.gated  # whoever takes its place is gated as well
+        took = time.monotonic() - boot.started
+        if took >= self.runtime.boot_timeout:
+            reason = f"a worker was not ready within {self.runtime.boot_timeout} s and had to be ended"
+        elif server.pygun_early_exits >= EARLY_EXITS:
+            reason = f"{EARLY_EXITS} workers in a row ended before they were ready, the last one after {took:.1f} s"
+        else:
+            return
+        server.log.error("Giving up: %s", reason)
+        raise HaltServer(reason, BOOT_FAILED)
+
+    def pre_exec(self, server) -> None:
+        """USR2, in the forked child: a second master would fight over the private socket and the records."""
+        if self.runtime.instance:
+            server.log.error("USR2 is not supported under supervisor: restart the instance instead")
+            os._exit(1)
+
+    def on_exit(self, server) -> None:
+        self._try(server.log, self.runtime.records.clear)
+        if self.runtime.handover:
+            self.runtime.handover.remove_private()
+
+    # ---- in a worker ---------------------------------------------------------------------------------------------
+
+    def post_fork(self, server, worker) -> None:
+        sys.argv[1:] = []
+        self.limit = TimeLimit()
+
+        def late(stack):
+            worker.log.error("Worker not ready within %s s; it is at:\n%s", self.runtime.boot_timeout, stack)
+
+        self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, late)
+
+    def post_worker_init(self, worker) -> None:
+        boot = worker.pygun_boot
+        health_state = self._check_health(worker, boot)
+        self.limit.stop()
+        record = {
+            "pid": worker.pid,
+            "master": worker.ppid,
+            "release": self.runtime.release,
+            "at": time.time(),
+            "health": health_state,
+        }
+        self._try(worker.log, self.runtime.records.write_ready, worker.ppid, worker.pid, record)
+        boot.set_ready()
+
+    def _check_health(self, worker, boot) -> str:
+        """ "ok" or "failed: why"; a gated worker whose check fails ends here."""
+        seconds = self.runtime.boot_timeout - (time.monotonic() - boot.started)
+        if not boot.gated:
+            seconds = min(seconds, LENIENT_HEALTH_LIMIT)
+        seconds = max(seconds, 0.1)
+        where = []
+        self.limit.start(seconds, BOOT_FAILED, where.append)
+        try:
+            health.check(worker.wsgi, self.runtime.health_path, self.runtime.health_host)
+            return "ok"
+        except TimeLimitExceeded:
+            why = f"GET {self.runtime.health_path or '/'} gave no answer within {seconds:.1f} s"
+            detail = "; it is at:\n" + "".join(where)
+        except health.Unhealthy as error:
+            why = str(error)
+            detail = ""
+        except Exception as error:
+            worker.log.exception("The health check raised an exception")
+            why, detail = f"GET {self.runtime.health_path or '/'} raised {type(error).__name__}: {error}", ""
+        if boot.gated:
+            worker.log.error("Health check failed, refusing to serve: %s%s", why, detail)
+            sys.exit(BOOT_FAILED)
+        worker.log.warning("Health check failed, serving all the same: %s%s", why, detail)
+        return f"failed: {why}"
+
+    @staticmethod
+    def _try(log, action, *arguments) -> None:
+        """Records help an activation; a full or missing run directory must not stop the service."""
+        try:
+            action(*arguments)
+        except OSError as error:
+            log.warning("Cannot update the records of this instance: %s", error)
+
+
+def _tolerate_failing_workers_in_stop(server) -> None:
+    """Let a stop go on when a worker fails to boot meanwhile.
+
+    gunicorn 27 raises HaltServer from there too, now with nobody to catch it: a release that fails in two
+    workers at once ended with a traceback of gunicorn, and without waiting for its other workers.
+    """
+    reap = server.reap_workers
+
+    def reap_workers():
+        while True:
+            try:
+                return reap()
+            except HaltServer:
+                if server.LISTENERS:
+                    raise
+
+    server.reap_workers = reap_workers
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,136 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The object that `pygun.py` works with: it answers what settings need to know, and attaches the hooks."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import gunicorn
+
+from . import env_file as env_files
+from . import handover, processors
+from .lifecycle import HOOKS, Lifecycle
+from .readiness import Records
+
+#: The lossless worker uses gunicorn's internals: these are the versions that its tests ran against.
+TESTED_GUNICORN = ("27.0.1",)
+LOSSLESS_WORKER = "pygun_runtime.worker.LosslessGeventWorker"
+
+_from_file: set[str] = set()  # variables set from the environment file; a HUP may find them gone
+
+
+class Runtime:
+    """One app's place on this host.
+
+    file: `__file__` of pygun.py; its folder is the release, its subfolder src/ (if there is one) the source
+    app: name of the app
+    bind: address to bind when no socket is handed over
+    run_dir: folder of sockets and records; PYGUN_RUN_DIR takes precedence
+    env_file: variables for the app, read at each start and HUP
+    health_path: asked in process before a worker accepts, healthy is 2xx and 3xx; "" asks "/" and takes any
+        answer below 500
+    health_host: Host header of that request
+    boot_timeout: seconds that importing the app and its health check may take, together
+    """
+
+    def __init__(
+        self,
+        file: str,
+        *,
+        app: str,
+        bind: str | list[str] = "127.0.0.1:8000",
+        run_dir: str | None = None,
+        env_file: str | None = None,
+        health_path: str = "",
+        health_host: str = "localhost",
+        boot_timeout: float = 30,
+    ):
+        self.app = app
+        self.release_path = os.path.dirname(os.path.realpath(file))
+        self.release = os.path.basename(self.release_path)
+        self.health_path = health_path or ""
+        self.health_host = health_host
+        self.boot_timeout = boot_timeout
+        self.gated = os.environ.get("PYGUN_GATE") == "1"
+        self.notes: list[tuple[str, str]] = []  # (level, text): there is no log yet
+
+        self.instance = os.environ.get("SUPERVISOR_PROCESS_NAME") or None
+        self.run_dir = self._usable_run_dir(os.environ.get("PYGUN_RUN_DIR") or run_dir)
+        self.records = Records(self.run_dir, self.instance)
+        self.env_digest = self._load_environment(env_file)
+
+        private = os.path.join(self.run_dir, self.instance + ".sock") if self.run_dir else None
+        self.handover = handover.take(app, private)
+        self.bind = self.handover.binds if self.handover else bind
+
+    @property
+    def source(self) -> str:
+        """The folder to run in: the real path, because the `current` link moves."""
+        source = os.path.join(self.release_path, "src")
+        return source if os.path.isdir(source) else self.release_path
+
+    @property
+    def worker_class(self) -> str:
+        """The lossless gevent worker, or gunicorn's own if this gunicorn is not one it was tested with."""
+        if gunicorn.__version__ in TESTED_GUNICORN:
+            return LOSSLESS_WORKER
+        self.notes.append(
+            (
+                "warning",
+                f"gunicorn {gunicorn.__version__} is not known to the lossless worker (it knows "
+                f"{', '.join(TESTED_GUNICORN)}): using gunicorn's gevent worker, restarts can lose requests",
+            )
+        )
+        return "gevent"
+
+    @property
+    def control_socket(self) -> str:
+        """A control socket of this instance: gunicorn's default path is shared by all masters of a user."""
+        if self.run_dir:
+            return os.path.join(self.run_dir, self.instance + ".ctl")
+        from gunicorn.config import ControlSocket
+
+        return ControlSocket.default
+
+    def workers(self, maximum: int | None = None) -> int:
+        """Worker processes for this instance: its share of the processors, at least 1, at most *maximum*."""
+        instances = os.environ.get("PYGUN_INSTANCES", "1")
+        return processors.share(int(instances) if instances.isdigit() else 1, maximum)
+
+    def per_instance(self, path: str) -> str:
+        """*path* with the instance's name before its suffix: x.scoring-0.pid for x.pid."""
+        base, suffix = os.path.splitext(path)
+        return f"{base}.{self.instance}{suffix}" if self.instance else path
+
+    def attach(self, settings: dict) -> None:
+        """Complete *settings* (the globals of pygun.py): the sockets, and hooks around those it defines itself.
+
+        Must be the last line: it puts the boot under a time limit, and takes gunicorn's command line out of
+        sight of an app that parses sys.argv at import.
+        """
+        settings["bind"] = self.bind
+        lifecycle = Lifecycle(self)
+        for name in HOOKS:
+            settings[name] = lifecycle.hook(name, settings.get(name))
+        lifecycle.begin_boot(sys.argv)
+
+    def _usable_run_dir(self, path: str | None) -> str | None:
+        if self.instance is None:
+            self.notes.append(("debug", "not started by supervisor: no records, no private socket"))
+            return None
+        if not path or not os.access(path, os.W_OK | os.X_OK):
+            self.notes.append(("warning", f"run_dir {path} cannot be written: no records, no private socket"))
+            return None
+        return os.path.abspath(path)
+
+    @staticmethod
+    def _load_environment(path: str | None) -> str:
+        values, digest = env_files.load(path)
+        for key in _from_file - set(values):
+            os.environ.pop(key, None)
+        os.environ.update(values)
+        _from_file.clear()
+        _from_file.update(values)
+        return digest

@@ -1,0 +1,63 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bound a part of the boot: an alarm that raises, and behind it a watchdog that works without the interpreter.
+
+gunicorn's `timeout` does not apply before a worker's first heartbeat, and never to the master.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+import sys
+import traceback
+
+#: The watchdog fires this much later (seconds) than the alarm: the alarm can say more, and can clean up.
+WATCHDOG_DELAY = 2.0
+
+
+class TimeLimitExceeded(SystemExit):
+    """SystemExit passes an app's `except Exception`, and gevent's hub hands it on to the waiting greenlet."""
+
+
+class TimeLimit:
+    """One alarm at a time; `stop` may be called when nothing runs."""
+
+    def __init__(self):
+        self._armed = False
+
+    def start(self, seconds: float, exit_code: int, report) -> None:
+        """After *seconds*, call *report(stack)* with the text of where the code is, and raise TimeLimitExceeded.
+
+        If that does no good (code that holds the interpreter, or swallows everything), the process dumps its
+        stacks to stderr and ends with code 1.
+        """
+
+        def expired(signum, frame):
+            report("".join(traceback.format_stack(_hung(frame))))
+            raise TimeLimitExceeded(exit_code)
+
+        self._armed = True
+        signal.signal(signal.SIGALRM, expired)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        faulthandler.dump_traceback_later(seconds + WATCHDOG_DELAY, exit=True, file=sys.__stderr__)
+
+    def stop(self) -> None:
+        if self._armed:
+            self._armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _hung(frame):
+    """The frame worth showing: with gevent the handler runs in the hub while the boot waits in the main greenlet."""
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return frame
+    main = greenlet.getcurrent()
+    if main.parent is None:
+        return frame
+    while main.parent is not None:
+        main = main.parent
+    return main.gr_frame or frame
