@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 
-from tools import containers, environment
-from tools.shell import ROOT, Failed, become_root, give_back, prepare_path, run
+from tools import checks, containers, demo, environment
+from tools.shell import CACHE, ROOT, Failed, become_root, give_back, prepare_path, run
 
 # What sudo must not drop.
 KEPT = (
@@ -57,27 +58,79 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     command("env", lambda *_: None, "make the development environment in .cache/venv")
-    anything = command("run", run_anything, "run a program in the environment: ./dev run ansible-playbook ...", True)
+    anything = command("run", run_anything, "run a program in the environment: ./dev run ansible-playbook ...")
     anything.add_argument("program", nargs=argparse.REMAINDER)
+    command(
+        "demo",
+        lambda _, started: demo.demo(started),
+        "the sample service in a container: start it, deploy, ask it",
+        True,
+    )
+    command("demo-down", lambda *_: demo.demo_down(), "remove what demo made", True)
+    command("test", test, "everything: lint, unit tests, sanity, demo, all Molecule scenarios", True)
+    command("test-full", test_full, "the same with the long variants of the scenarios", True)
+    command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer")
+    command("unit", group(checks.unit), "unit tests on every ansible-core that the machine's Pythons can run")
+    command("sanity", group(checks.sanity_checks), "ansible-test sanity on the same")
+    command("docs", docs, "write the roles' README files from their argument specs")
     command("lock", lambda *_: environment.lock(), "resolve requirements/*.in into the locks")
+    command("clean", clean, "remove .cache, and this checkout's containers, networks and images", True)
     scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
     scenario.add_argument("scenario")
-    scenario.add_argument("step", nargs="*", default=["test"], help="a Molecule command and its options (default: test)")
+    scenario.add_argument(
+        "step", nargs="*", default=["test"], help="a Molecule command and its options (default: test)"
+    )
     hosts = command("hosts", manage_hosts, "start, restart, save or remove container hosts (Molecule calls it)", True)
     hosts.add_argument("what", choices=["up", "keep", "restart", "down", "save", "image"])
-    hosts.add_argument("values", nargs="*", help="up, keep: hosts as JSON; restart, down: names; save: NAME SNAPSHOT; image: suites")
+    hosts.add_argument(
+        "values", nargs="*", help="up, keep: hosts as JSON; restart, down: names; save: NAME SNAPSHOT; image: suites"
+    )
     return top
 
 
 def run_anything(arguments: argparse.Namespace, _) -> int:
     if not arguments.program:
         raise Failed("Which program? For example: ./dev run ansible-playbook --version")
+    containers.remember_engine()
+    offer_host_settings()
     os.execvp(arguments.program[0], arguments.program)
+
+
+def group(checks_of_group):
+    """A command that runs one group of the checks."""
+
+    def action(*_) -> int:
+        tally = checks.Tally()
+        checks_of_group(tally)
+        return tally.end()
+
+    return action
+
+
+def test(*_) -> int:
+    tally = checks.Tally()
+    for run_checks in (checks.lint, checks.unit, checks.sanity_checks, checks.demo, checks.molecule):
+        run_checks(tally)
+    return tally.end()
+
+
+def test_full(*_) -> int:
+    os.environ["PYGUN_FULL"] = "1"
+    return test()
+
+
+def docs(*_) -> None:
+    run(environment.VENV / "bin" / "python", "-m", "tools.role_readmes", cwd=ROOT)
+
+
+def clean(*_) -> None:
+    containers.remove_everything()
+    shutil.rmtree(CACHE)
 
 
 def molecule(arguments: argparse.Namespace, _) -> None:
     step, *options = arguments.step
-    run("molecule", step, "--scenario-name", arguments.scenario, *options, cwd=ROOT)
+    run("molecule", step, "--no-command-borders", "--scenario-name", arguments.scenario, *options, cwd=ROOT)
 
 
 def manage_hosts(arguments: argparse.Namespace, _) -> None:
@@ -89,8 +142,6 @@ def manage_hosts(arguments: argparse.Namespace, _) -> None:
         containers.restart(values)
     elif arguments.what == "down":
         containers.down(values)
-        for network in {name.rpartition("-")[0] for name in values}:
-            containers.remove_network(network)
     elif arguments.what == "save":
         containers.save(*values)
     else:

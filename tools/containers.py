@@ -70,12 +70,10 @@ class Host:
 @cache
 def engine() -> str:
     """podman or docker, whichever works here; podman is installed where there is neither. Sets what they run with."""
-    write_containers_conf()
     wanted = os.environ.get("CONTAINER_ENGINE")
-    for candidate in [wanted] if wanted else ["podman", "docker"]:
-        if shutil.which(candidate) and succeeds(candidate, "info", timeout=60):
-            os.environ["CONTAINER_ENGINE"] = candidate
-            return candidate
+    found = remember_engine()
+    if found:
+        return found
     if wanted:
         raise Failed(f"CONTAINER_ENGINE={wanted}, but `{wanted} info` fails here.")
     install(
@@ -86,6 +84,17 @@ def engine() -> str:
         raise Failed("podman was installed but does not work: see `podman info`.")
     os.environ["CONTAINER_ENGINE"] = "podman"
     return "podman"
+
+
+def remember_engine() -> str | None:
+    """The engine that works here, put where the connection program looks; None if there is none."""
+    write_containers_conf()
+    wanted = os.environ.get("CONTAINER_ENGINE")
+    for candidate in [wanted] if wanted else ["podman", "docker"]:
+        if shutil.which(candidate) and succeeds(candidate, "info", timeout=60):
+            os.environ["CONTAINER_ENGINE"] = candidate
+            return candidate
+    return None
 
 
 def needs_root() -> bool:
@@ -179,7 +188,14 @@ def snapshot_image(name: str) -> str:
 def save(container: str, snapshot: str) -> None:
     """Keep a host's disk as an image that other hosts can start from."""
     say(f"Saving {container} as snapshot {snapshot}.")
-    run(engine(), "commit", "--pause=false" if engine() == "docker" else "--pause", container, snapshot_image(snapshot), stdout=subprocess.DEVNULL)
+    run(
+        engine(),
+        "commit",
+        "--pause=false" if engine() == "docker" else "--pause",
+        container,
+        snapshot_image(snapshot),
+        stdout=subprocess.DEVNULL,
+    )
 
 
 # --- hosts --------------------------------------------------------------------------------------------------------
@@ -191,7 +207,8 @@ def up(hosts: list[Host], keep: bool = False) -> bool:
     Returns whether anything was started.
     """
     with ThreadPoolExecutor() as pool:
-        images = dict(zip({host.suite for host in hosts}, pool.map(image, {host.suite for host in hosts}), strict=True))
+        suites = sorted({host.suite for host in hosts})
+        images = dict(zip(suites, pool.map(image, suites), strict=True))
         for network in {host.network for host in hosts}:
             if not succeeds(engine(), "network", "inspect", network):
                 run(engine(), "network", "create", network, stdout=subprocess.DEVNULL)
@@ -209,7 +226,14 @@ def start(host: Host, base: str, keep: bool) -> bool:
         arguments += ["--volume", f"{os.path.realpath(bundle)}:{CA_BUNDLE}:ro"]
     command = [chosen, "sh", "-c", INIT.read_text()]
     identity = hashlib.sha256(json.dumps([arguments, command]).encode()).hexdigest()[:16]
-    labels = ["--label", f"pygun.made-from={identity}", "--label", f"pygun.checkout={ROOT}"]
+    labels = [
+        "--label",
+        f"pygun.made-from={identity}",
+        "--label",
+        f"pygun.checkout={ROOT}",
+        "--label",
+        f"pygun.network={host.network}",
+    ]
     state = inspect(host.name)
     if state and keep and label(state, "made-from") == identity:
         if state["State"]["Running"]:
@@ -238,7 +262,11 @@ def label(state: dict, name: str) -> str | None:
 def refuse_strangers(name: str, state: dict) -> None:
     """Do not take away a running container of another checkout of this project, nor one we did not make."""
     owner = label(state, "checkout")
-    if owner == str(ROOT) or (owner and not (Path(owner) / "dev").exists()) or (owner and not state["State"]["Running"]):
+    if (
+        owner == str(ROOT)
+        or (owner and not (Path(owner) / "dev").exists())
+        or (owner and not state["State"]["Running"])
+    ):
         return
     raise Failed(
         f"A container {name} is there already, {f'of the checkout {owner}' if owner else 'and it is not ours'}. "
@@ -251,7 +279,9 @@ def wait(names: list[str], seconds: float = 120) -> None:
     for name in names:
         deadline = time.monotonic() + seconds
         while True:
-            done = subprocess.run([engine(), "exec", name, "systemctl", "is-system-running"], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [engine(), "exec", name, "systemctl", "is-system-running"], capture_output=True, text=True, check=False
+            )
             state = done.stdout.strip()
             if state == "running":
                 break
@@ -260,7 +290,9 @@ def wait(names: list[str], seconds: float = 120) -> None:
                 say(f"{name} has booted with failed units:\n{failed}")
                 break
             if time.monotonic() > deadline:
-                raise Failed(f"{name} did not boot within {seconds:.0f} s: {state or done.stderr.strip()}. See `{engine()} logs {name}`.")
+                raise Failed(
+                    f"{name} did not boot within {seconds:.0f} s: {state or done.stderr.strip()}. See `{engine()} logs {name}`."
+                )
             time.sleep(0.2)
 
 
@@ -272,19 +304,22 @@ def restart(names: list[str]) -> None:
 
 
 def down(names: list[str]) -> None:
+    """Remove hosts, and the networks that nothing else is in then."""
     for name in names:
-        if inspect(name):
-            run(engine(), "rm", "--force", "--volumes", "--time", "1", name, stdout=subprocess.DEVNULL) if engine() == "podman" else run(
-                engine(), "rm", "--force", "--volumes", name, stdout=subprocess.DEVNULL
-            )
+        state = inspect(name)
+        if not state:
+            continue
+        now = ["--time", "1"] if engine() == "podman" else []
+        run(engine(), "rm", "--force", "--volumes", *now, name, stdout=subprocess.DEVNULL)
+        network = label(state, "network")
+        if network:
+            succeeds(engine(), "network", "rm", network)
 
 
-def remove_network(name: str) -> None:
-    succeeds(engine(), "network", "rm", name)
-
-
-def everything() -> tuple[list[str], list[str]]:
-    """Containers and networks whose names begin with our prefix."""
-    listed = output(engine(), "ps", "--all", "--filter", f"label=pygun.checkout={ROOT}", "--format", "{{.Names}}").split()
-    networks = output(engine(), "network", "ls", "--format", "{{.Name}}").split()
-    return listed, [name for name in networks if name.startswith(f"{prefix()}-")]
+def remove_everything() -> None:
+    """What this checkout has left: hosts and their networks, then our images."""
+    down(output(engine(), "ps", "--all", "--filter", f"label=pygun.checkout={ROOT}", "--format", "{{.Names}}").split())
+    images = output(engine(), "images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    for name in images:
+        if name.startswith("localhost/pygun-") or name.startswith(f"localhost/{prefix()}-snapshot:"):
+            succeeds(engine(), "rmi", name)

@@ -36,7 +36,9 @@ class Environment:
         mark = self.folder / "made-from"
         if mark.is_file() and mark.read_text() == stamp:
             return self.folder
-        say(f"Making {self.folder.relative_to(ROOT)} from {self.lock.relative_to(ROOT)} with Python {identity.split()[0]}.")
+        say(
+            f"Making {self.folder.relative_to(ROOT)} from {self.lock.relative_to(ROOT)} with Python {identity.split()[0]}."
+        )
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         if not succeeds(self.python, "-c", "import ensurepip"):
@@ -60,7 +62,18 @@ class Environment:
             raise Failed("requirements/dev.txt does not name uv. Run `./dev lock` on a machine that has uv.")
         only = CACHE / "uv.txt"
         only.write_text(entry.group())
-        run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes", "--no-deps", "-r", only)
+        run(
+            python,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--no-deps",
+            "-r",
+            only,
+        )
         return self.folder / "bin" / "uv"
 
 
@@ -139,7 +152,9 @@ def pythons() -> dict[int, str]:
         pyenv = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3.{minor}"), reverse=True)
         on_path = shutil.which(f"python3.{minor}")
         for candidate in [*([on_path] if on_path else []), *map(str, pyenv)]:
-            if minor not in found and succeeds(candidate, "-c", f"import sys; assert sys.version_info[:2] == (3, {minor})"):
+            if minor not in found and succeeds(
+                candidate, "-c", f"import sys; assert sys.version_info[:2] == (3, {minor})"
+            ):
                 found[minor] = candidate
     return dict(sorted(found.items()))
 

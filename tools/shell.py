@@ -26,7 +26,9 @@ def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
     try:
         return subprocess.run([str(part) for part in command], check=True, **options)
     except subprocess.CalledProcessError as error:
-        details = "\n".join(text.strip() for text in (error.stdout, error.stderr) if isinstance(text, str) and text.strip())
+        details = "\n".join(
+            text.strip() for text in (error.stdout, error.stderr) if isinstance(text, str) and text.strip()
+        )
         shown = " ".join(str(part) for part in command[:6])
         raise Failed(f"`{shown}` ended with code {error.returncode}." + (f"\n{details}" if details else "")) from error
     except FileNotFoundError as error:
@@ -38,11 +40,23 @@ def output(*command: str | Path, **options) -> str:
     return run(*command, capture_output=True, text=True, **options).stdout.strip()
 
 
+def logged(log: Path, *command: str | Path, cwd: Path = ROOT, **options) -> None:
+    """Run a program with all that it prints at the end of a log."""
+    with log.open("a") as lines:
+        lines.write(f"$ {' '.join(map(str, command))}\n")
+        lines.flush()
+        run(*command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=lines, stderr=subprocess.STDOUT, **options)
+
+
 def succeeds(*command: str | Path, **options) -> bool:
     """Whether a program ends with 0; False too if there is none of that name or it takes too long."""
     try:
         done = subprocess.run(
-            [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, **options
+            [str(part) for part in command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            **options,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -62,7 +76,15 @@ def install(packages: list[str], reason: str) -> None:
     if not shutil.which("apt-get"):
         raise Failed(f"This machine has no apt. Install by hand: {' '.join(packages)} ({reason}).")
     sudo = [] if os.geteuid() == 0 else ["sudo"]
-    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o=Dpkg::Use-Pty=0", "-o=DPkg::Lock::Timeout=300"]
+    apt = [
+        *sudo,
+        "env",
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "-q",
+        "-o=Dpkg::Use-Pty=0",
+        "-o=DPkg::Lock::Timeout=300",
+    ]
     log = CACHE / "apt.log"
     CACHE.mkdir(exist_ok=True)
     with log.open("a") as lines:

@@ -1,0 +1,85 @@
+"""The repository agrees with itself: what one file says of another is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tools import role_readmes
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = role_readmes.roles()
+
+
+def load(*parts: str):
+    return yaml.safe_load(ROOT.joinpath(*parts).read_text())
+
+
+def options(role: str) -> dict:
+    return load("roles", role, "meta", "argument_specs.yml")["argument_specs"]["main"].get("options", {})
+
+
+def test_the_collection_has_its_three_roles():
+    assert {"flask_app", "python", "supervisor"} <= set(ROLES)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_argument_spec_and_the_defaults_name_the_same_variables_with_the_same_defaults(role):
+    specified = {name: option["default"] for name, option in options(role).items() if not option.get("required")}
+    assert specified == load("roles", role, "defaults", "main.yml")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
+    for name, option in options(role).items():
+        assert name.startswith(f"{role}_")
+        assert option["type"]
+        assert option["description"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_is_what_the_argument_spec_says(role):
+    readme = ROOT / "roles" / role / "README.md"
+    assert readme.read_text() == role_readmes.render(role), "run `make docs`"
+
+
+def test_the_locks_test_the_versions_that_the_roles_install():
+    flask_app, python, supervisor = (
+        load("roles", role, "defaults", "main.yml") for role in ("flask_app", "python", "supervisor")
+    )
+    wanted = {re.sub(r"\[.*\]", "", package) for package in flask_app["flask_app_server_packages"]}
+    wanted |= {f"supervisor=={supervisor['supervisor_version']}", f"uv=={python['python_uv_version']}"}
+    listed = set((ROOT / "requirements" / "unit.in").read_text().splitlines())
+    assert wanted <= listed
+
+
+@pytest.mark.parametrize("lock", sorted(path.name for path in (ROOT / "requirements").glob("*.txt")))
+def test_every_locked_package_has_a_hash_and_no_place_where_it_came_from(lock):
+    text = (ROOT / "requirements" / lock).read_text()
+    entries = re.split(r"\n(?=\S)", text.strip())
+    assert entries
+    for entry in entries:
+        assert re.match(r"[a-z0-9.-]+==\S+", entry), entry
+        assert "--hash=sha256:" in entry
+    assert "://" not in text
+    assert "--index-url" not in text
+
+
+def test_every_scenario_has_an_inventory_and_the_playbooks_that_its_sequence_names():
+    """Molecule only warns about a playbook that is not there."""
+    for config in sorted((ROOT / "molecule").glob("*/molecule.yml")):
+        scenario = config.parent
+        assert (ROOT / "molecule" / "inventories" / f"{scenario.name}.yml").exists(), scenario.name
+        base = load(".config", "molecule", "config.yml")["scenario"]["test_sequence"]
+        sequence = ((yaml.safe_load(config.read_text()) or {}).get("scenario") or {}).get("test_sequence", base)
+        shared = {"create", "destroy", "side_effect"}
+        for step in sequence:
+            action, *playbooks = step.split()
+            if action in shared and not playbooks:
+                continue
+            own = {"check": "converge", "idempotence": "converge"}.get(action, action)
+            for playbook in playbooks or [f"{own}.yml"]:
+                assert (scenario / playbook).exists(), f"{scenario.name}: {step}"

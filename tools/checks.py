@@ -1,0 +1,174 @@
+"""`./dev test`: every check of the repository, quick ones first, counted at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools import artifact, containers, environment, sanity
+from tools.shell import CACHE, ROOT, Failed, logged, output, say
+
+LOGS = CACHE / "logs"
+
+
+@dataclass
+class Tally:
+    """What passed and what failed. A step is one, or as many as the tests that it counted itself."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def step(self, name: str, action: Callable[[Path], tuple[int, int, int] | None]) -> None:
+        """Run one step with its output in a log; show the log's end when it fails. The others run all the same."""
+        log = LOGS / f"{re.sub(r'[^a-z0-9.]+', '-', name.lower()).strip('-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+        say(name)
+        started = time.monotonic()
+        try:
+            counted = action(log)
+            error = ""
+        except Failed as failure:
+            counted, error = None, str(failure)
+        passed, failed, skipped = counted or ((0, 1, 0) if error else (1, 0, 0))
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+        seconds = time.monotonic() - started
+        if failed:
+            self.failures.append(name)
+            print("\n".join(log.read_text(errors="replace").splitlines()[-120:]))
+            print(error)
+        counts = f"{passed} passed, {failed} failed, {skipped} skipped: " if counted else ""
+        print(f"    {'FAILED' if failed else 'ok'}  {counts}{seconds:.0f} s", flush=True)
+
+    def end(self) -> int:
+        if self.failures:
+            print(f"\nFailed: {', '.join(self.failures)}. Logs: {LOGS.relative_to(ROOT)}/")
+        print(
+            f"\n{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else ""),
+            flush=True,
+        )
+        return 1 if self.failed or not self.passed else 0
+
+
+# --- the groups that have a command of their own ----------------------------------------------------------------
+
+
+def lint(tally: Tally) -> None:
+    programs = {
+        "ruff check": ["ruff", "check", "--quiet"],
+        "ruff format": ["ruff", "format", "--check"],
+        "yamllint": ["yamllint", "--strict", "."],
+        "ansible-lint": ["ansible-lint", "--profile", "production", "--offline", "-q"],
+        "antsibull-changelog lint": ["antsibull-changelog", "lint"],
+    }
+    for name, command in programs.items():
+        tally.step(name, lambda log, command=command: logged(log, *command))
+    tally.step("galaxy-importer", import_artifact)
+
+
+def unit(tally: Tally) -> None:
+    for version, versioned in environment.ansible_versions().items():
+        tally.step(
+            f"unit tests, ansible-core {version}",
+            lambda log, versioned=versioned, version=version: pytest(log, versioned, version),
+        )
+
+
+def sanity_checks(tally: Tally) -> None:
+    sanity.unpack(sanity.build())
+    for version, versioned in environment.ansible_versions().items():
+        tally.step(f"sanity, ansible-core {version}", lambda log, versioned=versioned: sanity.sanity(versioned, log))
+
+
+def demo(tally: Tally) -> None:
+    tally.step("the artifact in an empty project, with ansible-core alone", artifact.check)
+    tally.step("the demo, twice, and its end", run_demo)
+
+
+def scenarios() -> list[str]:
+    """Those that `test` runs, the default one first: it leaves the snapshot that others start from."""
+    names = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return sorted(names, key=lambda name: name != "default")
+
+
+def molecule(tally: Tally) -> None:
+    for name in scenarios():
+        tally.step(f"molecule {name}", lambda log, name=name: run_scenario(log, name))
+
+
+# --- single steps -----------------------------------------------------------------------------------------------
+
+
+def pytest(log: Path, versioned: environment.Environment, version: str) -> tuple[int, int, int]:
+    """The unit tests and the sample service's own, with one ansible-core."""
+    folder = versioned.ensure()
+    report = LOGS / f"unit-{version}.xml"
+    report.unlink(missing_ok=True)
+    variables = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
+        "VIRTUAL_ENV": str(folder),
+    }
+    try:
+        logged(log, folder / "bin" / "python", "-m", "pytest", "-q", f"--junitxml={report}", env=variables)
+    except Failed:
+        if not report.exists():
+            raise
+    suite = ElementTree.parse(report).getroot().find("testsuite")  # noqa: S314  (written by pytest a moment ago)
+    total, skipped = int(suite.get("tests")), int(suite.get("skipped"))
+    failed = int(suite.get("failures")) + int(suite.get("errors"))
+    if not total:
+        raise Failed("pytest found no test.")
+    return total - failed - skipped, failed, skipped
+
+
+def import_artifact(log: Path) -> None:
+    """Galaxy's own checks. ansible-lint and ansible-test have steps of their own here."""
+    built = sanity.build()
+    config = CACHE / "galaxy-importer.cfg"
+    config.write_text("[galaxy-importer]\nRUN_ANSIBLE_TEST = False\nRUN_ANSIBLE_LINT = False\n")
+    variables = {**os.environ, "GALAXY_IMPORTER_CONFIG": str(config)}
+    logged(log, "python", "-m", "galaxy_importer.main", built, env=variables, cwd=built.parent)
+    # It tells of what it does not take in its text alone.
+    text = log.read_text()
+    if "Importer processing completed successfully" not in text or re.search(r"^(ERROR|CRITICAL)", text, re.MULTILINE):
+        raise Failed("galaxy-importer does not take the collection.")
+
+
+def run_demo(log: Path) -> None:
+    """The first command as a person gives it, under another name than the demo that may be running."""
+    before = output("git", "status", "--porcelain", cwd=ROOT)
+    variables = {**os.environ, "PYGUN_PREFIX": f"{containers.prefix()}-test"}
+    try:
+        logged(log, ROOT / "dev", "demo", env=variables)
+        first = log.stat().st_size
+        logged(log, ROOT / "dev", "demo", env=variables)
+        second = log.read_bytes()[first:].decode()
+        if (
+            not re.search(r"^demo .* changed=0 .* failed=0 ", second, re.MULTILINE)
+            or "GET http://127.0.0.1:" not in second
+        ):
+            raise Failed("The second demo changed something, or showed no answer.")
+    finally:
+        logged(log, ROOT / "dev", "demo-down", env=variables)
+    if containers.inspect(f"{containers.prefix()}-test-demo"):
+        raise Failed("demo-down left the container.")
+    after = output("git", "status", "--porcelain", cwd=ROOT)
+    if after != before:
+        raise Failed(f"`git status` was\n{before}\nand is now\n{after}")
+
+
+def run_scenario(log: Path, name: str) -> None:
+    """One scenario. A playbook that is missing passes with Molecule; not here."""
+    logged(log, "molecule", "test", "--no-command-borders", "--scenario-name", name)
+    if not re.search(r"missing=0", re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))):
+        raise Failed("Molecule passed over a playbook that is not there.")

@@ -1,0 +1,120 @@
+"""Writes each role's README.md from its meta/argument_specs.yml. Needs PyYAML: runs in the environment (`./dev docs`)."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import yaml
+
+ROLES = Path(__file__).resolve().parent.parent / "roles"
+
+EXAMPLES = {
+    "python": """
+- hosts: api
+  become: true
+  roles:
+    - role: pygun.stack.python
+      vars:
+        python_index_url: https://packages.example.com/simple
+        python_ca_bundle: /etc/ssl/certs/ca-certificates.crt
+""",
+    "supervisor": """
+- hosts: api
+  become: true
+  roles:
+    - role: pygun.stack.supervisor
+      vars:
+        supervisor_http_enabled: true
+        supervisor_http_user: ops
+        supervisor_http_password: "{{ vault_supervisor_password }}"
+""",
+    "flask_app": """
+- hosts: api
+  become: true
+  roles:
+    - role: pygun.stack.flask_app
+      vars:
+        flask_app_name: scoring
+        flask_app_src: "{{ playbook_dir }}/../app/"
+        flask_app_wsgi: wsgi:app
+        flask_app_bind: 127.0.0.1:5000
+        flask_app_health_path: /healthz
+""",
+}
+
+
+def render(role: str) -> str:
+    """The text of a role's README."""
+    spec = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    paragraphs = spec["description"] if isinstance(spec["description"], list) else [spec["description"]]
+    lines = [
+        "<!-- Written by `make docs` from meta/argument_specs.yml: change that file. -->",
+        f"# pygun.stack.{role}",
+        "",
+        f"**{markdown(spec['short_description'])}.**",
+        "",
+    ]
+    for paragraph in paragraphs:
+        lines += [markdown(paragraph), ""]
+    lines += ["## Example", "", "```yaml", EXAMPLES[role].strip(), "```", "", "## Variables", ""]
+    options = spec.get("options", {})
+    for group in (True, False):
+        for name, option in options.items():
+            if bool(option.get("required")) == group:
+                lines += variable(name, option)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def variable(name: str, option: dict) -> list[str]:
+    """One variable: name, type and default on a line, its meaning under it."""
+    kind = option.get("type", "str") + (f" of {option['elements']}" if "elements" in option else "")
+    facts = [kind]
+    if option.get("choices"):
+        facts.append("one of " + ", ".join(f"`{choice}`" for choice in option["choices"]))
+    if option.get("required"):
+        facts.append("**required**")
+    elif "default" in option:
+        facts.append(f"default `{shown(option['default'])}`")
+    if option.get("no_log"):
+        facts.append("secret")
+    description = option["description"]
+    text = " ".join(description) if isinstance(description, list) else description
+    return [f"**`{name}`** ({', '.join(facts)})  ", markdown(text), ""]
+
+
+def shown(default: object) -> str:
+    """A default as one writes it in YAML."""
+    if isinstance(default, str):
+        return default or '""'
+    return json.dumps(default)
+
+
+def markdown(text: str) -> str:
+    """Ansible's markup in Markdown's."""
+    text = " ".join(text.split())
+    text = re.sub(r"\b[COV]\(([^)]*)\)", r"`\1`", text)
+    text = re.sub(r"\bI\(([^)]*)\)", r"*\1*", text)
+    text = re.sub(r"\bB\(([^)]*)\)", r"**\1**", text)
+    return re.sub(r"\bU\(([^)]*)\)", r"<\1>", text)
+
+
+def roles() -> list[str]:
+    """Names of the roles that have an argument spec."""
+    return sorted(spec.parent.parent.name for spec in ROLES.glob("*/meta/argument_specs.yml"))
+
+
+def main() -> int:
+    for role in roles():
+        readme = ROLES / role / "README.md"
+        text = render(role)
+        if not readme.exists() or readme.read_text() != text:
+            readme.write_text(text)
+            print(f"wrote {readme.relative_to(ROLES.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
