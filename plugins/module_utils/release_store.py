@@ -199,8 +199,10 @@ class ReleaseStore:
         """The last activations, the oldest first."""
         return [entry for entry in self.state()["history"] if isinstance(entry, dict)]
 
-    def record_activation(self, release: str, replaced: str | None, by: str, rollback: bool = False) -> None:
-        """Remember that ``release`` took the place of ``replaced``.
+    def record_activation(
+        self, release: str, replaced: str | None, by: str, rollback: bool = False, journal: str = ""
+    ) -> None:
+        """Remember that ``release`` took the place of ``replaced``; ``journal`` tells one transaction from another.
 
         After a rollback the previous release is the one before the release gone back to, not the one just left:
         running the rollback twice must not bring the bad release back.
@@ -217,6 +219,8 @@ class ReleaseStore:
         entry = {"release": release, "at": now(), "by": by, "from": replaced, "previous": previous}
         if rollback:
             entry["rollback"] = True
+        if journal:
+            entry["journal"] = journal
         state["history"] = [*state["history"], entry][-HISTORY_LENGTH:]
         self._write_state(state)
 

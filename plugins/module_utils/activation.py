@@ -1,0 +1,1108 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Put a release into service without losing a request, or leave the host as it was.
+
+The transaction of one app::
+
+    lock -> recover -> files -> roll -> reconfigure -> verify -> commit -> prune
+                          \\________ back _________/
+
+``current`` moves only at commit. Until then an instance runs the release through a candidate link in the run
+directory, so an unverified release is never what a crash or a reboot comes back with. The exception is a first
+install, which has nothing to come back to.
+
+The journal (``activation.json``) holds what the host was like before. A run that finds one takes it over: it finishes
+the commit if that had begun; otherwise it goes on from there, and if it fails, it goes back to the state that the
+interrupted run had found.
+
+Stop and start of an instance happen in a child process that outlives a kill of this one, so that whatever was stopped
+is started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import glob
+import grp
+import json
+import os
+import re
+import shlex
+import signal
+import time
+import typing as t
+
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
+    LAST_LINES,
+    Diagnosis,
+    LogMark,
+    diagnose,
+    plain_lines,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.instance import (
+    RunDirectory,
+    ask_bind,
+    environment_digest,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
+    ReleaseStore,
+    now,
+    remove_file,
+    sync_directory,
+    write_atomically,
+    write_link,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+    DEAD_STATES,
+    STOPPABLE_STATES,
+    STOPPED_STATES,
+    AlreadyStarted,
+    CannotReread,
+    NotRunning,
+    Process,
+    Supervisor,
+    SupervisorError,
+    Unreachable,
+)
+
+#: Seconds between two looks at a process; each look also makes supervisord reap its children at once.
+POLL = 0.05
+#: Seconds that a boot may take beyond boot_timeout: the runtime's own limit should strike first, it can say more.
+BOOT_MARGIN = 10.0
+#: Seconds beyond stop_timeout, after which supervisord should have killed what did not stop.
+STOP_MARGIN = 5.0
+#: Seconds that one HTTP answer of an instance may take.
+ANSWER_TIMEOUT = 10.0
+#: Seconds within which everything must answer once all instances are ready.
+VERIFY_TIMEOUT = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ManagedFile:
+    """A file that is written inside the transaction. Without content it is only looked at."""
+
+    path: str
+    content: bytes | None
+    mode: int
+    group: str | None = None
+
+    def on_disk(self) -> bytes | None:
+        """The bytes that stand there now."""
+        try:
+            with open(self.path, "rb") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def differs(self) -> bool:
+        """Whether writing it would change its bytes."""
+        return self.content is not None and self.content != self.on_disk()
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is asked for; see the documentation of the module `activate`."""
+
+    name: str
+    release: str
+    root: str
+    run_dir: str
+    supervisor_socket: str
+    instances: int | None = None
+    health_path: str = ""
+    boot_timeout: float = 30.0
+    stop_timeout: float = 40.0
+    restart: bool = False
+    retry_failed: bool = False
+    program_conf: ManagedFile | None = None
+    env_file: ManagedFile | None = None
+    keep: int = 5
+    log_dir: str = ""
+    by: str = ""
+    bind: str = ""
+
+
+class ActivationError(Exception):
+    """The activation did not happen. ``facts`` is what the module returns besides the message."""
+
+    def __init__(self, message: str, **facts: t.Any) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class StepFailure(Exception):
+    """Something failed inside the transaction; the way back begins here."""
+
+    def __init__(
+        self, why: str, instance: str = "", log_file: str = "", log: str = "", blames_release: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.instance = instance
+        self.log_file = log_file
+        self.log = log
+        self.blames_release = blames_release
+
+
+# -- lock and journal ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(path: str, by: str, patience: float) -> t.Iterator[None]:
+    """Hold the lock of one app. Refused at once while another activation lives.
+
+    The lock outlives a killed activation as long as its child finishes a restart; that is waited for.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                stream.seek(0)
+                holder = _parse(stream.read())
+                if _is_alive(holder.get("pid")) or time.monotonic() > give_up:
+                    raise ActivationError(
+                        f"Another activation of this app runs: pid {holder.get('pid', '?')}, since"
+                        f" {holder.get('since', '?')}, started by {holder.get('by') or '?'}. Nothing was changed."
+                        " Wait for it to end, then run this again.",
+                        step="lock",
+                        holder=holder,
+                    ) from None
+                time.sleep(POLL)
+        stream.seek(0)
+        stream.truncate()
+        json.dump({"pid": os.getpid(), "since": now(), "by": by}, stream)
+        stream.flush()
+        yield
+        # The file stays: unlinking it would let two runs hold "the" lock on two files.
+        stream.seek(0)
+        stream.truncate()
+
+
+def _parse(text: str) -> dict[str, t.Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_alive(pid: t.Any) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
+            return stream.read().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return True
+
+
+class Journal:
+    """What the host was like before the open transaction, and how far that came."""
+
+    def __init__(self, path: str, entries: dict[str, t.Any]) -> None:
+        self.path = path
+        self.entries = entries
+
+    @classmethod
+    def load(cls, path: str) -> Journal | None:
+        """The journal that an interrupted run left, or None."""
+        try:
+            with open(path, encoding="utf-8") as stream:
+                entries = _parse(stream.read())
+        except FileNotFoundError:
+            return None
+        if entries.get("version") != 1:
+            raise ActivationError(
+                f"{path} is the journal of an interrupted activation, but cannot be understood. Nothing was changed."
+                " Look at what runs (supervisorctl status), remove the file, and run this again.",
+                step="recover",
+            )
+        return cls(path, entries)
+
+    def save(self, **changes: t.Any) -> None:
+        """Write the journal, durably; what follows may be interrupted at any point."""
+        self.entries.update(changes)
+        write_atomically(self.path, json.dumps(self.entries, indent=2, sort_keys=True).encode("utf-8"), 0o600)
+
+    def close(self) -> None:
+        """End the transaction."""
+        if remove_file(self.path):
+            sync_directory(os.path.dirname(self.path))
+
+
+# -- one activation ------------------------------------------------------------------------------------------------
+
+
+class Activation:
+    """One run of the transaction. Call `run`, or `predict` for check mode; not both."""
+
+    def __init__(self, options: Options, warn: t.Callable[[str], None] = lambda text: None) -> None:
+        self.options = options
+        self.warn = warn
+        self.store = ReleaseStore(options.root)
+        self.run_dir = RunDirectory(options.run_dir)
+        self.supervisor = Supervisor(options.supervisor_socket)
+        self.journal: Journal | None = None
+        self.baseline: str | None = None
+        self.wanted = ""
+        self.step = "prepare"
+        self.accounts: dict[str, dict[str, t.Any]] = {}
+        self._started = time.monotonic()
+        self._processes: list[Process] = []
+        self._serving = 0
+        self._reconfigure = False
+        self._marks: dict[str, LogMark] = {}
+        self._differences: list[dict[str, str]] = []
+
+    def checkpoint(self, name: str) -> None:
+        """Called between two steps, with the name of what has just become true. Tests interrupt here."""
+
+    # -- the two ways through ----------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, t.Any]:
+        """Bring the wanted release into service; raises ActivationError and leaves the host as it was."""
+        options = self.options
+        if not os.path.isdir(options.root):
+            raise ActivationError(f"There is no {options.root}. Nothing was changed.", step="prepare")
+        with locked(os.path.join(options.root, "activation.lock"), options.by, options.stop_timeout + STOP_MARGIN):
+            self.checkpoint("locked")
+            finished = self._recover()
+            try:
+                self._resolve(may_be_missing=False)
+                self._inspect()
+            except SupervisorError as error:
+                raise ActivationError(self._unreachable(error), step="prepare") from error
+            self._compare()
+            if self.journal is None and not self._work():
+                self._check_untouched()
+                return self._result(changed=finished)
+            self._transact()
+            self._prune()
+            return self._result(changed=True)
+
+    def predict(self) -> dict[str, t.Any]:
+        """What `run` would do, on a host of any state. Writes nothing and touches no process."""
+        interrupted = Journal.load(self._journal_path)
+        self.journal = interrupted
+        self._resolve(may_be_missing=True)
+        try:
+            self._inspect()
+            work = self._work()
+        except Unreachable:
+            work = ["install"]
+        except SupervisorError as error:
+            raise ActivationError(self._unreachable(error), step="prepare") from error
+        self._compare()
+        return self._result(changed=bool(work) or interrupted is not None)
+
+    # -- prepare -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _journal_path(self) -> str:
+        return os.path.join(self.options.root, "activation.json")
+
+    def _recover(self) -> bool:
+        """Take over what an interrupted run left; say whether that finished a commit."""
+        journal = Journal.load(self._journal_path)
+        for path in (self._journal_path, self.store.state_file, self.store.link):
+            _remove_leftovers(path)
+        if journal is None:
+            return False
+        for file in journal.entries["files"]:
+            _remove_leftovers(file["path"])
+        self.journal = journal
+        if journal.entries["step"] != "commit":
+            return False
+        self.warn("An earlier activation was interrupted while it committed; that has been finished.")
+        self.wanted, self.baseline = journal.entries["release"], journal.entries["baseline"]
+        self._finish_commit()
+        self.journal = None
+        return True
+
+    def _resolve(self, may_be_missing: bool) -> None:
+        """Decide which release is wanted, and refuse what may not run."""
+        options, store = self.options, self.store
+        self.baseline = self.journal.entries["baseline"] if self.journal else store.current()
+        if options.release == "previous":
+            wanted = store.previous()
+            if wanted is None:
+                raise ActivationError(
+                    f"There is no release of {options.name} to go back to. {self._standing()} Nothing was changed.",
+                    step="prepare",
+                )
+        elif options.release == "current":
+            wanted = self.baseline
+            if wanted is None:
+                raise ActivationError(
+                    f"No release of {options.name} has ever been in service here. Deploy one first."
+                    " Nothing was changed.",
+                    step="prepare",
+                )
+        else:
+            wanted = options.release
+        try:
+            complete = store.is_complete(wanted)
+        except ValueError as error:
+            raise ActivationError(f"{error}. {self._standing()} Nothing was changed.", step="prepare") from error
+        failure = store.failed().get(wanted)
+        if failure and not options.retry_failed and wanted != self.baseline:
+            raise ActivationError(
+                f"Release {wanted} failed when it was tried at {failure.get('at', '?')}"
+                f" (step {failure.get('step', '?')}: {failure.get('message', '?')}). A rollback does not choose it;"
+                f" deploy it again to give it another chance. {self._standing()} Nothing was changed.",
+                step="prepare",
+            )
+        if not complete and not may_be_missing:
+            raise ActivationError(
+                f"Release {wanted} of {options.name} does not stand on this host, or is half-built."
+                f" {self._standing()} Nothing was changed.",
+                step="prepare",
+            )
+        self.wanted = wanted
+
+    def _standing(self) -> str:
+        failed = self.store.failed()
+        names = []
+        for release in self.store.ids():
+            remark = "current" if release == self.store.current() else "failed" if release in failed else ""
+            names.append(f"{release} ({remark})" if remark else release)
+        return f"Releases on this host: {', '.join(names)}." if names else "There are no releases on this host."
+
+    def _unreachable(self, error: SupervisorError) -> str:
+        if isinstance(error, CannotReread):
+            return (
+                f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
+                " Nothing was changed."
+            )
+        return f"{error}. `systemctl status supervisord` tells more. Nothing was changed."
+
+    def _inspect(self) -> None:
+        """Look at what runs and what must change."""
+        options = self.options
+        conf = options.program_conf
+        self._processes = self.supervisor.processes(options.name)
+        self._count_instances()
+        try:
+            added, changed, _removed = self.supervisor.reload_config()
+        except CannotReread:
+            if not (conf and conf.differs()):
+                raise
+            added, changed = [], []
+        differs = conf is not None and conf.differs()
+        ours = conf is not None and conf.content is not None and options.name in changed
+        if options.name in changed and not ours:
+            self.warn(
+                f"The program of {options.name} was changed on disk since supervisord read it; this run leaves that"
+                " alone. The next deploy decides."
+            )
+        self._reconfigure = differs or ours or not self._processes
+        if not self._processes and not differs and options.name not in added:
+            raise ActivationError(
+                f"supervisord has no program {options.name}. Deploy it first. Nothing was changed.", step="prepare"
+            )
+
+    def _count_instances(self) -> None:
+        conf = self.options.program_conf
+        told = _instances_in((conf.on_disk() if conf else None) or b"") or self.options.instances
+        self._serving = min(told or len(self._processes), len(self._processes))
+
+    def _instances(self) -> list[Process]:
+        return [process for process in self._processes if process.number < self._serving]
+
+    def _holders(self) -> list[Process]:
+        return [process for process in self._processes if process.number >= self._serving]
+
+    def _work(self) -> list[str]:
+        """What has to be done, in words; empty if everything is as wanted."""
+        options = self.options
+        work = []
+        if self._reconfigure:
+            work.append("program")
+        if options.env_file is not None and options.env_file.differs():
+            work.append("env")
+        if self.wanted != self.baseline:
+            work.append("release")
+        work.extend(process.name for process in self._instances() if not self._is_fresh(process))
+        work.extend(process.name for process in self._holders() if process.state not in ("RUNNING", "STARTING"))
+        if options.restart:
+            work.append("restart")
+        return work
+
+    def _is_fresh(self, process: Process) -> bool:
+        """Whether the instance runs the wanted release with the wanted environment."""
+        if process.state not in ("RUNNING", "STARTING"):
+            return False
+        record = self.run_dir.record(process.name)
+        if record.get("pid") != process.pid or record.get("release") != self.wanted:
+            return False
+        file = self.options.env_file
+        if file is None:
+            return True
+        content = file.content if file.content is not None else file.on_disk() or b""
+        return record.get("env_digest") == environment_digest(content)
+
+    def _check_untouched(self) -> None:
+        """Nothing is to be done; still, "ok" must mean that the service answers."""
+        self.step = "verify"
+        try:
+            self._verify()
+        except StepFailure as failure:
+            raise self._error(failure, "The wanted release runs already, but:", "Nothing was changed.") from failure
+
+    # -- the transaction ---------------------------------------------------------------------------------------------
+
+    def _transact(self) -> None:
+        options = self.options
+        if self.journal is None:
+            self.journal = Journal(self._journal_path, {"version": 1, "baseline": self.baseline, "files": []})
+            self.journal.entries.update(rolled=[], reconfigured=False, had_program=bool(self._processes))
+            self.journal.entries["stopped"] = [p.name for p in self._instances() if p.state == "STOPPED"]
+        self.journal.save(step="files", release=self.wanted, pid=os.getpid(), started=now(), by=options.by)
+        self.checkpoint("journal")
+        try:
+            self.step = "files"
+            self._restore_foreign_files()
+            self._write(options.env_file)
+            self.checkpoint("files")
+            self._roll()
+            if self._reconfigure:
+                self._replace_program()
+            self.step = "verify"
+            self.journal.save(step=self.step)
+            self.checkpoint("rolled")
+            self._verify()
+        except (StepFailure, SupervisorError, OSError) as error:
+            failure = error if isinstance(error, StepFailure) else StepFailure(_words(error))
+            raise self._back(failure) from error
+        self.step = "commit"
+        self.journal.save(step="commit", committed_at=now(), rollback=not options.retry_failed)
+        self.checkpoint("commit")
+        self._finish_commit()
+
+    def _restore_foreign_files(self) -> None:
+        """Undo the files of an interrupted run that this run does not write itself."""
+        conf, env = self.options.program_conf, self.options.env_file
+        own = {file.path for file in (conf, env) if file is not None and file.content is not None}
+        kept, ours = [], self.options.name
+        for entry in self.journal.entries["files"]:
+            if entry["path"] in own:
+                kept.append(entry)
+                continue
+            _put_back(entry)
+            if conf is not None and conf.path == entry["path"]:
+                added, changed, _removed = self.supervisor.reload_config()
+                self._reconfigure = ours in added or ours in changed or not self._processes
+                self._count_instances()
+        self.journal.save(files=kept)
+
+    def _write(self, file: ManagedFile | None) -> None:
+        """Write a file, with the old bytes kept beside it until the transaction ends."""
+        if file is None or file.content is None or not file.differs():
+            return
+        others = [entry for entry in self.journal.entries["files"] if entry["path"] != file.path]
+        known = [entry for entry in self.journal.entries["files"] if entry["path"] == file.path]
+        if not known or (known[0]["aside"] and not os.path.exists(known[0]["aside"])):
+            self.journal.save(files=[*others, _set_aside(file.path)])
+            self.checkpoint(f"set aside {os.path.basename(file.path)}")
+        root = os.geteuid() == 0
+        try:
+            gid = grp.getgrnam(file.group).gr_gid if file.group else 0 if root else -1
+        except KeyError:
+            raise StepFailure(f"the group {file.group} of {file.path} does not exist") from None
+        write_atomically(file.path, file.content, file.mode, 0 if root else -1, gid)
+
+    # -- roll --------------------------------------------------------------------------------------------------------
+
+    def _roll(self) -> None:
+        """Restart the instances that need it, one after the other; those that serve nothing come first."""
+        self.step = "roll"
+        if self.baseline is None:
+            self.store.set_current(self.wanted)
+            self.checkpoint("first current")
+        for process in self._holders():
+            if process.state not in ("RUNNING", "STARTING", "STOPPING"):
+                self._start(process.full_name)
+        todo = []
+        for process in self._instances():
+            if self.options.restart or not self._is_fresh(process):
+                todo.append(process)
+                continue
+            if not self._serves(process):  # an interrupted run has started it, and it is still booting
+                self._mark(process)
+                self._gate(process.full_name, self.wanted, process.pid, self.options.boot_timeout + BOOT_MARGIN)
+            self._account(process, "kept")
+        todo.sort(key=lambda process: (self._serves(process), process.number))
+        if self._reconfigure:
+            # The whole group restarts once its program changes. One instance shows before whether the release
+            # boots at all: a bad release must not cost the gap that only a new program is worth.
+            todo = [process for process in todo[:1] if self.wanted != self.baseline]
+        for process in todo:
+            action = "restarted" if self._serves(process) else "started"
+            self._restart(process, self.wanted, action)
+            self.checkpoint(f"gated {process.name}")
+
+    def _serves(self, process: Process) -> bool:
+        return process.state in ("RUNNING", "STARTING") and bool(self.run_dir.ready_workers(process.name, process.pid))
+
+    def _restart(self, process: Process, release: str, action: str) -> None:
+        """Restart one instance on a candidate release and wait until it is ready."""
+        rolled = self.journal.entries["rolled"]
+        if process.name not in rolled:
+            self.journal.save(step=f"roll {process.name}", rolled=[*rolled, process.name])
+        self.checkpoint(f"before {process.name}")
+        self._mark(process)
+
+        def work() -> dict[str, t.Any]:
+            write_link(self.run_dir.candidate(process.name), self.store.path(release))
+            return self._stop_and_start(process.full_name)
+
+        done = self._protected(work, f"restarting {process.name}")
+        self.checkpoint(f"restarted {process.name}")
+        begun = time.monotonic()
+        self._gate(process.full_name, release, done["pid"], self.options.boot_timeout + BOOT_MARGIN)
+        self._account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
+
+    def _stop_and_start(self, full_name: str) -> dict[str, t.Any]:
+        begun = time.monotonic()
+        self._stop([full_name])
+        stopped = time.monotonic() - begun
+        self._start(full_name)
+        return {"pid": self.supervisor.process(full_name).pid, "stop_s": stopped}
+
+    def _stop(self, full_names: list[str]) -> None:
+        give_up = time.monotonic() + self.options.stop_timeout + STOP_MARGIN
+        while True:
+            waiting = []
+            for full_name in full_names:
+                process = self.supervisor.process(full_name)
+                if process.state in STOPPABLE_STATES:
+                    with contextlib.suppress(NotRunning):
+                        self.supervisor.stop(full_name)
+                    process = self.supervisor.process(full_name)
+                if process.state not in STOPPED_STATES:
+                    waiting.append(process)
+            if not waiting:
+                return
+            if time.monotonic() > give_up:
+                raise StepFailure(
+                    f"{waiting[0].name} (pid {waiting[0].pid}) did not stop within"
+                    f" {self.options.stop_timeout + STOP_MARGIN:g} s",
+                    instance=waiting[0].name,
+                )
+            time.sleep(POLL)
+
+    def _start(self, full_name: str) -> None:
+        with contextlib.suppress(AlreadyStarted):
+            self.supervisor.start(full_name)
+
+    def _protected(self, work: t.Callable[[], dict[str, t.Any]], during: str) -> dict[str, t.Any]:
+        """Run ``work`` in a child that outlives a kill of this process: what it stops it starts again."""
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reading)
+                os.setsid()
+                for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+                    signal.signal(number, signal.SIG_IGN)
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                for descriptor in (0, 1, 2):  # or whoever reads our output would wait for the child
+                    os.dup2(nowhere, descriptor)
+                try:
+                    answer = {"done": work()}
+                except StepFailure as error:
+                    answer = {"why": error.why, "instance": error.instance}
+                except Exception as error:  # pylint: disable=broad-except
+                    answer = {"why": _words(error), "instance": ""}
+                with os.fdopen(writing, "w", encoding="utf-8") as stream:
+                    json.dump(answer, stream)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(writing)
+        self.checkpoint(during)
+        with os.fdopen(reading, encoding="utf-8") as stream:
+            text = stream.read()
+        os.waitpid(child, 0)
+        answer = _parse(text)
+        if "done" in answer:
+            return answer["done"]
+        raise StepFailure(answer.get("why") or f"{during} ended without a word", instance=answer.get("instance", ""))
+
+    # -- gate --------------------------------------------------------------------------------------------------------
+
+    def _mark(self, process: Process) -> None:
+        path = process.log_file or os.path.join(self.options.log_dir, f"{process.name}.log")
+        self._marks[process.name] = LogMark(path)
+
+    def _gate(self, full_name: str, release: str, pid: int, patience: float, strict: bool = True) -> None:
+        """Wait until the instance serves the release. Raises StepFailure as soon as it cannot any more.
+
+        Not strict, for the way back, any HTTP answer will do: the old release is put back even if something that it
+        depends on is down at the moment.
+        """
+        begun = time.monotonic()
+        name = full_name.partition(":")[2]
+        answer = None
+        health_path, host = self._health(release)
+        while True:
+            process = self.supervisor.process(full_name)
+            if process.state in DEAD_STATES or process.pid != pid or not pid:
+                why = process.spawn_error or f"pid {pid} is gone"
+                raise self._refusal(name, f"it ended while it was booting ({process.state}: {why})", begun)
+            if process.state in ("STOPPED", "STOPPING"):
+                raise self._refusal(name, "somebody else stopped it meanwhile", begun, blames_release=False)
+            record = self.run_dir.record(name)
+            ready = self.run_dir.ready_workers(name, pid)
+            left = begun + patience - time.monotonic()
+            if record.get("pid") == pid:
+                if record.get("release") != release:
+                    raise self._refusal(name, f"it runs release {record.get('release')} instead", begun, False)
+                if ready and ready >= _whole(record.get("workers")):
+                    answer = self.run_dir.ask(name, health_path or "/", max(0.1, min(ANSWER_TIMEOUT, left)), host)
+                    if answer.is_healthy(health_path) or (answer.status and not strict):
+                        return
+            if left <= 0:
+                if answer is not None:
+                    said = f"answered {answer.status}" if answer.status else "did not answer"
+                    raise self._refusal(name, f"GET {health_path or '/'} {said}: {answer.text[:300]}", begun)
+                raise self._refusal(
+                    name, f"it did not become ready within {patience:g} s ({ready} workers are ready)", begun
+                )
+            if answer is not None and patience > VERIFY_TIMEOUT:
+                # Ready but not healthy: a moment of grace, not the whole time that a boot may take.
+                patience = min(patience, time.monotonic() - begun + VERIFY_TIMEOUT)
+            time.sleep(POLL)
+
+    def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
+        mark = self._marks.get(name)
+        return StepFailure(
+            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
+            instance=name,
+            log_file=mark.path if mark else "",
+            log=mark.since() if mark else "",
+            blames_release=blames_release,
+        )
+
+    def _health(self, release: str) -> tuple[str, str]:
+        """Path and Host header of the health check, as the release has them.
+
+        An older release may not have today's endpoint, so what its own pygun.py says has precedence.
+        """
+        try:
+            with open(os.path.join(self.store.path(release), "pygun.py"), encoding="utf-8") as stream:
+                settings = stream.read()
+        except (OSError, UnicodeDecodeError):
+            settings = ""
+        found = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", settings, re.MULTILINE))
+        return found.get("path", self.options.health_path), found.get("host") or "localhost"
+
+    def _verify(self) -> None:
+        """Everything at once, as callers will see it: every instance, then the public address."""
+        instances = [process for process in self._now() if process.number < self._serving]
+        if not instances:
+            raise StepFailure("supervisord runs no instance of the app")
+        for process in instances:
+            self._gate(process.full_name, self.wanted, process.pid, VERIFY_TIMEOUT)
+            self.accounts.setdefault(process.name, self._describe(process, "kept", self.wanted))
+        if self.options.bind:
+            path, host = self._health(self.wanted)
+            give_up = time.monotonic() + VERIFY_TIMEOUT
+            while True:
+                answer = ask_bind(self.options.bind, path or "/", ANSWER_TIMEOUT, host)
+                if answer.status:
+                    return
+                if time.monotonic() > give_up:
+                    raise StepFailure(f"the public address {self.options.bind} does not answer: {answer.text}")
+                time.sleep(POLL)
+
+    def _now(self) -> list[Process]:
+        return self.supervisor.processes(self.options.name)
+
+    # -- reconfigure -------------------------------------------------------------------------------------------------
+
+    def _replace_program(self) -> None:
+        """Give supervisord the new program. The group restarts at once and the socket is closed for a moment."""
+        self.step = "reconfigure"
+        self._write(self.options.program_conf)
+        self.journal.save(step=self.step, reconfigured=True)
+        self.checkpoint("program conf")
+        self.supervisor.reload_config()
+        conf = self.options.program_conf
+        count = _instances_in((conf.on_disk() if conf else None) or b"") or self.options.instances or 2
+        names = [f"{self.options.name}-{number}" for number in range(count)]
+        known = {process.name: process for process in self._processes}
+        for name in names:
+            log_file = known[name].log_file if name in known else ""
+            self._marks[name] = LogMark(log_file or os.path.join(self.options.log_dir, f"{name}.log"))
+            write_link(self.run_dir.candidate(name), self.store.path(self.wanted))
+        self.checkpoint("candidates")
+        self._update_group()
+        self._serving = count
+        failed: StepFailure | None = None
+        begun = time.monotonic()
+        for process in self._now():
+            if process.number >= count:
+                continue
+            try:
+                self._gate(process.full_name, self.wanted, process.pid, self.options.boot_timeout + BOOT_MARGIN)
+            except StepFailure as failure:
+                # A release that an instance served a moment ago is not to blame for what the new program does to it.
+                failure.blames_release = failure.blames_release and not self.journal.entries["rolled"]
+                failed = failed or failure
+                continue
+            action = "restarted" if process.name in known else "started"
+            self._account(process, action, self.wanted, process.pid, 0.0, time.monotonic() - begun)
+        if failed:
+            raise failed
+        self.checkpoint("reconfigured")
+
+    def _update_group(self) -> None:
+        """Stop the group, take it out, put it in again as configured now, and have it started."""
+        name = self.options.name
+
+        def work() -> dict[str, t.Any]:
+            running = self.supervisor.processes(name)
+            if running:
+                self._stop([process.full_name for process in running])
+                self.supervisor.remove_group(name)
+            self.supervisor.add_group(name)
+            for process in self.supervisor.processes(name):
+                self._start(process.full_name)
+            return {}
+
+        self._protected(work, "updating the group")
+
+    # -- commit ------------------------------------------------------------------------------------------------------
+
+    def _finish_commit(self) -> None:
+        """Everything is verified; make it the truth. Each line may be repeated after an interruption."""
+        entries, store = self.journal.entries, self.store
+        store.set_current(entries["release"])
+        self.checkpoint("current")
+        last = store.history()[-1:]
+        if entries["release"] != entries["baseline"] and not (
+            last and last[0].get("journal") == entries["committed_at"]
+        ):
+            store.record_activation(
+                entries["release"],
+                entries["baseline"],
+                entries["by"],
+                rollback=bool(entries.get("rollback")),
+                journal=entries["committed_at"],
+            )
+        self.checkpoint("state")
+        self._remove_candidates()
+        self.checkpoint("links")
+        for file in entries["files"]:
+            if file["aside"]:
+                remove_file(file["aside"])
+        self.journal.close()
+        self.checkpoint("committed")
+
+    def _remove_candidates(self) -> None:
+        for link in glob.glob(self.run_dir.candidate(f"{glob.escape(self.options.name)}-*")):
+            remove_file(link)
+
+    def _prune(self) -> None:
+        running = [self.run_dir.record(process.name).get("release") for process in self._now()]
+        protect = [release for release in [self.baseline, self.wanted, *running] if isinstance(release, str)]
+        try:
+            self.store.prune(self.options.keep, protect)
+        except OSError as error:
+            self.warn(f"Old releases could not be removed: {_words(error)}.")
+
+    # -- back --------------------------------------------------------------------------------------------------------
+
+    def _back(self, failure: StepFailure) -> ActivationError:
+        """Bring the host to what it was before, as far as that can be done, and say what happened."""
+        failed_step = self.step
+        problems: list[str] = []
+        blamed = failure.blames_release and self.wanted != self.baseline
+        self.checkpoint("back")
+        try:
+            with contextlib.suppress(OSError):  # a full disk must not stand in the way
+                self.journal.save(step="back")
+            for file in self.journal.entries["files"]:
+                _put_back(file)
+            with contextlib.suppress(OSError):
+                if blamed:
+                    self.store.mark_failed(self.wanted, failed_step, failure.why)
+                self.journal.save(files=[])
+            self.checkpoint("files back")
+            if self.baseline is None or (self.journal.entries["reconfigured"] and not self._had_program()):
+                self._uninstall()
+            elif self.journal.entries["reconfigured"]:
+                self._program_back(problems)
+            else:
+                self._instances_back(failure, problems)
+        except (StepFailure, SupervisorError, OSError) as error:
+            problems.append(_words(error))
+        if not problems:
+            self.journal.close()
+            with contextlib.suppress(OSError):
+                # Only failed releases beyond the last: a good one is worth keeping until something took its place.
+                self.store.prune(len(self.store.ids()), [self.wanted, *([self.baseline] if self.baseline else [])])
+        self.step = failed_step
+        what = f"Release {self.wanted} of {self.options.name} was not put into service (step: {failed_step})."
+        if problems:
+            after = (
+                "THE WAY BACK FAILED TOO: " + "; ".join(problems) + ". What answers has been left alone. Repair the"
+                " cause, then deploy or roll back: the next run takes over from here."
+            )
+        elif not self.journal.entries["rolled"] and not self.journal.entries["reconfigured"]:
+            after = "Nothing was changed."
+        elif self.baseline is None:
+            after = "It was the first release: the program has been removed again, and nothing serves."
+        else:
+            after = "The host is as it was before."
+        if blamed:
+            after += f" Release {self.wanted} is marked as failed; a rollback will not choose it."
+        return self._error(failure, what, after, rolled_back=not problems)
+
+    def _had_program(self) -> bool:
+        return bool(self.journal.entries["had_program"])
+
+    def _uninstall(self) -> None:
+        """A first install failed: nothing of it stays."""
+        name = self.options.name
+        running = self._now()
+        self._stop([process.full_name for process in running])
+        _added, _changed, removed = self.supervisor.reload_config()
+        if running and (name in removed or not self._had_program()):
+            self.supervisor.remove_group(name)
+        self._remove_candidates()
+        if self.baseline is None:
+            self.store.clear_current()
+
+    def _program_back(self, problems: list[str]) -> None:
+        """The old program and the old release for the whole group."""
+        self._remove_candidates()
+        self.supervisor.reload_config()
+        self._update_group()
+        conf = self.options.program_conf
+        count = _instances_in((conf.on_disk() if conf else None) or b"") or self._serving
+        for process in self._now():
+            if process.number < count:
+                self._gate_back(process.full_name, process.pid, problems)
+            if process.name in self.journal.entries["stopped"]:
+                self._stop([process.full_name])
+
+    def _instances_back(self, failure: StepFailure, problems: list[str]) -> None:
+        """The old release for every instance that this transaction touched; the broken ones first."""
+        rolled = set(self.journal.entries["rolled"])
+        touched = [process for process in self._now() if process.name in rolled]
+        touched.sort(key=lambda process: (process.name != failure.instance, self._serves(process), process.number))
+        for process in touched:
+            if not self.store.is_complete(self.baseline):
+                problems.append(f"the release {self.baseline} that served before is gone from this host")
+                return
+            self._mark(process)
+            stopped = process.name in self.journal.entries["stopped"]
+
+            def work(name: str = process.name, full_name: str = process.full_name, stay: bool = stopped) -> t.Any:
+                remove_file(self.run_dir.candidate(name))
+                if stay:
+                    self._stop([full_name])
+                    return {"pid": 0}
+                return self._stop_and_start(full_name)
+
+            done = self._protected(work, f"back {process.name}")
+            if not stopped and not self._gate_back(process.full_name, done["pid"], problems):
+                return  # the instances that are still on the new release answer; they stay
+
+    def _gate_back(self, full_name: str, pid: int, problems: list[str]) -> bool:
+        try:
+            self._gate(full_name, self.baseline, pid, self.options.boot_timeout + BOOT_MARGIN, strict=False)
+        except StepFailure as failure:
+            problems.append(f"the release {self.baseline} that served before did not come back on {failure.why}")
+            return False
+        return True
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def _account(
+        self,
+        process: Process,
+        action: str,
+        release: str | None = None,
+        pid: int | None = None,
+        stop_s: float = 0.0,
+        ready_s: float = 0.0,
+    ) -> None:
+        account = self._describe(process, action, release or self.wanted)
+        account.update(pid=process.pid if pid is None else pid, stop_s=round(stop_s, 2), ready_s=round(ready_s, 2))
+        self.accounts[process.name] = account
+
+    def _describe(self, process: Process, action: str, release: str) -> dict[str, t.Any]:
+        return {
+            "name": process.name,
+            "pid": process.pid,
+            "release": release,
+            "action": action,
+            "stop_s": 0.0,
+            "ready_s": 0.0,
+        }
+
+    def _result(self, changed: bool) -> dict[str, t.Any]:
+        return {
+            "changed": changed,
+            "release": self.wanted,
+            "previous": self.store.previous(),
+            "instances": [self.accounts[name] for name in sorted(self.accounts)],
+            "seconds": round(time.monotonic() - self._started, 2),
+            "diff": self._differences,
+        }
+
+    def _compare(self) -> None:
+        """Remember what is about to differ, before it does."""
+        release = f"{self.options.name}: release"
+        found = [(release, f"{self.baseline or 'none'}\n", f"{self.wanted}\n")]
+        conf, env = self.options.program_conf, self.options.env_file
+        if conf is not None and conf.differs():
+            before = (conf.on_disk() or b"").decode("utf-8", "replace")
+            found.append((conf.path, before, conf.content.decode("utf-8", "replace")))
+        if env is not None and env.differs():
+            before = "none\n" if env.on_disk() is None else "as before\n"
+            found.append((env.path, before, "changed (its values are not shown)\n"))
+        self._differences = [
+            {"before_header": header, "after_header": header, "before": before, "after": after}
+            for header, before, after in found
+            if before != after
+        ]
+
+    def _serving_now(self) -> tuple[str, list[dict[str, t.Any]]]:
+        try:
+            processes = self._now()
+        except SupervisorError as error:
+            return f"What serves now is not known: {error}.", []
+        found: dict[str, list[str]] = {}
+        facts = []
+        for process in processes:
+            record = self.run_dir.record(process.name)
+            if record.get("pid") == process.pid and self._serves(process):
+                release = str(record.get("release"))
+                found.setdefault(release, []).append(f"{process.name} (pid {process.pid})")
+                facts.append({"name": process.name, "pid": process.pid, "release": release})
+        if not found:
+            return "No instance serves now.", facts
+        return "; ".join(f"Release {key} serves now: {', '.join(value)}" for key, value in found.items()) + ".", facts
+
+    def _error(self, failure: StepFailure, what: str, after: str, **facts: t.Any) -> ActivationError:
+        lines = plain_lines(failure.log)
+        known = diagnose("\n".join([*lines, failure.why]))
+        reproduce = self._reproduce(failure, known)
+        serving, instances = self._serving_now()
+        parts = [what, failure.why[:1].upper() + failure.why[1:] + "."]
+        if lines:
+            shown = lines[-LAST_LINES:]
+            parts.append(f"Last lines of {failure.log_file}:\n" + "\n".join(f"    {line}" for line in shown))
+        elif failure.log_file:
+            parts.append(f"It logged nothing in {failure.log_file}.")
+        if known:
+            parts.append(f"Cause: {known.cause}\nWhat to do: {known.remedy}")
+        if reproduce:
+            parts.append(f"To reproduce: {reproduce}")
+        parts.append(f"{serving} {after}")
+        facts.update(
+            step=self.step,
+            release=self.wanted,
+            instance=failure.instance or None,
+            log=lines[-LAST_LINES:],
+            cause=known.cause if known else None,
+            remedy=known.remedy if known else None,
+            reproduce=reproduce or None,
+            serving=instances,
+        )
+        return ActivationError("\n".join(parts), **facts)
+
+    def _reproduce(self, failure: StepFailure, known: Diagnosis | None) -> str:
+        """A command that shows the same failure without touching what serves."""
+        if not failure.blames_release:
+            return ""
+        release = self.store.path(self.wanted)
+        source = os.path.join(release, "src")
+        conf = self.options.program_conf
+        found = re.search(rb"^user\s*=\s*([^\s:]+)", (conf.content or conf.on_disk() or b"") if conf else b"", re.M)
+        user = found.group(1).decode() if found else self.options.name
+        gunicorn = os.path.join(release, "venv", "bin", "gunicorn")
+        settings = os.path.join(release, "pygun.py")
+        place = source if os.path.isdir(source) else release
+        run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {shlex.quote(gunicorn)}"
+        if known is not None and "health endpoint" in known.cause:
+            path, _host = self._health(self.wanted)
+            return (
+                f"{run} -c {shlex.quote(settings)} --bind 127.0.0.1:8999"
+                f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"
+            )
+        return f"{run} --check-config -c {shlex.quote(settings)}"
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _set_aside(path: str) -> dict[str, t.Any]:
+    """Keep the bytes of a file beside it; return what is needed to put it back."""
+    try:
+        with open(path, "rb") as stream:
+            content, found = stream.read(), os.fstat(stream.fileno())
+    except FileNotFoundError:
+        return {"path": path, "aside": None}
+    aside = f"{path}.before"
+    root = os.geteuid() == 0
+    write_atomically(aside, content, 0o600, 0 if root else -1, 0 if root else -1)
+    return {
+        "path": path,
+        "aside": aside,
+        "mode": found.st_mode & 0o7777,
+        "uid": found.st_uid if root else -1,
+        "gid": found.st_gid if root else -1,
+    }
+
+
+def _put_back(entry: dict[str, t.Any]) -> None:
+    """Undo the writing of one file; may be repeated. A rename, so that it works on a full disk."""
+    if entry["aside"] is None:
+        remove_file(entry["path"])
+    elif os.path.exists(entry["aside"]):
+        if entry["uid"] != -1:
+            os.chown(entry["aside"], entry["uid"], entry["gid"])
+        os.chmod(entry["aside"], entry["mode"])
+        os.rename(entry["aside"], entry["path"])
+    sync_directory(os.path.dirname(entry["path"]))
+
+
+def _remove_leftovers(path: str) -> None:
+    """Remove what a killed write left beside a file; it may hold secrets."""
+    for leftover in glob.glob(f"{glob.escape(path)}.*.tmp"):
+        remove_file(leftover)
+
+
+def _instances_in(conf: bytes) -> int | None:
+    """How many processes of the program serve, as its configuration tells them."""
+    found = re.search(rb"PYGUN_INSTANCES=[\"']?(\d+)", conf)
+    return int(found.group(1)) if found else None
+
+
+def _whole(value: t.Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 1
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {error}"
+    return str(error) or type(error).__name__

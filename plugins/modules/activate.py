@@ -1,0 +1,287 @@
+#!/usr/bin/python
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Put a release of an app into service, as one transaction."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: activate
+short_description: Put a release of an app into service without losing a request
+version_added: 0.1.0
+author: The pygun.stack authors (@pygun)
+description:
+  - Restarts the instances of an app one after the other on another release, and waits after each until it serves.
+  - A release that does not pass leaves the old one in service, and the host as it was.
+  - A run that was killed, or cut off by a reboot, is finished or undone by the next one.
+  - Needs an app that runs under supervisord as an C(fcgi-program) with the runtime of this collection.
+options:
+  name:
+    description: The app. Also the name of its program in supervisord.
+    type: str
+    required: true
+  release:
+    description:
+      - The id of a release that stands on the host.
+      - V(previous) is the release that served before the current one, never one that failed.
+      - V(current) is the one that serves; together with O(restart) this restarts the app without a gap.
+    type: str
+    required: true
+  root:
+    description: The directory of the app. The default is C(/srv/NAME).
+    type: path
+  run_dir:
+    description: The directory where the instances write that they are ready. The default is C(/run/NAME).
+    type: path
+  log_dir:
+    description: The directory of the instances' logs. The default is C(/var/log/NAME).
+    type: path
+  supervisor_socket:
+    description: The unix socket of supervisord.
+    type: path
+    default: /run/supervisor/supervisor.sock
+  instances:
+    description:
+      - How many processes of the program serve. Other processes of the program only hold the socket open.
+      - Needed only if the program's configuration does not tell (C(PYGUN_INSTANCES)).
+    type: int
+  health_path:
+    description:
+      - The path that an instance must answer with 2xx or 3xx. If empty, C(/) is asked, and any answer below 500 will do.
+      - What the release itself says has precedence, since an older release may not have today's endpoint.
+    type: str
+    default: ""
+  bind:
+    description:
+      - The public address, C(HOST:PORT) or C(unix:PATH). At the end, an HTTP request is made to it, too.
+      - If empty, only the instances themselves are asked.
+    type: str
+    default: ""
+  boot_timeout:
+    description: Seconds that an instance may take to become ready. 10 more are added for the runtime to tell why it did not.
+    type: float
+    default: 30
+  stop_timeout:
+    description: Seconds after which supervisord kills an instance that does not stop (C(stopwaitsecs)). 5 more are waited.
+    type: float
+    default: 40
+  restart:
+    description: Restart instances that run the release already, too.
+    type: bool
+    default: false
+  retry_failed:
+    description: Accept a release that failed before. A deploy sets this, a rollback does not.
+    type: bool
+    default: false
+  program_conf:
+    description: The program's configuration, read by supervisord.
+    type: dict
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description:
+          - What it shall contain. A change restarts the whole app at once, so keep it the same between releases.
+          - If not given, the file is left alone.
+        type: str
+  env_file:
+    description: The app's environment file. A change restarts the instances one after the other.
+    type: dict
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: What it shall contain. If not given, the file is left alone.
+        type: str
+      group:
+        description: The group that may read it. Nobody else but root may.
+        type: str
+  keep:
+    description: How many good releases stay on the host. The current and the previous one count, and always stay.
+    type: int
+    default: 5
+  by:
+    description: Who does this; kept in the app's history and shown to somebody who comes at the same time.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+    description: Predicts what would change, on a host of any state.
+  diff_mode:
+    support: full
+    description: Shows the release and the program's configuration; of the environment file only that it changes.
+seealso:
+  - module: pygun.stack.release
+"""
+
+EXAMPLES = r"""
+- name: Put a release into service
+  pygun.stack.activate:
+    name: scoring
+    release: 0a1b2c3d4e5f6071
+    health_path: /healthz
+
+- name: Go back to the release before
+  pygun.stack.activate:
+    name: scoring
+    release: previous
+
+- name: Restart the app without losing a request
+  pygun.stack.activate:
+    name: scoring
+    release: current
+    restart: true
+"""
+
+RETURN = r"""
+release:
+  description: The release that is in service now.
+  returned: always
+  type: str
+  sample: 0a1b2c3d4e5f6071
+previous:
+  description: The release that a rollback would go to, or null.
+  returned: success
+  type: str
+instances:
+  description: What was done with each instance.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The instance.
+      type: str
+    pid:
+      description: The pid of its master.
+      type: int
+    release:
+      description: The release that it runs.
+      type: str
+    action:
+      description: V(kept), V(started) or V(restarted).
+      type: str
+    stop_s:
+      description: Seconds until it had finished its requests and stopped.
+      type: float
+    ready_s:
+      description: Seconds from its start until it served.
+      type: float
+seconds:
+  description: How long the activation took.
+  returned: success
+  type: float
+step:
+  description: The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(roll), V(reconfigure), V(verify), V(commit).
+  returned: failure
+  type: str
+instance:
+  description: The instance that failed, or null.
+  returned: failure
+  type: str
+log:
+  description: Its last log lines since it was started.
+  returned: failure
+  type: list
+  elements: str
+cause:
+  description: The cause, if it is a known one, or null.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, or null.
+  returned: failure
+  type: str
+reproduce:
+  description: A command that shows the same failure without touching what serves, or null.
+  returned: failure
+  type: str
+serving:
+  description: The instances that serve now, each with name, pid and release.
+  returned: failure
+  type: list
+  elements: dict
+rolled_back:
+  description: Whether the host is as it was before.
+  returned: failure
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pygun.stack.plugins.module_utils.activation import (
+    Activation,
+    ActivationError,
+    ManagedFile,
+    Options,
+)
+
+ARGUMENT_SPEC = {
+    "name": {"type": "str", "required": True},
+    "release": {"type": "str", "required": True},
+    "root": {"type": "path"},
+    "run_dir": {"type": "path"},
+    "log_dir": {"type": "path"},
+    "supervisor_socket": {"type": "path", "default": "/run/supervisor/supervisor.sock"},
+    "instances": {"type": "int"},
+    "health_path": {"type": "str", "default": ""},
+    "bind": {"type": "str", "default": ""},
+    "boot_timeout": {"type": "float", "default": 30},
+    "stop_timeout": {"type": "float", "default": 40},
+    "restart": {"type": "bool", "default": False},
+    "retry_failed": {"type": "bool", "default": False},
+    "program_conf": {
+        "type": "dict",
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
+    },
+    "env_file": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path", "required": True},
+            "content": {"type": "str", "no_log": True},
+            "group": {"type": "str"},
+        },
+    },
+    "keep": {"type": "int", "default": 5},
+    "by": {"type": "str", "default": ""},
+}
+
+
+def managed_file(given, mode):
+    """A file option as the transaction takes it."""
+    if given is None:
+        return None
+    content = given["content"]
+    return ManagedFile(given["path"], None if content is None else content.encode(), mode, given.get("group"))
+
+
+def options_from(params):
+    """The module's parameters with their defaults that depend on the app's name."""
+    given = dict(params)
+    name = given["name"]
+    given["root"] = given["root"] or f"/srv/{name}"
+    given["run_dir"] = given["run_dir"] or f"/run/{name}"
+    given["log_dir"] = given["log_dir"] or f"/var/log/{name}"
+    given["program_conf"] = managed_file(given["program_conf"], 0o644)
+    given["env_file"] = managed_file(given["env_file"], 0o640)
+    return Options(**given)
+
+
+def main(activation=Activation):
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    this = activation(options_from(module.params), module.warn)
+    try:
+        result = this.predict() if module.check_mode else this.run()
+    except ActivationError as error:
+        module.fail_json(msg=str(error), **error.facts)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,409 @@
+"""A real supervisord in a temporary folder, real gunicorn with the real runtime, and the real module in a process."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+COLLECTION = HERE.parents[2]
+RUNTIME = COLLECTION / "roles" / "flask_app" / "files" / "pygun_runtime"
+
+APP = """
+import os, time
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/slow":
+        time.sleep(0.3)
+    status = HEALTH if path == "/healthz" else "200 OK"
+    start_response(status, [("Content-Type", "text/plain")])
+    return [VERSION.encode() + b" " + os.environ.get("COLOUR", "none").encode()]
+"""
+
+PYGUN = """
+import pygun_runtime
+runtime = pygun_runtime.Runtime(
+    __file__,
+    app={name!r},
+    bind={bind!r},
+    run_dir={run_dir!r},
+    env_file={env_file!r},
+    health_path={health_path!r},
+    boot_timeout={boot_timeout!r},
+)
+wsgi_app = {wsgi!r}
+chdir = runtime.source
+workers = 1
+worker_class = runtime.worker_class
+control_socket = runtime.control_socket
+graceful_timeout = 5
+keepalive = 2
+accesslog = None
+errorlog = "-"
+{settings}
+runtime.attach(globals())
+"""
+
+SUPERVISORD = """
+[supervisord]
+logfile={folder}/supervisord.log
+pidfile={folder}/supervisord.pid
+childlogdir={folder}
+nodaemon=true
+[unix_http_server]
+file={folder}/supervisor.sock
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={folder}/conf.d/*.conf
+"""
+
+
+def as_root():
+    """How to run a command as root, or as root of a user namespace: candidate links must be owned by root."""
+    if os.geteuid() == 0:
+        return []
+    prefix = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs root, or a kernel that lets users make user namespaces")
+    return prefix
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def eventually(condition, seconds=15.0):
+    give_up = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
+        time.sleep(0.02)
+    return found
+
+
+class Host:
+    """One machine: a folder with a supervisord in it."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="pygun-", dir="/tmp"))  # a short path: unix sockets have 107 bytes
+        (self.folder / "conf.d").mkdir()
+        (self.folder / "supervisord.conf").write_text(SUPERVISORD.format(folder=self.folder))
+        self.apps = 0
+        self.process = None
+
+    def boot(self):
+        output = (self.folder / "supervisord.out").open("a")
+        self.process = subprocess.Popen(
+            [*as_root(), sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        eventually(lambda: (self.folder / "supervisor.sock").exists())
+
+    def shut_down(self):
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def status(self):
+        from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Supervisor
+
+        return Supervisor(str(self.folder / "supervisor.sock"))
+
+
+class App:
+    """One app on the host, and everything a test does with it."""
+
+    def __init__(self, host, instances=2, env=None):
+        host.apps += 1
+        self.host = host
+        self.name = f"app{host.apps}"
+        self.folder = host.folder / self.name
+        self.root, self.run, self.log, self.etc = (self.folder / part for part in ("srv", "run", "log", "etc"))
+        for path in (self.root / "releases", self.run, self.log, self.etc):
+            path.mkdir(parents=True)
+        self.conf = host.folder / "conf.d" / f"{self.name}.conf"
+        self.env = self.etc / "app.env"
+        self.port = free_port()
+        self.instances = instances
+        self.conf_extra = ""
+        self.env_content = "COLOUR=red\n" if env is None else env
+        self.boot_timeout = 10
+        self.built = 0
+
+    # -- releases --
+
+    def release(self, version=None, source=APP, health="200 OK", settings="", health_path="/healthz", wsgi="wsgi:app"):
+        """Build a release by hand; its id counts up."""
+        self.built += 1
+        release = f"{self.built:016x}"
+        folder = self.root / "releases" / release
+        (folder / "src").mkdir(parents=True)
+        head = f"VERSION = {version or release!r}\nHEALTH = {health!r}\n"
+        (folder / "src" / "wsgi.py").write_text(head + textwrap.dedent(source))
+        (folder / "lib").mkdir()
+        shutil.copytree(RUNTIME, folder / "lib" / "pygun_runtime", ignore=shutil.ignore_patterns("__pycache__"))
+        packages = folder / "venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        packages.mkdir(parents=True)
+        shared = next(path for path in sys.path if path.endswith("site-packages"))
+        (packages / "shared.pth").write_text(f"{shared}\n{folder / 'lib'}\n")
+        (folder / "venv" / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+        (folder / "venv" / "bin").mkdir()
+        (folder / "venv" / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+        gunicorn = "from gunicorn.app.wsgiapp import run\nrun()\n"
+        (folder / "venv" / "bin" / "gunicorn").write_text(gunicorn)
+        (folder / "pygun.py").write_text(
+            PYGUN.format(
+                name=self.name,
+                bind=f"127.0.0.1:{self.port}",
+                run_dir=str(self.run),
+                env_file=str(self.env),
+                health_path=health_path,
+                boot_timeout=self.boot_timeout,
+                wsgi=wsgi,
+                settings=settings,
+            )
+        )
+        (folder / "release.json").write_text(json.dumps({"id": release}))
+        return release
+
+    # -- activate --
+
+    def conf_content(self):
+        return (
+            textwrap.dedent(f"""\
+            [fcgi-program:{self.name}]
+            command={self.root}/current/venv/bin/python -I {self.root}/current/lib/pygun_runtime/launch.py
+            process_name=%(program_name)s-%(process_num)d
+            numprocs={max(2, self.instances)}
+            socket=tcp://127.0.0.1:{self.port}
+            environment=PYGUN_RUN_DIR="{self.run}",PYGUN_INSTANCES="{self.instances}"
+            autorestart=true
+            startsecs=1
+            startretries=100000
+            stopwaitsecs=8
+            killasgroup=true
+            redirect_stderr=true
+            stdout_logfile={self.log}/%(program_name)s-%(process_num)d.log
+            """)
+            + self.conf_extra
+        )
+
+    def parameters(self, release, **more):
+        found = {
+            "name": self.name,
+            "release": release,
+            "root": str(self.root),
+            "run_dir": str(self.run),
+            "log_dir": str(self.log),
+            "supervisor_socket": str(self.host.folder / "supervisor.sock"),
+            "health_path": "/healthz",
+            "bind": f"127.0.0.1:{self.port}",
+            "boot_timeout": self.boot_timeout,
+            "stop_timeout": 8,
+            "by": "tester",
+        }
+        found.update(more)
+        return found
+
+    def start(self, release, check=False, diff=False, kill_at=None, hold_at=None, trace=None, **more):
+        """The module as a process."""
+        given = self.parameters(release, **more)
+        given.update(_ansible_check_mode=check, _ansible_diff=diff)
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("PYGUN_TEST")}
+        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        if kill_at:
+            environ["PYGUN_TEST_KILL_AT"] = kill_at
+        if hold_at:
+            environ.update(PYGUN_TEST_HOLD_AT=hold_at, PYGUN_TEST_HOLD_FILE=str(self.folder / "held"))
+        if trace:
+            environ["PYGUN_TEST_TRACE"] = str(trace)
+        process = subprocess.Popen(
+            [*as_root(), sys.executable, str(HERE / "run_activate.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ,
+        )
+        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": given}))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    @staticmethod
+    def outcome(process):
+        output, errors = process.communicate(timeout=90)
+        if process.returncode == -signal.SIGKILL:
+            return None
+        assert output, errors
+        return json.loads(output)
+
+    def activate(self, release, **more):
+        return self.outcome(self.start(release, **more))
+
+    def deploy(self, release, **more):
+        """As the role does it: with files, and with another chance for a release that failed."""
+        more.setdefault("retry_failed", True)
+        more.setdefault("program_conf", {"path": str(self.conf), "content": self.conf_content()})
+        more.setdefault("env_file", {"path": str(self.env), "content": self.env_content})
+        return self.activate(release, **more)
+
+    def rollback(self, release="previous", **more):
+        """As playbooks/rollback.yml does it: the program's configuration is only looked at."""
+        more.setdefault("program_conf", {"path": str(self.conf)})
+        return self.activate(release, **more)
+
+    # -- what is there --
+
+    @property
+    def current(self):
+        link = self.root / "current"
+        return link.readlink().name if link.is_symlink() else None
+
+    @property
+    def state(self):
+        return json.loads((self.root / "state.json").read_text())
+
+    def pids(self):
+        return {process.name: process.pid for process in self.host.status().processes(self.name)}
+
+    def states(self):
+        return {process.name: process.state for process in self.host.status().processes(self.name)}
+
+    def releases_running(self):
+        """By instance, asked over each private socket: what really answers."""
+        from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+
+        run = RunDirectory(str(self.run))
+        return {
+            f"{self.name}-{number}": run.ask(f"{self.name}-{number}", "/", 5).text.partition(" ")[0]
+            for number in range(self.instances)
+        }
+
+    def get(self, path="/"):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def leftovers(self):
+        """What a transaction left lying about."""
+        left = [path.name for path in self.run.glob("*.next")]
+        left += [
+            path.name for path in self.root.glob("*") if path.name.endswith(".tmp") or path.name == "activation.json"
+        ]
+        left += [
+            path.name
+            for path in [*self.etc.glob("*"), *self.conf.parent.glob("*")]
+            if path.suffix in (".before", ".tmp")
+        ]
+        return left
+
+    def remove(self):
+        supervisor = self.host.status()
+        self.conf.unlink(missing_ok=True)
+        supervisor.reload_config()
+        processes = supervisor.processes(self.name)
+        for process in processes:
+            if process.state in ("RUNNING", "STARTING", "BACKOFF"):
+                supervisor.stop(process.full_name)
+        if processes:
+            eventually(lambda: set(self.states().values()) <= {"STOPPED", "EXITED", "FATAL"})
+            supervisor.remove_group(self.name)
+        shutil.rmtree(self.folder)
+
+
+class Load:
+    """Requests without a pause; every one that fails is kept."""
+
+    def __init__(self, app, path="/", threads=2):
+        self.app, self.path = app, path
+        self.sent, self.failures = 0, []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def _run(self):
+        while not self._stop.is_set():
+            try:
+                status, text = self.app.get(self.path)
+                if status != 200:
+                    self.failures.append(f"{status} {text}")
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+            self.sent += 1
+            time.sleep(0.01)
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        eventually(lambda: self.sent > 2)
+        return self
+
+    def __exit__(self, *_exception):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def host():
+    found = Host()
+    found.boot()
+    yield found
+    found.shut_down()
+    shutil.rmtree(found.folder)
+
+
+@pytest.fixture
+def make_app(host):
+    made = []
+
+    def make(**options):
+        made.append(App(host, **options))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.remove()
+
+
+@pytest.fixture
+def app(make_app):
+    """An app with nothing in service yet."""
+    return make_app()
+
+
+@pytest.fixture
+def served(app):
+    """An app whose first release serves."""
+    result = app.deploy(app.release())
+    assert not result.get("failed"), result["msg"]
+    return app
+
+
+@pytest.fixture
+def load():
+    return Load
