@@ -67,6 +67,11 @@ options:
     type: list
     elements: str
     default: []
+  overrides:
+    description: Requirements that win over what any package asks for, such as C(greenlet>=3.2.2) (uv's C(--overrides)). Needs O(uv).
+    type: list
+    elements: str
+    default: []
   pygun_py:
     description: Content of C(pygun.py).
     type: str
@@ -181,6 +186,7 @@ def release_id(params, python):
         "requirements": params["requirements"],
         "packages": params["packages"],
         "server_packages": params["server_packages"],
+        "overrides": params["overrides"],
         "installer": "uv" if params["uv"] else "pip",
         "python": python,
     }
@@ -244,17 +250,22 @@ def _install(params, path):
     )
     installer.create(venv, params["python"])
     if params["uv"]:  # checks the hashes that are given and resolves everything together
+        if params["overrides"]:
+            own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), params["overrides"])]
         installer.install(venv, own + server)
     else:  # pip wants a hash for everything as soon as one is given, so the server's packages come second
         if own:
             installer.install(venv, own)
-        constraints = os.path.join(path, "constraints.txt")
-        with open(constraints, "w", encoding="utf-8") as stream:
-            stream.writelines(f"{name}=={version}\n" for name, version in sorted(python_env.installed(venv).items()))
-        installer.install(venv, ["-c", constraints, *server])
+        present = [f"{name}=={version}" for name, version in sorted(python_env.installed(venv).items())]
+        installer.install(venv, ["-c", _write_lines(os.path.join(path, "constraints.txt"), present), *server])
     for packages in python_env.site_packages(venv):
-        with open(os.path.join(packages, "pygun_runtime.pth"), "w", encoding="utf-8") as stream:
-            stream.write(os.path.join(path, "lib") + "\n")
+        _write_lines(os.path.join(packages, "pygun_runtime.pth"), [os.path.join(path, "lib")])
+
+
+def _write_lines(path, lines):
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+    return path
 
 
 def _compile(path):
@@ -278,6 +289,7 @@ def _metadata(params, release, python):
         "requirements": params["requirements"],
         "packages": params["packages"],
         "server_packages": params["server_packages"],
+        "overrides": params["overrides"],
     }
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
 
@@ -319,6 +331,7 @@ def main():
             "requirements": listing,
             "packages": listing,
             "server_packages": listing,
+            "overrides": listing,
             "pygun_py": text,
             "runtime": text,
             "python": {"type": "path", "default": "/usr/bin/python3"},
@@ -336,6 +349,8 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
+    if params["overrides"] and not params["uv"]:
+        module.fail_json(msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed.")
     store = ReleaseStore(params["root"])
     python = python_env.python_version(params["python"])
     if python is None:
