@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
 _SINGLE = re.compile(r"'([^']*)'\s*(?:#.*)?")
@@ -29,8 +30,7 @@ class EnvFileError(ValueError):
 def parse(text: str, path: str = "<text>") -> dict[str, str]:
     """The variables in *text*; *path* is only used in messages."""
     values = {}
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
-        line = line.strip()
+    for number, line in enumerate(map(str.strip, text.removeprefix("\ufeff").split("\n")), 1):
         if not line or line.startswith("#"):
             continue
         match = _LINE.fullmatch(line)
@@ -72,8 +72,7 @@ def load(path: str | None) -> tuple[dict[str, str], str]:
     content = b""
     if path:
         try:
-            with open(path, "rb") as file:
-                content = file.read()
+            content = Path(path).read_bytes()
         except FileNotFoundError:
             pass
         except OSError as error:

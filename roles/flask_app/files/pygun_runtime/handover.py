@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from pathlib import Path
 
 KEEPER_TIMEOUT = 10.0  # seconds; a keeper that is just being restarted by systemd answers well within
 _PRIVATE_BACKLOG = 64
@@ -30,7 +31,7 @@ class HandoverError(RuntimeError):
 class Handover:
     """The sockets of one master: `binds` for gunicorn, `private` the path of the private socket."""
 
-    def __init__(self, public: int, private_path: str | None):
+    def __init__(self, public: int, private_path: Path | None):
         self.pid = os.getpid()
         self.binds = [f"fd://{public}"]
         self.private = private_path
@@ -43,18 +44,18 @@ class Handover:
         """Remove the private socket, unless a later master already put its own in its place."""
         if self.private and _identity(self.private) == self._identity:
             with contextlib.suppress(OSError):
-                os.unlink(self.private)
+                self.private.unlink()
 
 
 _taken: Handover | None = None
 
 
-def take(app: str, private_path: str | None) -> Handover | None:
+def take(app: str, private_path: Path | None) -> Handover | None:
     """The sockets handed over to this process, or None if it has to bind for itself.
 
     gunicorn executes its config again on HUP, when fd 0 has long been replaced: the first answer is kept.
     """
-    global _taken
+    global _taken  # noqa: PLW0603
     if _taken is None or _taken.pid != os.getpid():
         keeper = os.environ.get("PYGUN_SOCKET_KEEPER")
         if keeper:
@@ -105,24 +106,23 @@ def _take_stdin() -> int:
     return public
 
 
-def _listen_privately(path: str) -> int:
+def _listen_privately(path: Path) -> int:
     if len(os.fsencode(path)) > _PATH_MAX:
         raise HandoverError(f"{path} is too long for a unix socket ({_PATH_MAX} bytes); choose a shorter run_dir")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     mask = os.umask(0o177)  # never, not even for a moment, open to others
     try:
-        listener.bind(path)
+        listener.bind(str(path))
     finally:
         os.umask(mask)
     listener.listen(_PRIVATE_BACKLOG)
     return listener.detach()
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = os.lstat(path)
+        status = path.lstat()
     except OSError:
         return None
     return status.st_dev, status.st_ino

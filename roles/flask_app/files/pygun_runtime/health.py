@@ -24,9 +24,9 @@ def check(wsgi, path: str, host: str = "localhost") -> str:
     answered: list[str] = []
     body = b""
 
-    def start_response(status, headers, exc_info=None):
+    def start_response(status, _headers, _exc_info=None):
         answered[:] = [status]
-        return lambda data: None
+        return lambda _data: None
 
     chunks = wsgi(_environ(path or "/", host), start_response)
     try:

@@ -13,17 +13,17 @@ PATH, so that even a restart of this service keeps those who ask waiting instead
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
 import pwd
 import socket
 import struct
 import sys
+from pathlib import Path
 
 _FIRST = 3  # SD_LISTEN_FDS_START
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_ASK_TIMEOUT = 2.0  # seconds for a caller to say which name it wants
+_ASK_TIMEOUT = 1.0  # seconds for a caller to say which name it wants
 
 
 def passed_sockets(environ=os.environ) -> dict[str, int]:
@@ -52,6 +52,10 @@ def answer(client: socket.socket, sockets: dict[str, int], grants: dict[str, Gra
     client.settimeout(_ASK_TIMEOUT)
     pid, uid, gid = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     who = f"pid {pid} uid {uid} gid {gid}"
+    if not any(grant.allows(uid, gid) for grant in grants.values()):
+        # Before reading: a stranger must not be able to keep the others waiting.
+        client.sendall(f"uid {uid} may not have any socket".encode())
+        return f"{who} may not have any socket"
     request = b""
     while not request.endswith(b"\n") and len(request) < 200:
         data = client.recv(200)
@@ -74,11 +78,10 @@ def serve(path: str, sockets: dict[str, int], grants: dict[str, Grant]) -> None:
     if "keeper" in sockets:
         listener = socket.socket(fileno=sockets.pop("keeper"))
     else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        Path(path).unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
-        os.chmod(path, 0o666)  # the peer's credentials decide, not the path
+        Path(path).chmod(0o666)  # noqa: S103  the peer's credentials decide, not the path
         listener.listen(64)
     listener.setblocking(True)
     print(f"keeping {', '.join(sorted(sockets)) or 'nothing'} at {path}", flush=True)

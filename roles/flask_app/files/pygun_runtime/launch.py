@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def fail(message: str) -> None:
@@ -35,26 +36,26 @@ def instance_number(name: str) -> int:
     return int(number)
 
 
-def own_release(file: str) -> str:
+def own_release(file: str) -> Path:
     """The release that a launcher at <release>/lib/pygun_runtime/launch.py belongs to."""
-    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(file))))
+    return Path(file).resolve().parents[2]
 
 
-def candidate(run_dir: str, name: str) -> str | None:
+def candidate(run_dir: str, name: str) -> Path | None:
     """The release that an activation wants this instance to try, or None.
 
     Only root's word counts: the run directory is writable by the app, and the link decides which code runs.
     """
     if not run_dir:
         return None
-    link = os.path.join(run_dir, name + ".next")
+    link = Path(run_dir, name + ".next")
     try:
-        if os.lstat(link).st_uid != 0:
+        if not link.is_symlink() or link.lstat().st_uid != 0:
             return None
-        release = os.path.realpath(os.path.join(run_dir, os.readlink(link)))
+        release = link.resolve(strict=True)
     except OSError:
         return None
-    return release if os.path.isfile(os.path.join(release, "pygun.py")) else None
+    return release if (release / "pygun.py").is_file() else None
 
 
 def hold_socket(name: str) -> None:
@@ -80,12 +81,11 @@ def main() -> None:
         os.environ.pop("PYGUN_GATE", None)
         release = own_release(__file__)
 
-    python = os.path.join(release, "venv", "bin", "python")
-    gunicorn = os.path.join(release, "venv", "bin", "gunicorn")
+    programs = release / "venv" / "bin"
     try:
         # gunicorn puts the working directory on sys.path before it reads its settings.
-        os.chdir(os.path.join(release, "src") if os.path.isdir(os.path.join(release, "src")) else release)
-        os.execv(python, [python, gunicorn, "-c", os.path.join(release, "pygun.py")])
+        os.chdir(release / "src" if (release / "src").is_dir() else release)
+        os.execv(programs / "python", [str(programs / "python"), str(programs / "gunicorn"), "-c", str(release / "pygun.py")])  # noqa: S606
     except OSError as error:
         fail(f"cannot start release {release}: {error}")
 

@@ -122,7 +122,7 @@ class Lifecycle:
         self._end_boot()
         self._write_record(server)
 
-    def nworkers_changed(self, server, new, old) -> None:
+    def nworkers_changed(self, server, _new, _old) -> None:
         if hasattr(server, "pygun_started"):
             self._write_record(server)
 
@@ -183,7 +183,7 @@ class Lifecycle:
 
     # ---- in a worker ---------------------------------------------------------------------------------------------
 
-    def post_fork(self, server, worker) -> None:
+    def post_fork(self, _server, worker) -> None:
         sys.argv[1:] = []
         self.limit = TimeLimit()
 

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from pathlib import Path
 
 
 def usable(root: str = "/") -> float:
@@ -23,40 +25,37 @@ def share(instances: int, maximum: int | None = None, root: str = "/") -> int:
 
 def _quotas(root: str):
     """Every processor quota above this process, of either version of control groups."""
-    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
+    groups = Path(root, "sys/fs/cgroup")
+    for line in _read(Path(root, "proc/self/cgroup")).splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
-            for folder in _up(os.path.join(root, "sys/fs/cgroup"), path):
-                quota, _, period = _read(os.path.join(folder, "cpu.max")).partition(" ")
+            for folder in _up(groups, path):
+                quota, _, period = _read(folder / "cpu.max").partition(" ")
                 yield from _ratio(quota, period)
         elif "cpu" in controllers.split(","):
             for mount in ("cpu", controllers):
-                for folder in _up(os.path.join(root, "sys/fs/cgroup", mount), path):
-                    quota = _read(os.path.join(folder, "cpu.cfs_quota_us"))
-                    yield from _ratio(quota, _read(os.path.join(folder, "cpu.cfs_period_us")))
+                for folder in _up(groups / mount, path):
+                    yield from _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
 
 
-def _up(mount: str, path: str):
+def _up(mount: Path, path: str):
     """The folders from *path* up to *mount*: a quota may be set on any of them.
 
     In a container the path can lie outside of what is mounted; the mount itself is then our own group.
     """
     parts = [part for part in path.split("/") if part and part != ".."]
     for length in range(len(parts), -1, -1):
-        yield os.path.join(mount, *parts[:length])
+        yield mount.joinpath(*parts[:length])
 
 
 def _ratio(quota: str, period: str):
-    try:
+    with contextlib.suppress(ValueError):  # "max", or no such file
         if int(quota) > 0 and int(period) > 0:
             yield int(quota) / int(period)
-    except ValueError:  # "max", or no such file
-        pass
 
 
-def _read(path: str) -> str:
+def _read(path: Path) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read().strip()
+        return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         return ""

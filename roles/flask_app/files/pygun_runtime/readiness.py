@@ -8,49 +8,46 @@ Files appear whole (written beside, then renamed). Without a run directory, noth
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import json
 import os
+from pathlib import Path
 
 
 class Records:
     """The records of one instance; all methods do nothing if *run_dir* is None."""
 
     def __init__(self, run_dir: str | None, instance: str | None):
-        self.base = os.path.join(run_dir, instance) if run_dir and instance else None
+        self.folder = Path(run_dir) if run_dir and instance else None
+        self.instance = instance
 
     def clear(self) -> None:
         """Remove what an earlier master of this instance left behind."""
-        if self.base:
-            for path in glob.glob(glob.escape(self.base) + ".*.ready"):
-                _unlink(path)
-            _unlink(self.base + ".json")
+        if self.folder:
+            for path in self.folder.glob("*.ready"):
+                if path.name.startswith(f"{self.instance}."):
+                    path.unlink(missing_ok=True)
+            self._master().unlink(missing_ok=True)
 
     def write_master(self, record: dict) -> None:
-        if self.base:
-            _write(self.base + ".json", record)
+        if self.folder:
+            _write(self._master(), record)
 
     def write_ready(self, master: int, worker: int, record: dict) -> None:
-        if self.base:
+        if self.folder:
             _write(self._ready(master, worker), record)
 
     def remove_ready(self, master: int, worker: int) -> None:
-        if self.base:
-            _unlink(self._ready(master, worker))
+        if self.folder:
+            self._ready(master, worker).unlink(missing_ok=True)
 
-    def _ready(self, master: int, worker: int) -> str:
-        return f"{self.base}.{master}.{worker}.ready"
+    def _master(self) -> Path:
+        return self.folder / f"{self.instance}.json"
 
-
-def _write(path: str, record: dict) -> None:
-    folder, name = os.path.split(path)
-    beside = os.path.join(folder, f".{name}.{os.getpid()}")
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(record, file)
-    os.rename(beside, path)
+    def _ready(self, master: int, worker: int) -> Path:
+        return self.folder / f"{self.instance}.{master}.{worker}.ready"
 
 
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+def _write(path: Path, record: dict) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(record), encoding="utf-8")
+    beside.rename(path)

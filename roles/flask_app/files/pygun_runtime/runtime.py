@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import gunicorn
 
@@ -48,8 +49,9 @@ class Runtime:
         boot_timeout: float = 30,
     ):
         self.app = app
-        self.release_path = os.path.dirname(os.path.realpath(file))
-        self.release = os.path.basename(self.release_path)
+        release = Path(file).resolve().parent
+        self.release_path = str(release)
+        self.release = release.name
         self.health_path = health_path or ""
         self.health_host = health_host
         self.boot_timeout = boot_timeout
@@ -61,15 +63,15 @@ class Runtime:
         self.records = Records(self.run_dir, self.instance)
         self.env_digest = self._load_environment(env_file)
 
-        private = os.path.join(self.run_dir, self.instance + ".sock") if self.run_dir else None
+        private = self.run_dir / f"{self.instance}.sock" if self.run_dir else None
         self.handover = handover.take(app, private)
         self.bind = self.handover.binds if self.handover else bind
 
     @property
     def source(self) -> str:
         """The folder to run in: the real path, because the `current` link moves."""
-        source = os.path.join(self.release_path, "src")
-        return source if os.path.isdir(source) else self.release_path
+        source = Path(self.release_path, "src")
+        return str(source) if source.is_dir() else self.release_path
 
     @property
     def worker_class(self) -> str:
@@ -89,7 +91,7 @@ class Runtime:
     def control_socket(self) -> str:
         """A control socket of this instance: gunicorn's default path is shared by all masters of a user."""
         if self.run_dir:
-            return os.path.join(self.run_dir, self.instance + ".ctl")
+            return str(self.run_dir / f"{self.instance}.ctl")
         from gunicorn.config import ControlSocket
 
         return ControlSocket.default
@@ -101,8 +103,8 @@ class Runtime:
 
     def per_instance(self, path: str) -> str:
         """*path* with the instance's name before its suffix: x.scoring-0.pid for x.pid."""
-        base, suffix = os.path.splitext(path)
-        return f"{base}.{self.instance}{suffix}" if self.instance else path
+        whole = Path(path)
+        return str(whole.with_name(f"{whole.stem}.{self.instance}{whole.suffix}")) if self.instance else path
 
     def attach(self, settings: dict) -> None:
         """Complete *settings* (the globals of pygun.py): the sockets, and hooks around those it defines itself.
@@ -116,14 +118,14 @@ class Runtime:
             settings[name] = lifecycle.hook(name, settings.get(name))
         lifecycle.begin_boot(sys.argv)
 
-    def _usable_run_dir(self, path: str | None) -> str | None:
+    def _usable_run_dir(self, path: str | None) -> Path | None:
         if self.instance is None:
             self.notes.append(("debug", "not started by supervisor: no records, no private socket"))
             return None
         if not path or not os.access(path, os.W_OK | os.X_OK):
             self.notes.append(("warning", f"run_dir {path} cannot be written: no records, no private socket"))
             return None
-        return os.path.abspath(path)
+        return Path(path).absolute()
 
     @staticmethod
     def _load_environment(path: str | None) -> str:

@@ -33,7 +33,7 @@ class TimeLimit:
         stacks to stderr and ends with code 1.
         """
 
-        def expired(signum, frame):
+        def expired(_signum, frame):
             report("".join(traceback.format_stack(_hung(frame))))
             raise TimeLimitExceeded(exit_code)
 

@@ -195,7 +195,7 @@ class LosslessGeventWorker(GeventWorker):
         if self._stop is not None:
             self._stop.set()
 
-    def handle_exit(self, sig, frame):
+    def handle_exit(self, _sig, _frame):
         self.stop()
 
     def handle_abort(self, sig, frame):

@@ -1,0 +1,201 @@
+"""A release that cannot serve never does, says why, and ends in bounded time; one that can is not held back."""
+
+import re
+import signal
+import time
+
+import pytest
+
+HEALTH = "health_path='/healthz', boot_timeout=2"
+PLAIN = "def app(environ, start_response):\n    start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n"
+
+
+def answering(health):
+    """An app whose health endpoint runs the statements *health* and answers with the status they set."""
+    body = "".join(f"        {line}\n" for line in health.splitlines())
+    return (
+        "import ctypes, os, re, time\n"
+        "def app(environ, start_response):\n"
+        "    status = '200 OK'\n"
+        "    if environ['PATH_INFO'] == '/healthz':\n"
+        f"{body}"
+        "    start_response(status, [('Content-Length', '2')])\n"
+        "    return [b'ok']\n"
+    )
+
+
+# A mutex that is locked twice, holding the interpreter: neither signals nor other threads get a word in.
+STUCK_IN_C = """
+import ctypes
+libc = ctypes.PyDLL(None)
+mutex = ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+libc.pthread_mutex_lock(mutex)
+"""
+
+FAILING_IMPORTS = {
+    "syntax error": ("def app(:\n", "SyntaxError"),
+    "import error": ("import a_module_that_does_not_exist\n" + PLAIN, "a_module_that_does_not_exist"),
+    "missing attribute": ("application = 1\n", "Failed to find attribute 'app' in 'wsgi'"),
+    "sys.exit": ("import sys\nsys.exit(2)\n", "3 workers in a row ended before they were ready"),
+    "sys.exit(0)": ("import sys\nsys.exit(0)\n", "3 workers in a row ended before they were ready"),
+    "segmentation fault": ("import ctypes\nctypes.string_at(0)\n", "SIGSEGV"),
+    "hang": ("import time\ntime.sleep(60)\n", "not ready within 2 s"),
+    "hang behind except Exception": (
+        "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except Exception:\n        pass\n",
+        "not ready within 2 s",
+    ),
+    "hang behind a bare except": (
+        "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except:\n        pass\n",
+        "Timeout (0:00:04)!",  # faulthandler's
+    ),
+    "busy loop": ("while True:\n    pass\n", "not ready within 2 s"),
+    "stuck in C": (STUCK_IN_C, "Timeout (0:00:04)!"),
+}
+
+FAILING_HEALTH = {
+    "503": ("status = '503 Service Unavailable'", "GET /healthz answered 503 Service Unavailable"),
+    "404": ("status = '404 Not Found'", "GET /healthz answered 404 Not Found"),
+    "exception": ("raise KeyError('dsn')", "GET /healthz raised KeyError"),
+    "hang": ("time.sleep(60)", "GET /healthz gave no answer within"),
+    "busy loop": ("while True: pass", "GET /healthz gave no answer within"),
+    "stuck in C": (STUCK_IN_C, "Timeout (0:0"),
+    "exit": ("os._exit(1)", "3 workers in a row"),
+    "no answer": ("return []", "did not call start_response"),
+}
+
+
+@pytest.mark.parametrize("cause", FAILING_IMPORTS)
+def test_an_app_that_cannot_be_imported_ends_its_instance(host, cause):
+    app, message = FAILING_IMPORTS[cause]
+    instance = host.start(app=app, runtime=HEALTH)
+    start = time.monotonic()
+    assert instance.wait_exit() != 0
+    assert time.monotonic() - start < 9
+    assert message in instance.log()
+    assert instance.ready() == []
+
+
+@pytest.mark.parametrize("cause", ["import error", "sys.exit", "hang", "busy loop", "stuck in C"])
+def test_with_preload_the_import_in_the_master_is_bounded_as_well(host, cause):
+    app, message = FAILING_IMPORTS[cause]
+    instance = host.start(app=app, runtime=HEALTH, preload_app=True)
+    start = time.monotonic()
+    assert instance.wait_exit() != 0
+    assert time.monotonic() - start < 9
+    message = {"sys.exit": "", "hang": "not up within 2 s"}.get(cause, message).replace("not ready", "not up")
+    assert message in instance.log()
+
+
+@pytest.mark.parametrize("cause", FAILING_HEALTH)
+def test_a_gated_worker_that_fails_its_health_check_never_serves(host, cause):
+    health, message = FAILING_HEALTH[cause]
+    instance = host.start(app=answering(health), runtime=HEALTH, gate=True)
+    assert instance.wait_exit() != 0
+    assert message in instance.log()
+    assert "127.0.0.1" not in instance.log().replace("http://127.0.0.1", "")
+
+
+@pytest.mark.parametrize("cause", ["503", "exception", "hang", "busy loop"])
+def test_without_a_gate_an_unhealthy_app_serves_and_says_so(host, cause):
+    health, message = FAILING_HEALTH[cause]
+    instance = host.start(app=answering(health), runtime=HEALTH).wait_ready()
+    assert host.get("/")[0] == 200
+    assert message in instance.log()
+    assert "serving all the same" in instance.log()
+    assert message in instance.ready()[0]["health"]
+
+
+@pytest.mark.parametrize("worker_class", ["'gevent'", "'sync'", "'gthread'"])
+@pytest.mark.parametrize("cause", ["hang", "busy loop", "stuck in C"])
+def test_every_worker_class_is_bounded(host, cause, worker_class):
+    app, message = FAILING_IMPORTS[cause]
+    instance = host.start(app=app, runtime=HEALTH, worker_class=worker_class)
+    assert instance.wait_exit(12) != 0
+    assert message in instance.log()
+
+
+@pytest.mark.parametrize("worker_class", ["'sync'", "'gthread'"])
+def test_every_worker_class_is_gated(host, worker_class):
+    instance = host.start(app=answering("time.sleep(60)"), runtime=HEALTH, worker_class=worker_class, gate=True)
+    assert instance.wait_exit(12) == 3
+    assert "refusing to serve: GET /healthz gave no answer" in instance.log()
+
+
+def test_the_log_shows_where_an_import_hangs(host):
+    instance = host.start(app="import time\ndef connect_to_the_database():\n    time.sleep(60)\nconnect_to_the_database()\n", runtime=HEALTH)
+    assert instance.wait_exit() == 3
+    assert "in connect_to_the_database" in instance.log()
+
+
+def test_several_workers_that_fail_at_once_end_the_instance_in_order(host):
+    instance = host.start(app="import time\ntime.sleep(0.3)\n1 / 0\n", workers=4)
+    assert instance.wait_exit() == 3
+    assert "Shutting down: Master" in instance.log()
+    assert "HaltServer" not in instance.log()
+    assert list(instance.run.iterdir()) == []
+
+
+def test_a_worker_respawned_in_a_gated_master_serves_although_its_check_fails(host, eventually):
+    flag = host.folder / "down"
+    app = answering(f"if os.path.exists({str(flag)!r}): status = '503 Service Unavailable'")
+    instance = host.start(app=app, runtime=HEALTH, gate=True).wait_ready()
+    assert instance.ready()[0]["health"] == "ok"
+    old = instance.workers()
+    flag.touch()
+    instance.signal(signal.SIGHUP)  # the next worker boots while a dependency is down
+    eventually(lambda: instance.workers() and set(old).isdisjoint(instance.workers()), what=instance.log)
+    assert host.get("/")[0] == 200
+    assert instance.ready()[0]["health"].startswith("failed: GET /healthz answered 503")
+
+
+def test_whoever_replaces_a_gated_worker_that_died_at_boot_is_gated_too(host):
+    once = host.folder / "once"
+    app = f"import os, sys\nif not os.path.exists({str(once)!r}):\n    open({str(once)!r}, 'w').close()\n    sys.exit(1)\n"
+    instance = host.start(app=app + answering("status = '503 Service Unavailable'"), runtime=HEALTH, gate=True)
+    assert instance.wait_exit() == 3
+    assert "refusing to serve" in instance.log()
+
+
+def test_without_a_health_path_any_answer_below_500_will_do(host):
+    app = "def app(e, s):\n    s('404 Not Found', [('Content-Length', '0')])\n    return []"
+    assert host.start(app=app, gate=True).wait_ready().ready()[0]["health"] == "ok"
+    broken = host.start(app=app.replace("404 Not Found", "500 Internal Server Error"), gate=True, name="app-1")
+    assert broken.wait_exit() == 3
+    assert "GET / answered 500" in broken.log()
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_an_app_that_parses_the_command_line_does_not_see_gunicorns(host, preload, eventually):
+    app = "import argparse\nargparse.ArgumentParser().parse_args()\n" + PLAIN
+    instance = host.start(app=app, preload_app=preload).wait_ready()
+    old = instance.workers()
+    instance.signal(signal.SIGHUP)  # gunicorn itself reads the command line again
+    eventually(lambda: instance.workers() and set(old).isdisjoint(instance.workers()), what=instance.log)
+    assert host.get()[0] == 200
+
+
+def test_a_boot_within_its_limit_is_not_disturbed_later(host):
+    host.start(runtime="boot_timeout=1").wait_ready()
+    assert host.get("/wait/2.0")[0] == 200
+
+
+def test_the_apps_own_hooks_run_beside_those_of_the_runtime(host):
+    own = """
+    def on_starting(server): print("own on_starting")
+    def post_fork(server, worker): print("own post_fork")
+    def post_worker_init(worker): print("own post_worker_init")
+    def child_exit(server, worker): print("own child_exit")
+    def nworkers_changed(server, new, old): print("own nworkers_changed")
+    """
+    instance = host.start(own=own).wait_ready()
+    instance.stop()
+    for name in ("on_starting", "post_fork", "post_worker_init", "child_exit", "nworkers_changed"):
+        assert f"own {name}" in instance.log()
+
+
+def test_the_apps_own_post_worker_init_is_part_of_the_bounded_boot(host):
+    own = "def post_worker_init(worker):\n    import time\n    time.sleep(60)\n"
+    instance = host.start(own=own, runtime=HEALTH)
+    assert instance.wait_exit() == 3
+    assert re.search(r"not ready within 2 s.*in post_worker_init", instance.log(), re.DOTALL)
