@@ -27,7 +27,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
         VERSION=os.environ.get("SCORING_VERSION", __version__),
         GREETING=os.environ.get("SCORING_GREETING", "Hello from the scoring service"),
         # bytes; a larger body is answered with 413 and never read
-        MAX_CONTENT_LENGTH=int(os.environ.get("SCORING_MAX_BODY", 64 * 1024 * 1024)),
+        MAX_CONTENT_LENGTH=int(os.environ.get("SCORING_MAX_BODY", "67108864")),
     )
     app.config.update(config or {})
 

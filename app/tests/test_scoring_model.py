@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from scoring.model import InvalidInput, LateDelivery
 
 DELIVERY = {"distance_km": 10, "items": 2, "rain_mm": 0}

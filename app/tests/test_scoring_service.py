@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+
 from scoring import create_app
 
 DELIVERY = {"distance_km": 10, "items": 2, "rain_mm": 0}
@@ -47,7 +48,7 @@ def test_the_service_is_healthy(client):
 
 def test_a_service_whose_model_is_broken_is_not_healthy(app):
     class Broken:
-        def probability(self, values):
+        def probability(self, _values):
             raise RuntimeError("no weights")
 
     app.config["TESTING"] = False  # as in production, an exception becomes a 500
