@@ -77,9 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command("clean", clean, "remove .cache, and this checkout's containers, networks and images", True)
     scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
     scenario.add_argument("scenario")
-    scenario.add_argument(
-        "step", nargs="*", default=["test"], help="a Molecule command and its options (default: test)"
-    )
+    scenario.add_argument("step", nargs=argparse.REMAINDER, help="a Molecule command and its options (default: test)")
     hosts = command("hosts", manage_hosts, "start, restart, save or remove container hosts (Molecule calls it)", True)
     hosts.add_argument("what", choices=["up", "keep", "restart", "down", "save", "image"])
     hosts.add_argument(
@@ -129,7 +127,7 @@ def clean(*_) -> None:
 
 
 def molecule(arguments: argparse.Namespace, _) -> None:
-    step, *options = arguments.step
+    step, *options = arguments.step or ["test"]
     run("molecule", step, "--no-command-borders", "--scenario-name", arguments.scenario, *options, cwd=ROOT)
 
 

@@ -321,5 +321,5 @@ def remove_everything() -> None:
     down(output(engine(), "ps", "--all", "--filter", f"label=pygun.checkout={ROOT}", "--format", "{{.Names}}").split())
     images = output(engine(), "images", "--format", "{{.Repository}}:{{.Tag}}").split()
     for name in images:
-        if name.startswith("localhost/pygun-") or name.startswith(f"localhost/{prefix()}-snapshot:"):
+        if name.startswith(("localhost/pygun-", f"localhost/{prefix()}-snapshot:")):
             succeeds(engine(), "rmi", name)
