@@ -418,6 +418,14 @@ SETTINGS = (
 )
 
 
+def target(text: str) -> Target:
+    """Read the target; argparse shows the reason of this exception only."""
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def header(text: str) -> tuple[str, str]:
     """Read NAME=VALUE."""
     name, equal, value = text.partition("=")
@@ -440,13 +448,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="client.py", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("run", help="send requests", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    command = commands.add_parser(
+        "run",
+        usage="%(prog)s TARGET [options]",
+        help="send requests",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("target", type=Target.parse, help="host:port or unix:/path")
+    add("target", type=target, help="host:port or unix:/path")
     add("--duration", type=float, default=0, help="seconds; 0 = until SIGTERM or the stop file")
     add("--stop-file", type=Path, help="stop when this file exists")
-    add("--requests", type=int, default=0, help="stop each connection after so many; 0 = no limit")
+    add("--requests", type=int, default=0, help="stop each worker after so many; 0 = no limit")
     add("--timeout", type=float, default=30.0, help="seconds beyond its planned time")
     add("--out", type=Path, help="result, JSON; counts while it runs (default: standard output)")
     add("--progress", type=float, default=5.0, help="seconds between two writes of --out")

@@ -170,6 +170,13 @@ def test_refused_connections_are_counted(serve, client, unix):
     assert result["totals"] == {"sent": 50, "ok": 20, "failed": 30, "close_race": 0}
 
 
+def test_a_target_that_is_none_is_explained(client):
+    running = client("localhost", "--new=1")
+
+    assert "'localhost' is neither host:port nor unix:/path" in running.process.communicate()[1]
+    assert running.process.returncode == 2
+
+
 def test_a_unix_socket_that_is_gone_is_counted(tmp_path, client):
     result = client(f"unix:{tmp_path}/none", *FAST, "--new=2", "--requests=3").finish()
 
