@@ -150,6 +150,10 @@ class Installer:
         if self.wheelhouse:
             command += ["--no-index", "--find-links", self.wheelhouse]
         self._run(command + self.extra_args + list(arguments))
+        # uv leaves its lock file open to every user, but an app must not write into its release.
+        lock = os.path.join(path, ".lock")
+        if os.path.exists(lock):
+            os.unlink(lock)
 
     def _run(self, command):
         try:
