@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
 
 
@@ -22,7 +23,14 @@ class ActionModule(ActionBase):
         args = self._task.args.copy()
         on_control_node = {
             key: args.pop(key, default)
-            for key, default in (("src", ""), ("git_repo", ""), ("git_ref", ""), ("exclude", []), ("pygun_py", ""), ("runtime", ""))
+            for key, default in (
+                ("src", ""),
+                ("git_repo", ""),
+                ("git_ref", ""),
+                ("exclude", []),
+                ("pygun_py", ""),
+                ("runtime", ""),
+            )
         }
         with tempfile.TemporaryDirectory(prefix="pygun-release-") as scratch:
             try:
@@ -53,19 +61,29 @@ class ActionModule(ActionBase):
         source = None
         if git_repo:
             checkout = scratch / "checkout"
-            origin = {"repo": pack.without_password(git_repo), "ref": git_ref, "commit": pack.checkout(git_repo, git_ref, checkout)}
+            origin = {
+                "repo": pack.without_password(git_repo),
+                "ref": git_ref,
+                "commit": pack.checkout(git_repo, git_ref, checkout),
+            }
             source = checkout / (src or "")
         elif src:
             source = Path(self._find_needle("files", src))
         if source is None:
             if requirements and not all(os.path.isabs(path) for path in requirements):
-                raise pack.PackError("flask_app_requirements names a relative path, and there is no flask_app_src that it could be relative to.")
+                raise pack.PackError(
+                    "flask_app_requirements names a relative path, and there is no flask_app_src that it could be relative to."
+                )
         elif not source.is_dir():
-            raise pack.PackError(f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app.")
+            raise pack.PackError(
+                f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app."
+            )
         else:
             tree = list(pack.tree(source, "src", exclude))
             if not tree:
-                raise pack.PackError(f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore).")
+                raise pack.PackError(
+                    f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
+                )
             entries += tree
             if not requirements and (source / "requirements.txt").is_file():
                 requirements = ["requirements.txt"]

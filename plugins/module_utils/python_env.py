@@ -108,13 +108,17 @@ class Installer:
     :param cache_dir: uv's cache
     """
 
-    def __init__(self, uv=None, index_url=None, ca_bundle=None, extra_args=(), wheelhouse=None, cache_dir=None, timeout=1800):
+    def __init__(
+        self, uv=None, index_url=None, ca_bundle=None, extra_args=(), wheelhouse=None, cache_dir=None, timeout=1800
+    ):
         self.uv = uv
         self.extra_args = list(extra_args)
         self.wheelhouse = wheelhouse
         self.timeout = timeout
         environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV"))
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV"))
         }
         environment.update(
             LC_ALL="C.UTF-8",

@@ -175,6 +175,7 @@ import tarfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
 
@@ -216,7 +217,9 @@ def build(params, release, python, store):
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
         os.chmod(path, 0o750)
-        subprocess.run(["sync", "--file-system", path], check=False)  # a power cut must not leave a release that only looks complete
+        subprocess.run(
+            ["sync", "--file-system", path], check=False
+        )  # a power cut must not leave a release that only looks complete
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise
@@ -350,7 +353,9 @@ def main():
     )
     params = module.params
     if params["overrides"] and not params["uv"]:
-        module.fail_json(msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed.")
+        module.fail_json(
+            msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed."
+        )
     store = ReleaseStore(params["root"])
     python = python_env.python_version(params["python"])
     if python is None:

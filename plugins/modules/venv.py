@@ -77,6 +77,7 @@ installed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     Installer,
     InstallError,

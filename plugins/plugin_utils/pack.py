@@ -121,7 +121,9 @@ def tree(root: Path, prefix: str, exclude: Iterable[str] = ()) -> Iterator[Entry
 
 def _matches(path: str, patterns: Iterable[str]) -> bool:
     name = path.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(path, pattern.rstrip("/")) for pattern in patterns)
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(path, pattern.rstrip("/")) for pattern in patterns
+    )
 
 
 def _ignored_by_git(root: Path) -> set[str]:
@@ -164,7 +166,9 @@ def checkout(repo: str, ref: str, target: Path) -> str:
     _git(git, ["init", "-q", str(target)])
     fetched = _git(git, ["-C", str(target), "fetch", "-q", "--depth=1", "--", repo, ref])
     if fetched.returncode:  # a server may refuse a bare commit, and an abbreviated one cannot be asked for
-        fetched = _git(git, ["-C", str(target), "fetch", "-q", "--tags", "--", repo, "+refs/heads/*:refs/remotes/origin/*"])
+        fetched = _git(
+            git, ["-C", str(target), "fetch", "-q", "--tags", "--", repo, "+refs/heads/*:refs/remotes/origin/*"]
+        )
         commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", f"{ref}^{{commit}}"])
     else:
         commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", "FETCH_HEAD^{commit}"])
@@ -241,7 +245,9 @@ def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> 
         check = _Digesting(stream)
         archive.addfile(info, check)
     if check.digest.hexdigest() != entry.digest:
-        raise PackError(f"{entry.source} changed while it was packed. Run this again when nobody writes into the source.")
+        raise PackError(
+            f"{entry.source} changed while it was packed. Run this again when nobody writes into the source."
+        )
 
 
 class _Digesting:

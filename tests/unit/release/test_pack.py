@@ -7,9 +7,8 @@ import subprocess
 import tarfile
 
 import pytest
+
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
-
-
 
 
 def paths(root, exclude=()):
@@ -27,7 +26,9 @@ def source(tmp_path):
 
 
 def git(root, *arguments):
-    subprocess.run(["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True)
+    subprocess.run(
+        ["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@t", *arguments], check=True, capture_output=True
+    )
 
 
 def test_caches_virtual_environments_and_repositories_are_left_out(source):
@@ -150,7 +151,9 @@ def test_a_git_reference_is_checked_out(source, tmp_path, ref):
     git(source, "add", "-A")
     git(source, "commit", "-qm", "one")
     git(source, "tag", "v1")
-    commit = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "-C", source, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     asked = {"commit": commit, "short commit": commit[:9]}.get(ref, ref)
     assert pack.checkout(str(source), asked, tmp_path / "out") == commit
     assert (tmp_path / "out" / "wsgi.py").read_text() == "app = None\n"

@@ -5,6 +5,7 @@
 import sys
 
 import pytest
+
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 
 

@@ -1,0 +1,124 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Try this release without serving: `python -I preflight.py FD`, run as the app's user.
+
+Does what a worker does before it accepts, and stops there: settings, worker class, import of the app, health check.
+Each step is announced on file descriptor FD as a line of JSON before it begins, so that whoever reads it knows where
+a crash or a time limit struck: {"step": ...}, {"problem": ...} and, at the end, {"done": {...}}.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+import time
+import types
+from pathlib import Path
+
+from gunicorn import util
+from gunicorn.config import KNOWN_SETTINGS, Config
+
+import pygun_runtime
+from pygun_runtime import health
+
+
+class Refused(Exception):
+    """The release cannot serve; the text says why."""
+
+
+def settings_of(file: Path) -> dict:
+    """The names that pygun.py defines, as gunicorn would read them."""
+    names = {"__file__": str(file), "__name__": "__config__"}
+    exec(compile(file.read_text(encoding="utf-8-sig"), str(file), "exec"), names)  # noqa: S102
+    return names
+
+
+def configure(names: dict) -> Config:
+    """gunicorn's configuration from the settings; one that gunicorn would ignore in silence is refused too."""
+    known = {setting.name for setting in KNOWN_SETTINGS}
+    config = Config()
+    for name, value in names.items():
+        if name in known:
+            try:
+                config.set(name, value)
+            except Exception as error:
+                raise Refused(f"Invalid value for {name}: {value!r} ({error})") from None
+        elif name.lower() in known:
+            raise Refused(f"gunicorn ignores the setting {name}: settings are written in lower case ({name.lower()})")
+        elif _looks_like_a_setting(name, value):
+            near = difflib.get_close_matches(name, known, 1)
+            hint = (
+                f"is {near[0]} meant?"
+                if near
+                else "if it is a helper of pygun.py itself, let its name begin with an underscore"
+            )
+            raise Refused(f"gunicorn ignores the setting {name}: it has none of that name; {hint}")
+    return config
+
+
+def _looks_like_a_setting(name: str, value: object) -> bool:
+    return not name.startswith("_") and isinstance(value, (str, int, float, bool, list, tuple, dict, types.NoneType))
+
+
+def try_release(announce) -> dict:
+    """Go through the steps; returns facts about the release."""
+    release = Path(__file__).resolve().parents[2]
+    announce("settings")
+    names = settings_of(release / "pygun.py")
+    config = configure(names)
+    runtime = next(value for value in names.values() if isinstance(value, pygun_runtime.Runtime))
+
+    announce("worker class")
+    try:
+        worker_class = config.worker_class
+    except Exception as error:
+        raise Refused(f"Invalid value for worker_class: {config.worker_class_str!r} ({error})") from None
+
+    announce("import")
+    os.chdir(config.chdir)
+    sys.path.insert(0, config.chdir)
+    os.environ.update(config.env)
+    started = time.monotonic()
+    if config.preload_app:
+        util.import_app(config.wsgi_app)
+    if any(base.__name__ == "GeventWorker" for base in worker_class.__mro__):
+        from gevent import monkey
+
+        monkey.patch_all()
+    wsgi = util.import_app(config.wsgi_app)
+    imported = time.monotonic() - started
+
+    announce("health")
+    status = health.check(wsgi, runtime.health_path, runtime.health_host)
+    return {"import_s": round(imported, 3), "health": status, "workers": config.workers, "memory_kb": _resident()}
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def main() -> None:
+    out = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
+    sys.argv[1:] = []
+    os.dup2(2, 1)  # what the app prints belongs to the log, not to our answer
+
+    def tell(**line) -> None:
+        print(json.dumps(line), file=out, flush=True)
+
+    try:
+        facts = try_release(lambda step: tell(step=step))
+    except (Refused, health.Unhealthy) as error:
+        tell(problem=str(error))
+        status = 1
+    else:
+        tell(done=facts)
+        status = 0
+    sys.stderr.flush()
+    os._exit(status)  # threads that the app started must not hold this back
+
+
+if __name__ == "__main__":
+    main()

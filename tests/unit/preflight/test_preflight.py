@@ -1,0 +1,166 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A release is tried in a process of its own, with the real gunicorn; what is wrong with it is named."""
+
+import getpass
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils import preflight
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
+
+RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files" / "pygun_runtime"
+HELLO = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+"""
+SETTINGS = """
+import sys
+sys.path.insert(0, {lib!r})
+import pygun_runtime
+runtime = pygun_runtime.Runtime(__file__, app="x", health_path={health!r}, boot_timeout=2)
+wsgi_app = "wsgi:app"
+chdir = runtime.source
+worker_class = runtime.worker_class
+{more}
+runtime.attach(globals())
+"""
+
+
+@pytest.fixture
+def attempt(tmp_path):
+    """Try a release with this source and these settings."""
+
+    def run(source=HELLO, more="", health="", boot_timeout=2.0, memory_limit=0):
+        release = tmp_path / "release"
+        (release / "src").mkdir(parents=True)
+        (release / "src" / "wsgi.py").write_text(source)
+        shutil.copytree(RUNTIME, release / "lib" / "pygun_runtime")
+        (release / "venv" / "bin").mkdir(parents=True)
+        # The interpreter that has gunicorn; a link would lose its site-packages.
+        python = release / "venv" / "bin" / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.path.insert(0, "{release}/lib"); '
+                          'import runpy; sys.argv = sys.argv[2:]; runpy.run_path(sys.argv[0], run_name="__main__")\' "$@"\n')  # fmt: skip
+        python.chmod(0o755)
+        (release / "pygun.py").write_text(SETTINGS.format(lib=str(release / "lib"), health=health, more=more))
+        return preflight.try_release(str(release), getpass.getuser(), str(tmp_path), boot_timeout, memory_limit)
+
+    return run
+
+
+def test_a_good_release_passes_and_tells_facts(attempt):
+    outcome = attempt()
+    assert outcome.problem == ""
+    assert outcome.step == "health"
+    assert outcome.facts["health"] == "200 OK"
+    assert outcome.facts["memory_kb"] > 1000
+
+
+BROKEN = {
+    "a missing module": ("import no_such_thing", "import", "No module named 'no_such_thing'"),
+    "a missing attribute": ("application = None", "import", "Failed to find attribute 'app'"),
+    "a syntax error": ("def app(:\n", "import", "SyntaxError"),
+    "sys.exit at import": ("import sys; sys.exit(7)", "import", "exit code 7"),
+    "os._exit at import": ("import os; os._exit(0)", "import", "exit code 0"),
+    "a command line at import": (
+        "import argparse; p = argparse.ArgumentParser(); p.add_argument('--model', required=True); p.parse_args()"
+        + HELLO,
+        "import",
+        "the following arguments are required: --model",
+    ),
+    "a crash at import": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "import", "SIGSEGV"),
+    "an app that is no callable": ("app = 3", "import", "must be callable"),
+}
+
+
+@pytest.mark.parametrize(("source", "step", "says"), BROKEN.values(), ids=BROKEN.keys())
+def test_an_app_that_cannot_be_imported_is_named(attempt, source, step, says):
+    outcome = attempt(source)
+    assert outcome.step == step
+    assert outcome.problem
+    assert says in outcome.problem + outcome.output
+    assert diagnose(outcome.output + "\n" + outcome.problem), "the diagnosis does not know this one"
+
+
+@pytest.mark.parametrize("source", ["import time; time.sleep(60)", "while True: pass"], ids=["sleeping", "spinning"])
+def test_an_import_that_hangs_is_ended_and_says_where(attempt, source):
+    begun = time.monotonic()
+    outcome = attempt(source)
+    assert time.monotonic() - begun < 20
+    assert "wsgi.py" in outcome.output
+    assert diagnose(outcome.output + "\n" + outcome.problem).remedy.startswith("The stack in the log")
+
+
+def test_what_the_app_started_is_ended_as_well(attempt, tmp_path):
+    mark = tmp_path / "pid"
+    attempt(
+        f"import subprocess; p = subprocess.Popen(['sleep', '300']); open({str(mark)!r}, 'w').write(str(p.pid))" + HELLO
+    )
+    pid = int(mark.read_text())
+    deadline = time.monotonic() + 5
+    while (
+        time.monotonic() < deadline
+        and Path(f"/proc/{pid}").exists()
+        and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    ):
+        time.sleep(0.05)
+    with pytest.raises(ProcessLookupError):
+        if Path(f"/proc/{pid}").exists() and " Z " in Path(f"/proc/{pid}/stat").read_text():
+            raise ProcessLookupError
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("health", "source", "says"),
+    [
+        ("/healthz", HELLO.replace("200 OK", "503 Service Unavailable"), "GET /healthz answered 503"),
+        ("/healthz", HELLO.replace("200 OK", "404 Not Found"), "GET /healthz answered 404"),
+        ("", HELLO.replace("200 OK", "500 Internal Server Error"), "GET / answered 500"),
+        ("", "def app(environ, start_response):\n    raise ValueError('no model')\n", "no model"),
+    ],
+)
+def test_a_health_check_that_fails_is_named(attempt, health, source, says):
+    outcome = attempt(source, health=health)
+    assert outcome.step == "health"
+    assert says in outcome.problem + outcome.output
+
+
+def test_without_a_health_path_any_answer_below_500_will_do(attempt):
+    assert attempt(HELLO.replace("200 OK", "404 Not Found")).problem == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "worker_conections = 5",
+            "ignores the setting worker_conections: it has none of that name; is worker_connections meant?",
+        ),
+        ("logfile = '/tmp/x'", "ignores the setting logfile"),
+        ("Timeout = 5", "settings are written in lower case (timeout)"),
+        ("workers = 'many'", "Invalid value for workers: 'many'"),
+        ("loglevel = []", "Invalid value for loglevel"),
+        ("worker_class = 'gevnt'", "Invalid value for worker_class"),
+    ],
+)
+def test_a_setting_that_gunicorn_rejects_or_ignores_is_named(attempt, line, says):
+    outcome = attempt(more=line)
+    assert says in outcome.problem
+    assert outcome.step in ("settings", "worker class")
+
+
+def test_an_app_that_takes_more_memory_than_allowed_is_stopped(attempt):
+    outcome = attempt("x = bytearray(700_000_000)" + HELLO, memory_limit=300_000_000)
+    assert "MemoryError" in outcome.output
+
+
+def test_the_output_of_the_app_does_not_disturb_the_answer(attempt):
+    outcome = attempt('print(\'{"problem": "from the app"}\', flush=True)' + HELLO)
+    assert outcome.problem == ""
+    assert "from the app" in outcome.output
