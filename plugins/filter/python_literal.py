@@ -53,7 +53,9 @@ def python_literal(value):
         return "[" + ", ".join(python_literal(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ", ".join(python_literal(key) + ": " + python_literal(item) for key, item in value.items()) + "}"
-    raise AnsibleFilterError(f"python_literal: cannot write a value of type {type(value).__name__} as Python; quote it to make it a string")
+    raise AnsibleFilterError(
+        f"python_literal: cannot write a value of type {type(value).__name__} as Python; quote it to make it a string"
+    )
 
 
 class FilterModule:

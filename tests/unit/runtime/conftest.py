@@ -121,7 +121,9 @@ class Client:
 class Instance:
     """One gunicorn master, started the way supervisor starts it: the listening socket on fd 0."""
 
-    def __init__(self, host, *, listener=None, name="app-0", gate=False, environ=None, arguments=None, app=APP, **pygun):
+    def __init__(
+        self, host, *, listener=None, name="app-0", gate=False, environ=None, arguments=None, app=APP, **pygun
+    ):
         self.host = host
         self.name = name
         self.listener = host.listener if listener is None else listener
@@ -199,12 +201,19 @@ class Host:
         self.instances = []
         self.clients = []
 
-    def release(self, app=APP, *, runtime="", worker_class="runtime.worker_class", own="", after="", **settings):
-        """A release folder; *runtime* holds more arguments of Runtime, *own* lines before attach(), *after* behind it."""
+    def release(self, app=APP, *, runtime="", worker_class="runtime.worker_class", own="", **settings):
+        """A release folder; *runtime* holds more arguments of Runtime, *own* lines before attach()."""
         release = self.folder / f"release{len(list(self.folder.glob('release*')))}"
         (release / "src").mkdir(parents=True)
         (release / "src" / "wsgi.py").write_text(textwrap.dedent(app))
-        settings = {"workers": 1, "graceful_timeout": 10, "timeout": 30, "worker_tmp_dir": "/dev/shm", "control_socket_disable": True, **settings}  # noqa: S108
+        settings = {
+            "workers": 1,
+            "graceful_timeout": 10,
+            "timeout": 30,
+            "worker_tmp_dir": "/dev/shm",
+            "control_socket_disable": True,
+            **settings,
+        }  # noqa: S108
         lines = [
             "import pygun_runtime",
             f"runtime = pygun_runtime.Runtime(__file__, app='app', {runtime})",
@@ -214,7 +223,6 @@ class Host:
             *(f"{key} = {value!r}" for key, value in settings.items()),
             textwrap.dedent(own),
             "runtime.attach(globals())",
-            after,
         ]
         (release / "pygun.py").write_text("\n".join(lines) + "\n")
         return release

@@ -7,7 +7,9 @@ import time
 import pytest
 
 HEALTH = "health_path='/healthz', boot_timeout=2"
-PLAIN = "def app(environ, start_response):\n    start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n"
+PLAIN = (
+    "def app(environ, start_response):\n    start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n"
+)
 
 
 def answering(health):
@@ -123,7 +125,10 @@ def test_every_worker_class_is_gated(host, worker_class):
 
 
 def test_the_log_shows_where_an_import_hangs(host):
-    instance = host.start(app="import time\ndef connect_to_the_database():\n    time.sleep(60)\nconnect_to_the_database()\n", runtime=HEALTH)
+    instance = host.start(
+        app="import time\ndef connect_to_the_database():\n    time.sleep(60)\nconnect_to_the_database()\n",
+        runtime=HEALTH,
+    )
     assert instance.wait_exit() == 3
     assert "in connect_to_the_database" in instance.log()
 

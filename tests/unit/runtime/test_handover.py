@@ -110,7 +110,15 @@ def keeper(host, eventually):
         fds = [listener.fileno() for listener in listeners]
         with log.open("wb") as out:
             process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", code, ",".join(map(str, fds)), str(RUNTIME / "pygun_runtime" / "keeper.py"), str(path), *grants],
+                [
+                    sys.executable,
+                    "-c",
+                    code,
+                    ",".join(map(str, fds)),
+                    str(RUNTIME / "pygun_runtime" / "keeper.py"),
+                    str(path),
+                    *grants,
+                ],
                 env={**os.environ, "LISTEN_FDS": str(len(fds)), "LISTEN_FDNAMES": names},
                 pass_fds=fds,
                 stdout=out,

@@ -85,7 +85,9 @@ def main() -> None:
     try:
         # gunicorn puts the working directory on sys.path before it reads its settings.
         os.chdir(release / "src" if (release / "src").is_dir() else release)
-        os.execv(programs / "python", [str(programs / "python"), str(programs / "gunicorn"), "-c", str(release / "pygun.py")])  # noqa: S606
+        os.execv(
+            programs / "python", [str(programs / "python"), str(programs / "gunicorn"), "-c", str(release / "pygun.py")]
+        )  # noqa: S606
     except OSError as error:
         fail(f"cannot start release {release}: {error}")
 

@@ -9,9 +9,12 @@ What gunicorn 27 loses, and what is done about it here:
 2. A worker whose master died ended at once, with everything in flight. It drains.
 3. Idle keep-alive connections held a stop back for up to `keepalive` seconds. They are closed after a short
    linger; a request that arrives in it is answered, with Connection: close.
-4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one.
+4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one, or
+   a few when it is busy.
 
-And fairness: a connection whose next request is already there lets the others go first.
+And fairness. A connection whose next request is already there was served again at once, with new connections and
+all others waiting: 50 clients that each ask again at once for 5 ms of computation starved some of their own and
+every new connection for as long as the measurement ran (6 s). Now they take turns, and new connections come in.
 
 This file depends on internals of gunicorn: see runtime.TESTED_GUNICORN.
 """
@@ -33,6 +36,13 @@ from gunicorn.workers.ggevent import GeventWorker
 #: Seconds for which idle keep-alive connections stay open after a stop: who sends often enough is told to
 #: go elsewhere in an answer, and only who pauses longer meets a closed connection.
 LINGER = 2.0
+
+#: The longest that requests are served without looking for what else has arrived (seconds). Looking after each
+#: one would cost half the throughput of very short requests.
+MAX_UNPOLLED = 0.002
+
+#: The most connections accepted at a time.
+MAX_ACCEPT = 16
 
 #: How often a draining worker looks whether it is done (seconds).
 _DRAIN_STEP = 0.1
@@ -106,24 +116,34 @@ class _Connection:
 
 
 class _KeepAlive:
-    """Wait for the next request for `keepalive` seconds, then silently give up (as gevent.Timeout(s, False))."""
+    """Take turns, then wait for the next request for `keepalive` seconds, then silently give up (as gevent.Timeout(s, False))."""
 
-    __slots__ = ("connection", "seconds", "timeout")
+    __slots__ = ("connection", "timeout", "worker")
 
-    def __init__(self, seconds, connection):
-        self.seconds = seconds
+    def __init__(self, worker, connection):
+        self.worker = worker
         self.connection = connection
 
     def __enter__(self):
         if self.connection.requests:
-            gevent.sleep(0)
+            self.worker.let_others_go_first()
             self.connection.await_request()
-        self.timeout = gevent.Timeout.start_new(self.seconds, False)
+        self.timeout = gevent.Timeout.start_new(self.worker.cfg.keepalive, False)
 
     def __exit__(self, kind, value, traceback):
         self.connection.waiting = False
         self.timeout.close()
         return value is self.timeout
+
+
+class _Server(StreamServer):
+    """A server whose worker decides how many connections it accepts at a time."""
+
+    worker = None
+
+    @property
+    def max_accept(self):
+        return self.worker.accept_at_most() if self.worker else 1
 
 
 class LosslessGeventWorker(GeventWorker):
@@ -135,6 +155,8 @@ class LosslessGeventWorker(GeventWorker):
         super().__init__(*args, **kwargs)
         self.connections: set[_Connection] = set()
         self._stop = None
+        self._polled = 0.0
+        self._served = 0
 
     def run(self):
         self._stop = Event()
@@ -143,8 +165,8 @@ class LosslessGeventWorker(GeventWorker):
         for listener in self.sockets:
             listener.setblocking(1)
             handle = partial(self.handle, _Listener(listener))
-            server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections), **tls)
-            server.max_accept = 1
+            server = _Server(listener, handle=handle, spawn=Pool(self.worker_connections), **tls)
+            server.worker = self
             server.start()
             servers.append(server)
 
@@ -183,6 +205,23 @@ class LosslessGeventWorker(GeventWorker):
             if not connection.waiting:
                 self.log.warning(text, connection)
 
+    def accept_at_most(self):
+        """How many connections to accept now: one, so that a burst is shared with the sibling instance.
+
+        But a round of requests can take long, and with one new connection for each round they would queue up
+        without end: half as many as were served in the last round.
+        """
+        served, self._served = self.nr - self._served, self.nr
+        return max(1, min(MAX_ACCEPT, served // 2))
+
+    def let_others_go_first(self):
+        """Between two requests of one connection: serve what is ready, and now and then see what has arrived."""
+        if time.monotonic() - self._polled < MAX_UNPOLLED:
+            gevent.sleep(0)  # goes to the end of the queue, but the event loop may run the queue for long
+        else:
+            gevent.sleep(1e-9)  # a timer: the event loop has looked at all sockets when it wakes us
+            self._polled = time.monotonic()
+
     def notify(self):
         self.tmp.notify()
         if self.alive and self.ppid != os.getppid():
@@ -212,7 +251,7 @@ class LosslessGeventWorker(GeventWorker):
             connection.forget()
 
     def timeout_ctx(self):
-        return _KeepAlive(self.cfg.keepalive, gevent.getcurrent().connection)
+        return _KeepAlive(self, gevent.getcurrent().connection)
 
     def handle_request(self, listener_name, req, sock, addr):
         connection = gevent.getcurrent().connection

@@ -1,0 +1,347 @@
+"""What gunicorn's own gevent worker loses, the lossless worker keeps: each scenario runs against both."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+STOCK = {"worker_class": "'gevent'"}
+LOSSLESS = {"worker_class": "runtime.worker_class"}
+
+
+def answered(clients):
+    """How many of *clients* get an answer of 200."""
+    count = 0
+    for client in clients:
+        try:
+            count += client.receive()[0] == 200
+        except OSError:
+            pass
+    return count
+
+
+# ---- mend 1: accepted, but not yet begun
+
+
+# Mend 4 makes the case rare: here the worker accepts as many at a time as gunicorn's own.
+ACCEPTS_MANY = {
+    "own": """
+    from pygun_runtime.worker import LosslessGeventWorker
+
+    class AcceptsMany(LosslessGeventWorker):
+        def accept_at_most(self):
+            return 100
+
+    worker_class = AcceptsMany
+    """,
+    "worker_class": "None",
+}
+
+
+def stop_while_connections_arrive(host, worker):
+    """100 short computations arrive while the only worker computes; it is told to stop meanwhile."""
+    instance = host.start(**worker).wait_ready()
+    (pid,) = instance.workers()
+    host.connect(instance.private).send("/busy/0.5")
+    time.sleep(0.2)  # the worker computes now
+    late = [host.connect() for _ in range(100)]
+    for client in late:
+        client.send("/busy/0.02")
+    time.sleep(0.8)  # it has accepted many, and begun with some
+    os.kill(pid, signal.SIGTERM)  # the master starts another worker: whoever still waits in the backlog is served
+    return answered(late)
+
+
+def test_gunicorn_loses_connections_that_it_accepted_just_before_a_stop(host):
+    assert stop_while_connections_arrive(host, STOCK) < 100
+
+
+@pytest.mark.parametrize("worker", [LOSSLESS, ACCEPTS_MANY], ids=["lossless", "accepting many"])
+def test_connections_accepted_just_before_a_stop_are_answered(host, worker):
+    assert stop_while_connections_arrive(host, worker) == 100
+
+
+# ---- mend 2: the master dies
+
+
+def kill_the_master_during_a_request(host, worker):
+    instance = host.start(**worker).wait_ready()
+    clients = [host.connect() for _ in range(5)]
+    for client in clients:
+        client.send("/wait/3.0")
+    time.sleep(0.3)
+    os.kill(instance.pid, signal.SIGKILL)
+    return answered(clients)
+
+
+def test_gunicorn_loses_requests_in_flight_when_its_master_dies(host):
+    assert kill_the_master_during_a_request(host, STOCK) == 0
+
+
+def test_requests_in_flight_are_answered_after_their_master_died(host):
+    assert kill_the_master_during_a_request(host, LOSSLESS) == 5
+
+
+def test_a_worker_without_a_master_takes_no_new_connections_and_ends(host, eventually):
+    instance = host.start().wait_ready()
+    (worker,) = instance.workers()
+    os.kill(instance.pid, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{worker}"), 4)
+    assert "The master is gone, draining" in instance.log()
+
+
+# ---- mend 3: idle keep-alive connections
+
+
+def stop_with_an_idle_connection(host, worker):
+    instance = host.start(keepalive=8, **worker).wait_ready()
+    client = host.connect()
+    client.get("/")
+    return instance.stop()
+
+
+def test_gunicorn_waits_for_idle_connections_when_it_stops(host):
+    assert stop_with_an_idle_connection(host, STOCK) > 6
+
+
+def test_idle_connections_hold_a_stop_back_for_a_short_linger_only(host):
+    assert 1.5 < stop_with_an_idle_connection(host, LOSSLESS) < 4
+
+
+def test_a_request_in_the_linger_is_answered_and_told_to_go_elsewhere(host):
+    instance = host.start().wait_ready()
+    client = host.connect()
+    assert "connection" not in client.get("/")[1] or client.get("/")[1]["connection"] == "keep-alive"
+    instance.signal(signal.SIGTERM)
+    time.sleep(1.2)
+    status, headers, _ = client.get("/")
+    assert (status, headers["connection"]) == (200, "close")
+
+
+def test_without_connections_a_stop_takes_no_time(host):
+    assert host.start().wait_ready().stop() < 1.0
+
+
+def test_a_request_that_has_begun_to_arrive_is_not_taken_for_idle(host):
+    instance = host.start(keepalive=8).wait_ready()
+    client = host.connect()
+    client.get("/")
+    client.socket.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+    time.sleep(0.3)
+    instance.signal(signal.SIGTERM)
+    time.sleep(4)
+    client.socket.sendall(b"alhost\r\n\r\n")
+    assert client.receive()[0] == 200
+
+
+def test_requests_that_race_with_the_end_of_the_linger_are_answered_or_closed_cleanly(host):
+    """Each connection sends at its own moment around the end of the linger; none may be cut in an answer."""
+    instance = host.start(keepalive=8).wait_ready()
+    clients = [host.connect() for _ in range(80)]
+    for client in clients:
+        client.get("/")
+    start = time.monotonic()
+    instance.signal(signal.SIGTERM)
+    outcomes = Counter()
+    sent = []
+    for number, client in enumerate(clients):
+        time.sleep(max(0.0, start + 1.6 + number * 0.01 - time.monotonic()))
+        try:
+            client.send("/")
+            sent.append(client)
+        except OSError:
+            outcomes["closed"] += 1
+    for client in sent:
+        try:
+            outcomes[client.receive()[0]] += 1
+        except ConnectionError as error:
+            assert "cut off" not in str(error)
+            outcomes["closed"] += 1
+    assert set(outcomes) <= {200, "closed"}
+    assert outcomes[200] >= 30  # those before the end of the linger, all of them
+
+
+# ---- mend 4: one connection at a time
+
+
+def burst_while_both_are_busy(host, worker):
+    """Two instances with one worker each; 40 short computations wait until both are free: the smaller share."""
+    instances = [host.start(name=f"app-{number}", **worker).wait_ready() for number in (0, 1)]
+    blocked = [host.connect(instance.private) for instance in instances]
+    for client in blocked:
+        client.send("/busy/0.8")
+    time.sleep(0.2)
+    clients = [host.connect() for _ in range(40)]
+    for client in clients:
+        client.send("/busy/0.02")
+    pids = Counter(int(client.receive()[2]) for client in clients)
+    assert sum(pids.values()) == 40
+    return min(pids[instance.workers()[0]] for instance in instances)
+
+
+def test_one_of_gunicorns_workers_takes_a_burst_away_from_its_sibling(host):
+    assert burst_while_both_are_busy(host, STOCK) <= 4
+
+
+def test_two_instances_share_a_burst(host):
+    assert burst_while_both_are_busy(host, LOSSLESS) >= 10
+
+
+# ---- what is in flight
+
+
+@pytest.mark.parametrize(
+    "worker",
+    [{"worker_class": "runtime.worker_class"}, {"worker_class": "'gthread'", "threads": 4}],
+    ids=["lossless", "gthread"],
+)
+def test_streams_uploads_and_slow_requests_in_flight_are_finished(host, worker):
+    instance = host.start(**worker).wait_ready()
+    slow, stream, upload = host.connect(), host.connect(), host.connect()
+    slow.send("/wait/2.0")
+    stream.send("/stream/10")
+    upload.socket.sendall(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50000)
+    time.sleep(0.4)
+    instance.signal(signal.SIGTERM)
+    for _ in range(10):
+        time.sleep(0.2)
+        upload.socket.sendall(b"x" * 5000)
+    assert slow.receive()[0] == 200
+    assert stream.receive()[2].splitlines() == [str(number) for number in range(10)]
+    assert upload.receive()[2] == "100000"
+    assert instance.wait_exit() == 0
+
+
+def test_what_the_graceful_timeout_cuts_off_is_logged_without_its_query(host):
+    instance = host.start(graceful_timeout=2).wait_ready()
+    host.connect().send("/wait/30.0?token=secret")
+    time.sleep(0.3)
+    assert instance.stop() < 4
+    assert "Graceful timeout, cut off: GET /wait/30.0 after" in instance.log()
+    assert "secret" not in instance.log()
+
+
+def test_what_a_worker_timeout_cuts_off_is_logged(host, eventually):
+    instance = host.start(timeout=2).wait_ready()
+    host.connect().send("/busy/30.0")
+    eventually(lambda: "Worker timeout, cut off: GET /busy/30.0 after" in instance.log(), 10, instance.log)
+
+
+def test_a_worker_is_replaced_after_max_requests_without_a_loss(host):
+    host.start(max_requests=5, workers=2).wait_ready(2)
+    slow = [host.connect() for _ in range(3)]
+    for client in slow:
+        client.send("/wait/1.5")
+    pids = set()
+    for _ in range(30):
+        client = host.connect()
+        status, headers, pid = client.get("/")
+        assert status == 200
+        pids.add(pid)
+        if headers.get("connection") != "close":
+            assert client.get("/")[0] == 200
+        client.close()
+    assert answered(slow) == 3
+    assert len(pids) > 2
+
+
+def test_pipelined_requests_are_all_answered(host):
+    host.start().wait_ready()
+    client = host.connect()
+    client.socket.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+    assert [client.receive()[0] for _ in range(20)] == [200] * 20
+
+
+def test_an_idle_connection_is_closed_after_keepalive(host):
+    host.start(keepalive=1).wait_ready()
+    client = host.connect()
+    client.get("/")
+    start = time.monotonic()
+    assert client.socket.recv(1) == b""
+    assert 0.8 < time.monotonic() - start < 2
+
+
+def test_a_busy_connection_lets_others_go_first(host):
+    """A client that pipelines long computations must not hold up one that asks once."""
+    host.start().wait_ready()
+    greedy = host.connect()
+    greedy.socket.sendall(b"GET /busy/0.05 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40)
+    time.sleep(0.1)
+    start = time.monotonic()
+    assert host.get("/")[0] == 200
+    assert time.monotonic() - start < 0.5
+
+
+def test_new_connections_come_in_while_others_never_pause(host):
+    """Closed-loop clients keep the worker computing; gunicorn's own worker would not accept anybody meanwhile."""
+    host.start().wait_ready()
+    end = threading.Event()
+
+    def ask_again_and_again(client):
+        while not end.is_set():
+            client.get("/busy/0.005")
+
+    threads = [threading.Thread(target=ask_again_and_again, args=(host.connect(),)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    waits = []
+    for _ in range(5):
+        start = time.monotonic()
+        host.get("/")
+        waits.append(time.monotonic() - start)
+    end.set()
+    for thread in threads:
+        thread.join()
+    assert max(waits) < 1
+
+
+def test_an_unknown_gunicorn_gets_its_own_worker_and_a_warning(host):
+    known = "import pygun_runtime.runtime\npygun_runtime.runtime.TESTED_GUNICORN = ('1.0',)"
+    instance = host.start(worker_class="(exec(%r), runtime.worker_class)[1]" % known).wait_ready()
+    assert (instance.record()["worker_class"], instance.record()["lossless"]) == ("gevent", False)
+    assert "not known to the lossless worker" in instance.log()
+    assert host.get()[0] == 200
+
+
+# ---- a rolling restart under load, as an activation does it
+
+
+def test_a_rolling_restart_under_load_loses_nothing(host):
+    failures, done, end = [], Counter(), threading.Event()
+
+    def load(kind):
+        client = None
+        while not end.is_set():
+            try:
+                if kind == "new":
+                    done[kind] += host.get("/")[0] == 200
+                elif kind == "slow":
+                    done[kind] += host.get("/wait/0.7")[0] == 200
+                else:
+                    client = client or host.connect()
+                    status, headers, _ = client.get("/")
+                    done[kind] += status == 200
+                    if headers.get("connection") == "close":
+                        client = None
+                    time.sleep(0.02)
+            except OSError as error:
+                failures.append((kind, repr(error)))
+                client = None
+
+    instances = [host.start(name=f"app-{number}").wait_ready() for number in (0, 1)]
+    threads = [threading.Thread(target=load, args=(kind,)) for kind in ["new", "new", "slow", "slow", "keep", "keep"]]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        for number in (0, 1):
+            instances[number].stop()
+            instances[number] = host.start(name=f"app-{number}").wait_ready()
+    end.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert min(done.values()) > 5
