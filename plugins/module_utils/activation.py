@@ -41,6 +41,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     LogMark,
     diagnose,
     plain_lines,
+    shorten_tracebacks,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     RunDirectory,
@@ -77,7 +78,7 @@ STOP_MARGIN = 5.0
 #: Seconds that one HTTP answer of an instance may take.
 ANSWER_TIMEOUT = 10.0
 #: Seconds within which everything must answer once all instances are ready.
-VERIFY_TIMEOUT = 10.0
+VERIFY_TIMEOUT = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -443,16 +444,22 @@ class Activation:
 
     def _is_fresh(self, process: Process) -> bool:
         """Whether the instance runs the wanted release with the wanted environment."""
-        if process.state not in ("RUNNING", "STARTING"):
+        if not self._runs(process, self.wanted):
             return False
         record = self.run_dir.record(process.name)
-        if record.get("pid") != process.pid or record.get("release") != self.wanted:
-            return False
         file = self.options.env_file
         if file is None:
             return True
         content = file.content if file.content is not None else file.on_disk() or b""
         return record.get("env_digest") == environment_digest(content)
+
+    def _runs(self, process: Process, release: str) -> bool:
+        record = self.run_dir.record(process.name)
+        return (
+            process.state in ("RUNNING", "STARTING")
+            and record.get("pid") == process.pid
+            and record.get("release") == release
+        )
 
     def _check_untouched(self) -> None:
         """Nothing is to be done; still, "ok" must mean that the service answers."""
@@ -469,7 +476,9 @@ class Activation:
         if self.journal is None:
             self.journal = Journal(self._journal_path, {"version": 1, "baseline": self.baseline, "files": []})
             self.journal.entries.update(rolled=[], reconfigured=False, had_program=bool(self._processes))
-            self.journal.entries["stopped"] = [p.name for p in self._instances() if p.state == "STOPPED"]
+            self.journal.entries["stopped"] = [
+                process.name for process in self._instances() if process.state in ("STOPPED", "STOPPING")
+            ]
         self.journal.save(step="files", release=self.wanted, pid=os.getpid(), started=now(), by=options.by)
         self.checkpoint("journal")
         try:
@@ -529,9 +538,12 @@ class Activation:
     def _roll(self) -> None:
         """Restart the instances that need it, one after the other; those that serve nothing come first."""
         self.step = "roll"
-        if self.baseline is None:
+        if not self._can_go_back():
+            # Every start goes through the launcher of `current`: what is not there cannot start anything.
             self.store.set_current(self.wanted)
             self.checkpoint("first current")
+            if self.baseline is not None:
+                self.warn(f"Release {self.baseline}, which was current, is gone from this host: there is no way back.")
         for process in self._holders():
             if process.state not in ("RUNNING", "STARTING", "STOPPING"):
                 self._start(process.full_name)
@@ -554,6 +566,13 @@ class Activation:
             self._restart(process, self.wanted, action)
             self.checkpoint(f"gated {process.name}")
 
+    def _can_go_back(self) -> bool:
+        if self.baseline is None or not self.store.is_complete(self.baseline):
+            return False
+        folder = self.store.path(self.baseline)
+        needed = (os.path.join("venv", "bin", "python"), os.path.join("lib", "pygun_runtime", "launch.py"))
+        return all(os.path.exists(os.path.join(folder, name)) for name in needed)
+
     def _serves(self, process: Process) -> bool:
         return process.state in ("RUNNING", "STARTING") and bool(self.run_dir.ready_workers(process.name, process.pid))
 
@@ -563,24 +582,25 @@ class Activation:
         if process.name not in rolled:
             self.journal.save(step=f"roll {process.name}", rolled=[*rolled, process.name])
         self.checkpoint(f"before {process.name}")
-        self._mark(process)
 
         def work() -> dict[str, t.Any]:
             write_link(self.run_dir.candidate(process.name), self.store.path(release))
-            return self._stop_and_start(process.full_name)
+            return self._stop_and_start(process)
 
         done = self._protected(work, f"restarting {process.name}")
+        self._mark(process, done["mark"])
         self.checkpoint(f"restarted {process.name}")
         begun = time.monotonic()
         self._gate(process.full_name, release, done["pid"], self.options.boot_timeout + BOOT_MARGIN)
         self._account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
 
-    def _stop_and_start(self, full_name: str) -> dict[str, t.Any]:
+    def _stop_and_start(self, process: Process) -> dict[str, t.Any]:
         begun = time.monotonic()
-        self._stop([full_name])
+        self._stop([process.full_name])
         stopped = time.monotonic() - begun
-        self._start(full_name)
-        return {"pid": self.supervisor.process(full_name).pid, "stop_s": stopped}
+        mark = LogMark(self._log_file(process))
+        self._start(process.full_name)
+        return {"pid": self.supervisor.process(process.full_name).pid, "stop_s": stopped, "mark": mark.position}
 
     def _stop(self, full_names: list[str]) -> None:
         give_up = time.monotonic() + self.options.stop_timeout + STOP_MARGIN
@@ -645,9 +665,11 @@ class Activation:
 
     # -- gate --------------------------------------------------------------------------------------------------------
 
-    def _mark(self, process: Process) -> None:
-        path = process.log_file or os.path.join(self.options.log_dir, f"{process.name}.log")
-        self._marks[process.name] = LogMark(path)
+    def _log_file(self, process: Process) -> str:
+        return process.log_file or os.path.join(self.options.log_dir, f"{process.name}.log")
+
+    def _mark(self, process: Process, position: list[int] | None = None) -> None:
+        self._marks[process.name] = LogMark(self._log_file(process), position)
 
     def _gate(self, full_name: str, release: str, pid: int, patience: float, strict: bool = True) -> None:
         """Wait until the instance serves the release. Raises StepFailure as soon as it cannot any more.
@@ -662,8 +684,10 @@ class Activation:
         while True:
             process = self.supervisor.process(full_name)
             if process.state in DEAD_STATES or process.pid != pid or not pid:
-                why = process.spawn_error or f"pid {pid} is gone"
-                raise self._refusal(name, f"it ended while it was booting ({process.state}: {why})", begun)
+                why = f"{process.state}: {process.spawn_error}" if process.spawn_error else process.state
+                if process.state not in DEAD_STATES:
+                    why = f"pid {pid} is gone, supervisord started another"
+                raise self._refusal(name, f"it ended while it was booting ({why})", begun)
             if process.state in ("STOPPED", "STOPPING"):
                 raise self._refusal(name, "somebody else stopped it meanwhile", begun, blames_release=False)
             record = self.run_dir.record(name)
@@ -846,6 +870,10 @@ class Activation:
             self.checkpoint("files back")
             if self.baseline is None or (self.journal.entries["reconfigured"] and not self._had_program()):
                 self._uninstall()
+            elif not self._can_go_back():
+                problems.append(f"release {self.baseline} that served before is gone from this host")
+                if not any(self._runs(process, self.wanted) for process in self._now()):
+                    self.store.set_current(self.baseline)
             elif self.journal.entries["reconfigured"]:
                 self._program_back(problems)
             else:
@@ -908,18 +936,14 @@ class Activation:
         touched = [process for process in self._now() if process.name in rolled]
         touched.sort(key=lambda process: (process.name != failure.instance, self._serves(process), process.number))
         for process in touched:
-            if not self.store.is_complete(self.baseline):
-                problems.append(f"the release {self.baseline} that served before is gone from this host")
-                return
-            self._mark(process)
             stopped = process.name in self.journal.entries["stopped"]
 
-            def work(name: str = process.name, full_name: str = process.full_name, stay: bool = stopped) -> t.Any:
-                remove_file(self.run_dir.candidate(name))
+            def work(process: Process = process, stay: bool = stopped) -> dict[str, t.Any]:
+                remove_file(self.run_dir.candidate(process.name))
                 if stay:
-                    self._stop([full_name])
+                    self._stop([process.full_name])
                     return {"pid": 0}
-                return self._stop_and_start(full_name)
+                return self._stop_and_start(process)
 
             done = self._protected(work, f"back {process.name}")
             if not stopped and not self._gate_back(process.full_name, done["pid"], problems):
@@ -1003,11 +1027,12 @@ class Activation:
         return "; ".join(f"Release {key} serves now: {', '.join(value)}" for key, value in found.items()) + ".", facts
 
     def _error(self, failure: StepFailure, what: str, after: str, **facts: t.Any) -> ActivationError:
-        lines = plain_lines(failure.log)
+        lines = shorten_tracebacks(plain_lines(failure.log))
         known = diagnose("\n".join([*lines, failure.why]))
         reproduce = self._reproduce(failure, known)
         serving, instances = self._serving_now()
-        parts = [what, failure.why[:1].upper() + failure.why[1:] + "."]
+        why = failure.why.rstrip(".") + "."
+        parts = [what, why if failure.instance and why.startswith(failure.instance) else why[:1].upper() + why[1:]]
         if lines:
             shown = lines[-LAST_LINES:]
             parts.append(f"Last lines of {failure.log_file}:\n" + "\n".join(f"    {line}" for line in shown))
@@ -1035,21 +1060,21 @@ class Activation:
         if not failure.blames_release:
             return ""
         release = self.store.path(self.wanted)
-        source = os.path.join(release, "src")
         conf = self.options.program_conf
-        found = re.search(rb"^user\s*=\s*([^\s:]+)", (conf.content or conf.on_disk() or b"") if conf else b"", re.M)
+        text = (conf.content or conf.on_disk() or b"") if conf else b""
+        found = re.search(rb"^user\s*=\s*([^\s:]+)", text, re.MULTILINE)
         user = found.group(1).decode() if found else self.options.name
-        gunicorn = os.path.join(release, "venv", "bin", "gunicorn")
-        settings = os.path.join(release, "pygun.py")
-        place = source if os.path.isdir(source) else release
-        run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {shlex.quote(gunicorn)}"
+        place, up = (
+            (os.path.join(release, "src"), "../") if os.path.isdir(os.path.join(release, "src")) else (release, "")
+        )
+        run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {up}venv/bin/python {up}venv/bin/gunicorn"
         if known is not None and "health endpoint" in known.cause:
             path, _host = self._health(self.wanted)
             return (
-                f"{run} -c {shlex.quote(settings)} --bind 127.0.0.1:8999"
+                f"{run} -c {up}pygun.py --bind 127.0.0.1:8999"
                 f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"
             )
-        return f"{run} --check-config -c {shlex.quote(settings)}"
+        return f"{run} --check-config -c {up}pygun.py"
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

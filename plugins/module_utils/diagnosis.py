@@ -51,7 +51,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " module, check flask_app_wsgi and that the file is not left out by .gitignore.",
     ),
     Symptom(
-        r"ImportError: (.+)",
+        r"\bImportError: (.+)",
         "An import fails: {0}.",
         "Usually two packages whose versions do not fit each other, or a shared library that the host lacks. Pin the"
         " versions, or install the library with the system's package manager.",
@@ -138,7 +138,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "The traceback in the log names the line; it comes from flask_app_gunicorn or from the runtime.",
     ),
     Symptom(
-        r"\bSystemExit\b|ended before they were ready|Worker \(pid:\d+\) exited with code (?!3\b|4\b)\d+",
+        r"\bSystemExit\b|ended before they were ready|ended the process with exit code|Worker \(pid:\d+\) exited with code (?!3\b|4\b)\d+",
         "A worker ended while it was booting, without an error: the app calls sys.exit() (or os._exit) when it is"
         " imported.",
         "Find the call: often a check of the configuration, or a main() that is not under"
@@ -174,9 +174,14 @@ def diagnose(text: str) -> Diagnosis | None:
 class LogMark:
     """The end of a log file now, so that what comes later can be read alone."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, position: list[int] | None = None) -> None:
         self.path = path
-        self._inode, self._size = _identity(path)
+        self._inode, self._size = position or _identity(path)
+
+    @property
+    def position(self) -> list[int]:
+        """What another process needs to make the same mark."""
+        return [self._inode, self._size]
 
     def since(self) -> str:
         """What was logged since the mark was set, also if the file was rotated once in between."""
@@ -229,3 +234,22 @@ def plain_lines(text: str) -> list[str]:
         if line.strip():
             lines.append(line.rstrip())
     return lines
+
+
+_LOADER_FRAME = re.compile(r'(\s*)File "(?:.*/site-packages/gunicorn/|<frozen |.*/importlib/__init__\.py").*')
+
+
+def shorten_tracebacks(lines: list[str]) -> list[str]:
+    """Leave out the frames of gunicorn and of the import machinery: they are the same in every failure."""
+    shown = []
+    indent = None
+    for line in lines:
+        frame = _LOADER_FRAME.match(line)
+        if frame:
+            indent = len(frame.group(1))
+            continue
+        if indent is not None and len(line) - len(line.lstrip()) > indent:
+            continue  # the source line of a frame left out, or the carets under it
+        indent = None
+        shown.append(line)
+    return shown

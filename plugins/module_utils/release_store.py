@@ -24,7 +24,11 @@ HISTORY_LENGTH = 20
 
 def now() -> str:
     """This moment as every file of the collection writes it: ISO 8601, UTC, to the microsecond (it orders as text)."""
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _text(datetime.datetime.now(datetime.timezone.utc))
+
+
+def _text(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def sync_directory(path: str) -> None:
@@ -134,11 +138,14 @@ class ReleaseStore:
 
     def _age_key(self, release: str) -> tuple[str, str]:
         activated = [entry["at"] for entry in self.history() if entry.get("release") == release and "at" in entry]
+        return max([self._built_at(release), *activated]), release
+
+    def _built_at(self, release: str) -> str:
         built = self.metadata(release).get("built_at")
-        if not isinstance(built, str):
-            seconds = os.stat(os.path.join(self.path(release), "release.json")).st_mtime
-            built = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return max([built, *activated]), release
+        if isinstance(built, str):
+            return built
+        seconds = os.stat(os.path.join(self.path(release), "release.json")).st_mtime
+        return _text(datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc))
 
     # -- current -------------------------------------------------------------------------------------------------
 
@@ -245,18 +252,21 @@ class ReleaseStore:
         """Remove old releases and return their ids.
 
         Kept are the current one, the previous one, those in ``protect``, the ``keep`` newest good ones (the first
-        two count) and the newest failed one, to reproduce its failure. Half-built ones are left alone: somebody
-        may be building one now.
+        two count) and the newest failed one, to reproduce its failure. Half-built ones, and those built within the
+        last hour and never activated, are left alone: another deploy may be about to use them.
         """
         state = self.state()
         standing = self.ids()
         good = [name for name in standing if name not in state["failed"]]
         bad = [name for name in standing if name in state["failed"]]
+        tried = {entry.get("release") for entry in state["history"]}
+        young = _text(datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1))
         kept = {name for name in (self.current(), self.previous(), *protect, *bad[:1]) if name}
         for name in good:
             if len(kept.intersection(good)) >= keep:
                 break
             kept.add(name)
+        kept.update(name for name in good if name not in tried and self._built_at(name) > young)
         removed = [name for name in standing if name not in kept]
         for name in removed:
             self.remove(name)

@@ -8,6 +8,7 @@ import dataclasses
 import http.client
 import socket
 import typing as t
+import xml.parsers.expat
 import xmlrpc.client
 
 #: States in which no process exists and none will be started by supervisord on its own (EXITED may be restarted).
@@ -161,7 +162,7 @@ class Supervisor:
             raise Unreachable(f"supervisord is not running: nobody listens on {self.socket_path}") from error
         except socket.timeout as error:
             raise Unreachable(f"supervisord at {self.socket_path} did not answer within {self._timeout:g} s") from error
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error, xml.parsers.expat.ExpatError) as error:
             raise Unreachable(f"supervisord at {self.socket_path} does not answer: {error}") from error
         finally:
             transport.close()

@@ -124,6 +124,13 @@ class Host:
                 self.process.kill()
                 self.process.wait()
 
+    def new_app(self, **options):
+        return App(self, **options)
+
+    def all_processes(self):
+        groups = {info["group"] for info in self.status().call("supervisor.getAllProcessInfo")}
+        return [process for group in groups for process in self.status().processes(group)]
+
     def status(self):
         from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Supervisor
 
@@ -378,6 +385,27 @@ def host():
 
 
 @pytest.fixture
+def make_host():
+    """Hosts that a test may break."""
+    made = []
+
+    def make():
+        made.append(Host())
+        made[-1].boot()
+        return made[-1]
+
+    yield make
+    for host in made:
+        host.shut_down()
+        shutil.rmtree(host.folder)
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture():
+    return eventually
+
+
+@pytest.fixture
 def make_app(host):
     made = []
 
@@ -402,6 +430,17 @@ def served(app):
     result = app.deploy(app.release())
     assert not result.get("failed"), result["msg"]
     return app
+
+
+@pytest.fixture(scope="module")
+def old(host):
+    """A served app that the tests of a file share: what one leaves behind breaks the next. Short boot timeout."""
+    app = App(host)
+    app.boot_timeout = 2
+    result = app.deploy(app.release())
+    assert not result.get("failed"), result["msg"]
+    yield app
+    app.remove()
 
 
 @pytest.fixture

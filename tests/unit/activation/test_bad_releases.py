@@ -1,0 +1,125 @@
+"""A bad release leaves the old one serving, without a failed request, and says what is wrong with it."""
+
+import shutil
+import subprocess
+
+import pytest
+
+BAD = {
+    "import error": ({"source": "import not_there_at_all\n"}, "imports not_there_at_all"),
+    "missing attribute": ({"wsgi": "wsgi:application"}, "has no attribute application"),
+    "syntax error": ({"source": "def app(:\n"}, "does not compile"),
+    "sys.exit at import": ({"source": "import sys; sys.exit(0)\n"}, "calls sys.exit()"),
+    "argument parser at import": (
+        {"source": "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()\n"},
+        "parses a command line while it is imported",
+    ),
+    "segmentation fault at import": ({"source": "import ctypes; ctypes.string_at(0)\n"}, "crashed in native code"),
+    "hang at import": ({"source": "import time; time.sleep(100)\n"}, "still booting"),
+    "health answers 503": ({"health": "503 NOT TODAY"}, "health endpoint answers 503"),
+    "health raises": (
+        {"source": "def app(environ, start_response):\n    raise KeyError('database')\n"},
+        "health endpoint raises KeyError",
+    ),
+    "health hangs": (
+        {"source": "import time\ndef app(environ, start_response):\n    time.sleep(100)\n"},
+        "health endpoint does not answer in time",
+    ),
+    "setting that gunicorn rejects": ({"settings": "timeout = 'soon'"}, "gunicorn rejects the setting timeout"),
+    "pygun.py that does not run": ({"settings": "workers = 1 / 0"}, "cannot execute"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_release_leaves_the_old_one_serving(old, load, kind):
+    given, cause = BAD[kind]
+    before, state, serving = old.pids(), old.state, old.current
+    bad = old.release(**given)
+    with load(old) as requests:
+        result = old.deploy(bad)
+    assert requests.failures == []
+    assert result["failed"]
+    assert cause in result["cause"], result["msg"]
+    assert cause in result["msg"]
+    assert result["step"] == "roll"
+    assert result["rolled_back"] is True
+    assert f"Release {serving} serves now" in result["msg"]
+    assert "The host is as it was before." in result["msg"]
+    assert f"/releases/{bad}/src " in result["reproduce"]
+    assert set(old.releases_running().values()) == {serving}
+    assert old.pids()[f"{old.name}-1"] == before[f"{old.name}-1"], "the second instance must not have been touched"
+    assert old.current == serving
+    assert old.state["failed"].pop(bad)["step"] == "roll"
+    assert (old.state["previous"], old.state["history"]) == (state["previous"], state["history"])
+    assert old.leftovers() == []
+
+
+def test_the_error_shows_the_last_log_lines_of_the_instance_since_its_start(old):
+    result = old.deploy(old.release(source="print('a word before the end', flush=True)\nimport not_there_at_all\n"))
+    assert any("a word before the end" in line for line in result["log"])
+    assert result["instance"] == f"{old.name}-0"
+    assert "Starting gunicorn" in result["log"][0]
+    assert not any("site-packages/gunicorn" in line for line in result["log"])
+    assert str(old.log / f"{old.name}-0.log") in result["msg"]
+
+
+def test_the_command_to_reproduce_reproduces(old):
+    result = old.deploy(old.release(source="import not_there_at_all\n"))
+    _sudo, _user, name, command = result["reproduce"].split(" ", 3)
+    assert name == old.name
+    again = subprocess.run(command, shell=True, check=False, capture_output=True, text=True, timeout=30)  # noqa: S602
+    assert again.returncode != 0
+    assert "No module named 'not_there_at_all'" in again.stderr
+
+
+def test_a_failed_release_is_refused_unless_it_is_deployed(old):
+    bad = old.release(health="503 NOT TODAY")
+    old.deploy(bad)
+    pids = old.pids()
+    result = old.activate(bad)
+    assert result["failed"]
+    assert "failed when it was tried" in result["msg"]
+    assert "Nothing was changed." in result["msg"]
+    assert old.pids() == pids
+    source = old.root / "releases" / bad / "src" / "wsgi.py"
+    source.write_text(source.read_text().replace("503 NOT TODAY", "200 OK"))
+    result = old.deploy(bad)
+    assert not result.get("failed"), result["msg"]
+    assert bad not in old.state["failed"]
+
+
+def test_the_release_before_that_is_gone_is_said_loudly_and_what_answers_stays(served):
+    gone = served.current
+    new = served.release(source=ONLY_ON_THE_FIRST_INSTANCE)
+    shutil.move(served.root / "releases" / gone, served.folder / "elsewhere")
+    result = served.deploy(new)
+    assert result["failed"]
+    assert result["rolled_back"] is False
+    assert "THE WAY BACK FAILED TOO" in result["msg"]
+    assert f"{gone} that served before is gone" in result["msg"]
+    assert served.get()[0] == 200
+    good = served.release()
+    result = served.deploy(good)
+    assert not result.get("failed"), result["msg"]
+    assert set(served.releases_running().values()) == {good}
+    assert served.leftovers() == []
+
+
+ONLY_ON_THE_FIRST_INSTANCE = """
+import os
+assert os.environ["SUPERVISOR_PROCESS_NAME"].endswith("-0")
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [VERSION.encode()]
+"""
+
+
+def test_a_release_that_fails_on_the_second_instance_is_taken_back_from_the_first(served, load):
+    old = served.current
+    with load(served) as requests:
+        result = served.deploy(served.release(source=ONLY_ON_THE_FIRST_INSTANCE))
+    assert requests.failures == []
+    assert result["failed"]
+    assert result["instance"] == f"{served.name}-1"
+    assert set(served.releases_running().values()) == {old}
+    assert served.leftovers() == []

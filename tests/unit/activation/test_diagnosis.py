@@ -1,0 +1,99 @@
+"""Causes are recognised by what upstream really prints."""
+
+import json
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
+    LogMark,
+    diagnose,
+    plain_lines,
+    shorten_tracebacks,
+)
+
+SAID = {
+    "ModuleNotFoundError: No module named 'sklearn.ensemble'": "imports sklearn.ensemble",
+    "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory": "libgomp.so.1",
+    "gunicorn.errors.AppImportError: Failed to find attribute 'app' in 'wsgi'.": "module wsgi has been imported",
+    "gunicorn.errors.AppImportError: Application object must be callable.": "does not name a WSGI application",
+    "SyntaxError: invalid syntax": "does not compile",
+    "IndentationError: unexpected indent": "does not compile",
+    "gunicorn: error: unrecognized arguments: -c pygun.py": "parses a command line",
+    "[WARNING] Worker (pid:12) was sent SIGSEGV!": "SIGSEGV",
+    "[ERROR] Worker (pid:12) was sent SIGKILL! Perhaps out of memory?": "no memory left",
+    "MemoryError": "no memory left",
+    "OSError: [Errno 28] No space left on device: '/srv/x'": "disk",
+    "OSError: [Errno 98] Address already in use": "is taken",
+    "PermissionError: [Errno 13] Permission denied: '/var/lib/model.bin'": "/var/lib/model.bin",
+    "OSError: [Errno 24] Too many open files": "open files",
+    "Invalid value for timeout: soon": "the setting timeout = soon",
+    "ValueError: Could not create FastCGI socket tcp://127.0.0.1:80: [Errno 98] Address already in use": "tcp://127.0.0.1:80",
+    "supervisor: couldn't setuid to 1001: Can't drop privilege as nonroot user": "couldn't setuid to 1001",
+    "Health check failed, refusing to serve: GET /healthz answered 503 SERVICE UNAVAILABLE": "answers 503",
+    "Health check failed, refusing to serve: GET /healthz gave no answer within 30.0 s": "in time",
+    "Worker not ready within 30 s; it is at:": "still booting",
+    "[ERROR] Worker (pid:12) exited with code 1.": "sys.exit()",
+    "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table": "raises OperationalError",
+    "KeyError: 'DATABASE_URL'": "raises KeyError",
+}
+
+
+@pytest.mark.parametrize("line", SAID)
+def test_a_known_symptom_has_a_cause_and_a_remedy(line):
+    found = diagnose(f"[INFO] Starting gunicorn\n{line}\n[ERROR] Reason: Worker failed to boot.")
+    assert SAID[line] in found.cause
+    assert found.remedy
+    assert "{" not in found.cause
+
+
+def test_what_is_not_known_is_not_guessed():
+    assert diagnose("[INFO] Starting gunicorn\n[INFO] Booting worker with pid: 7\n") is None
+
+
+def test_the_culprit_wins_over_what_follows_from_it():
+    assert (
+        "imports numpy"
+        in diagnose("ModuleNotFoundError: No module named 'numpy'\nWorker (pid:1) exited with code 3.").cause
+    )
+
+
+def test_a_json_line_is_read_as_its_message_and_its_traceback():
+    line = json.dumps(
+        {"level": "error", "message": "Exception in worker process", "exception": "Traceback:\nKeyError: 'X'"}
+    )
+    assert plain_lines(line) == ["error Exception in worker process", "Traceback:", "KeyError: 'X'"]
+    assert "raises KeyError" in diagnose("\n".join(plain_lines(line))).cause
+
+
+def test_frames_of_the_loader_are_left_out():
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/srv/x/venv/lib/python3.11/site-packages/gunicorn/util.py", line 420, in import_app',
+        "    mod = importlib.import_module(module)",
+        "          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^",
+        '  File "<frozen importlib._bootstrap>", line 1204, in _gcd_import',
+        '  File "/srv/x/src/wsgi.py", line 1, in <module>',
+        "    import y",
+        "ModuleNotFoundError: No module named 'y'",
+    ]
+    assert shorten_tracebacks(lines) == [lines[0], *lines[5:]]
+
+
+def test_a_mark_survives_a_rotation(tmp_path):
+    log = tmp_path / "x.log"
+    log.write_text("before\n")
+    mark = LogMark(str(log))
+    with log.open("a") as stream:
+        stream.write("after\n")
+    assert mark.since() == "after\n"
+    log.rename(tmp_path / "x.log.1")
+    log.write_text("and later\n")
+    assert LogMark(str(log), mark.position).since() == "after\nand later\n"
+
+
+def test_a_log_that_is_a_link_or_missing_is_not_read(tmp_path):
+    secret = tmp_path / "secret"
+    mark = LogMark(str(tmp_path / "x.log"))
+    secret.write_text("secret\n")
+    (tmp_path / "x.log").symlink_to(secret)
+    assert mark.since() == ""

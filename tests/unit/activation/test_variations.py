@@ -1,0 +1,344 @@
+"""No-op, rollback, restart, environment, program, single instance, neighbours, first install, check mode, reboot."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import time
+
+import pytest
+
+# -- nothing to do ---------------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_do_changes_nothing(served):
+    pids, state = served.pids(), served.state
+    result = served.deploy(served.current)
+    assert not result["changed"]
+    assert result["diff"] == []
+    assert {account["action"] for account in result["instances"]} == {"kept"}
+    assert served.pids() == pids
+    assert served.state == state
+
+
+def test_nothing_to_do_but_a_service_that_does_not_answer_is_an_error(served):
+    pid = served.pids()[f"{served.name}-0"]
+    (served.run / f"{served.name}-0.sock").unlink()
+    result = served.deploy(served.current)
+    assert result["failed"]
+    assert result["step"] == "verify"
+    assert "Nothing was changed." in result["msg"]
+    assert served.pids()[f"{served.name}-0"] == pid
+
+
+# -- rollback --------------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_goes_to_the_release_before_without_a_failed_request(old, load):
+    first = old.current
+    second, third = old.release(), old.release()
+    old.deploy(second)
+    old.deploy(third)
+    with load(old) as requests, load(old, "/slow") as slow:
+        result = old.rollback()
+        assert not result.get("failed"), result["msg"]
+        assert set(old.releases_running().values()) == {second}
+        # Once more does not bring the bad one back: it goes on to the one before.
+        result = old.rollback()
+    assert (requests.failures, slow.failures) == ([], [])
+    assert not result.get("failed"), result["msg"]
+    assert set(old.releases_running().values()) == {first}
+    assert old.current == first
+    named = old.rollback(third)
+    assert not named.get("failed"), named["msg"]
+    assert set(old.releases_running().values()) == {third}
+    assert old.leftovers() == []
+
+
+def test_a_rollback_never_chooses_a_release_that_failed_or_is_not_there(served):
+    bad = served.release(health="503 NO")
+    served.deploy(bad)
+    for release, words in (
+        ("previous", "no release of"),
+        (bad, "failed when it was tried"),
+        ("f" * 16, "does not stand on this host"),
+        ("latest", "16 hexadecimal digits"),
+    ):
+        result = served.rollback(release)
+        assert result["failed"]
+        assert words in result["msg"]
+        assert (
+            f"{served.current} (current), {bad} (failed)" in result["msg"]
+            or f"{bad} (failed), {served.current} (current)" in result["msg"]
+        )
+        assert "Nothing was changed." in result["msg"]
+    assert served.leftovers() == []
+
+
+def test_a_rollback_asks_for_the_health_path_that_the_release_had(served):
+    plain = served.release(health="404 NO SUCH PATH", health_path="")
+    served.deploy(plain)
+    served.deploy(served.release())
+    result = served.rollback(plain, health_path="/healthz")
+    assert not result.get("failed"), result["msg"]
+    assert set(served.releases_running().values()) == {plain}
+
+
+# -- restart ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_restart_renews_every_process_without_a_failed_request(served, load):
+    before, state = served.pids(), served.state
+    with load(served) as requests, load(served, "/slow") as slow:
+        result = served.rollback("current", restart=True)
+    assert not result.get("failed"), result["msg"]
+    assert (requests.failures, slow.failures) == ([], [])
+    assert not set(before.values()) & set(served.pids().values())
+    assert {account["action"] for account in result["instances"]} == {"restarted"}
+    assert served.state == state
+    assert served.leftovers() == []
+
+
+def test_an_instance_that_somebody_stopped_is_started_by_a_deploy_and_comes_first(served, load):
+    supervisor = served.host.status()
+    supervisor.stop(f"{served.name}:{served.name}-1")
+    new = served.release()
+    with load(served) as requests:
+        result = served.deploy(new)
+    assert requests.failures == []
+    assert not result.get("failed"), result["msg"]
+    assert [account["action"] for account in result["instances"]] == ["restarted", "started"]
+    assert set(served.releases_running().values()) == {new}
+
+
+def test_an_instance_that_somebody_stopped_is_stopped_again_when_the_deploy_fails(served):
+    supervisor = served.host.status()
+    supervisor.stop(f"{served.name}:{served.name}-1")
+    while served.states()[f"{served.name}-1"] != "STOPPED":
+        time.sleep(0.02)
+    result = served.deploy(served.release(health="503 NO"))
+    assert result["failed"]
+    assert served.states()[f"{served.name}-1"] == "STOPPED"
+    assert served.get()[0] == 200
+
+
+# -- environment and program -----------------------------------------------------------------------------------------
+
+
+def test_a_changed_environment_rolls_the_instances(served, load):
+    served.env_content = "COLOUR=green\nTOKEN=secret-of-the-test\n"
+    with load(served) as requests:
+        result = served.deploy(served.current, diff=True)
+    assert requests.failures == []
+    assert not result.get("failed"), result["msg"]
+    assert served.get()[1].endswith("green")
+    assert stat.S_IMODE(served.env.stat().st_mode) == 0o640
+    assert "secret-of-the-test" not in json.dumps(result["diff"])
+    assert [part["after_header"] for part in result["diff"]] == [str(served.env)]
+
+
+def test_an_environment_that_breaks_the_app_is_put_back(served):
+    before = served.env.read_bytes()
+    served.env_content = "this is no environment\n"
+    result = served.deploy(served.current)
+    assert result["failed"]
+    assert served.env.read_bytes() == before
+    assert served.get()[1].endswith("red")
+    assert served.current not in served.state["failed"], "the release is not to blame"
+    assert served.leftovers() == []
+
+
+def test_a_changed_program_restarts_the_app_and_nobody_else(served, make_app):
+    neighbour = make_app()
+    neighbour.deploy(neighbour.release())
+    theirs = neighbour.pids()
+    neighbour.conf_extra = "priority=7\n"
+    neighbour.conf.write_text(neighbour.conf_content())  # changed on disk; not our business
+    before = served.pids()
+    served.instances = 3
+    new = served.release()
+    result = served.deploy(new)
+    assert not result.get("failed"), result["msg"]
+    assert sorted(served.releases_running().values()) == [new] * 3
+    assert not set(before.values()) & set(served.pids().values())
+    assert neighbour.pids() == theirs
+    assert served.leftovers() == []
+    assert not served.deploy(new)["changed"]
+    served.instances = 2
+    result = served.deploy(new)
+    assert not result.get("failed"), result["msg"]
+    assert len(served.pids()) == 2
+    assert neighbour.pids() == theirs
+
+
+def test_a_bad_release_with_a_changed_program_costs_no_gap(served, load):
+    conf, serving = served.conf.read_bytes(), served.current
+    untouched = served.pids()[f"{served.name}-1"]
+    served.conf_extra = "priority=5\n"
+    with load(served) as requests:
+        result = served.deploy(served.release(health="503 NO"))
+    assert requests.failures == []
+    assert result["failed"]
+    assert served.conf.read_bytes() == conf
+    assert served.pids()[f"{served.name}-1"] == untouched
+    assert set(served.releases_running().values()) == {serving}
+    assert served.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "words, cause",
+    [
+        ("port", "Address already in use"),
+        ("command", "can't find command"),
+        ("nonsense", "cannot read its configuration|CANT_REREAD"),
+    ],
+)
+def test_a_program_that_cannot_run_is_put_back(served, words, cause):
+    conf, serving = served.conf.read_bytes(), served.current
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        content = {
+            "port": served.conf_content().replace(str(served.port), str(taken.getsockname()[1])),
+            "command": served.conf_content().replace("venv/bin/python", "venv/bin/no-python"),
+            "nonsense": served.conf_content().replace("numprocs=2", "numprocs=many"),
+        }[words]
+        result = served.deploy(served.release(), program_conf={"path": str(served.conf), "content": content})
+    assert result["failed"]
+    assert any(word in result["msg"] for word in cause.split("|")), result["msg"]
+    assert result["rolled_back"] is True
+    assert served.conf.read_bytes() == conf
+    assert set(served.releases_running().values()) == {serving}
+    assert served.get()[0] == 200
+    assert served.leftovers() == []
+
+
+# -- one instance ----------------------------------------------------------------------------------------------------
+
+
+def test_a_single_instance_restarts_while_the_holder_keeps_the_callers_waiting(make_app, load):
+    app = make_app(instances=1)
+    first = app.deploy(app.release())
+    assert not first.get("failed"), first["msg"]
+    holder = app.pids()[f"{app.name}-1"]
+    new = app.release()
+    with load(app) as requests:
+        result = app.deploy(new)
+        assert not result.get("failed"), result["msg"]
+        assert app.releases_running() == {f"{app.name}-0": new}
+        failed = app.deploy(app.release(health="503 NO"))
+    assert failed["failed"]
+    assert requests.failures == []
+    assert app.pids()[f"{app.name}-1"] == holder
+    assert app.releases_running() == {f"{app.name}-0": new}
+
+
+# -- first install ---------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_first_install_leaves_nothing_behind(app):
+    bad = app.release(source="import not_there_at_all\n")
+    result = app.deploy(bad)
+    assert result["failed"]
+    assert "imports not_there_at_all" in result["msg"]
+    assert "nothing serves" in result["msg"]
+    assert app.host.status().processes(app.name) == []
+    assert app.current is None
+    assert not app.conf.exists()
+    assert not app.env.exists()
+    assert app.leftovers() == []
+    good = app.release()
+    result = app.deploy(good)
+    assert not result.get("failed"), result["msg"]
+    assert app.get()[0] == 200
+
+
+def test_a_first_install_on_an_address_that_is_taken_says_so(app):
+    with socket.create_server(("127.0.0.1", app.port)):
+        result = app.deploy(app.release())
+    assert result["failed"]
+    assert "supervisord cannot open the public address" in result["msg"]
+    assert app.host.status().processes(app.name) == []
+    assert not app.conf.exists()
+    assert "failed" not in app.state or not app.state["failed"] if (app.root / "state.json").exists() else True
+
+
+# -- check mode ------------------------------------------------------------------------------------------------------
+
+
+def snapshot(folder):
+    return {
+        path: (path.lstat().st_mtime_ns, path.lstat().st_ino)
+        for path in folder.rglob("*")
+        if not path.name.endswith(".log")
+    }
+
+
+def test_a_check_on_a_fresh_host_says_what_would_happen(app):
+    result = app.activate(
+        "a" * 16,
+        check=True,
+        root=str(app.folder / "not" / "there"),
+        run_dir=str(app.folder / "neither"),
+        supervisor_socket=str(app.folder / "nobody.sock"),
+        program_conf={"path": str(app.conf), "content": "[fcgi-program:x]\n"},
+        env_file={"path": str(app.env), "content": "TOKEN=secret-of-the-test\n", "group": "nobody-has-this-group"},
+    )
+    assert not result.get("failed"), result["msg"]
+    assert result["changed"]
+    assert not (app.folder / "not").exists()
+    diff = {part["after_header"]: part for part in result["diff"]}
+    assert diff[str(app.conf)]["after"] == "[fcgi-program:x]\n"
+    assert "secret-of-the-test" not in json.dumps(result["diff"])
+
+
+def test_a_check_predicts_and_touches_nothing(served):
+    pids = served.pids()
+    before = snapshot(served.folder)
+    assert not served.deploy(served.current, check=True)["changed"]
+    served.conf_extra = "priority=3\n"
+    predicted = served.deploy("b" * 16, check=True)
+    assert predicted["changed"]
+    assert [part["after"] for part in predicted["diff"]][0] == "b" * 16 + "\n"
+    assert predicted["diff"][1]["before"] + "priority=3\n" == predicted["diff"][1]["after"]
+    served.conf_extra = ""
+    served.env_content = "COLOUR=blue\n"
+    assert served.deploy(served.current, check=True)["changed"]
+    assert served.rollback("current", restart=True, check=True)["changed"]
+    assert snapshot(served.folder) == before
+    assert served.pids() == pids
+
+
+# -- others ----------------------------------------------------------------------------------------------------------
+
+
+def test_old_releases_are_pruned_and_those_that_matter_stay(old):
+    good = [old.release() for _ in range(3)]
+    for release in good:
+        assert not old.deploy(release, keep=2).get("failed")
+    standing = {path.name for path in (old.root / "releases").iterdir()}
+    assert standing == {good[1], good[2]}
+
+
+def test_a_crash_while_it_boots_is_noticed_at_once(served):
+    slow = served.release(source="import time; time.sleep(60)\n")
+    run = served.start(slow, retry_failed=True)
+    give_up = time.monotonic() + 15
+    before = served.pids()[f"{served.name}-0"]
+    while (pid := served.pids()[f"{served.name}-0"]) in (before, 0):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    time.sleep(0.3)
+    began = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    result = served.outcome(run)
+    assert result["failed"]
+    assert time.monotonic() - began < served.boot_timeout
+    assert served.get()[0] == 200
+
+
+def test_supervisord_that_does_not_answer_is_said_so(served):
+    result = served.deploy(served.release(), supervisor_socket=str(served.folder / "nobody.sock"))
+    assert result["failed"]
+    assert "supervisord is not running" in result["msg"]
+    assert "Nothing was changed." in result["msg"]
+    assert served.leftovers() == []
