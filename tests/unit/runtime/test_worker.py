@@ -301,7 +301,7 @@ def test_new_connections_come_in_while_others_never_pause(host):
 
 def test_an_unknown_gunicorn_gets_its_own_worker_and_a_warning(host):
     known = "import pygun_runtime.runtime\npygun_runtime.runtime.TESTED_GUNICORN = ('1.0',)"
-    instance = host.start(worker_class="(exec(%r), runtime.worker_class)[1]" % known).wait_ready()
+    instance = host.start(worker_class=f"(exec({known!r}), runtime.worker_class)[1]").wait_ready()
     assert (instance.record()["worker_class"], instance.record()["lossless"]) == ("gevent", False)
     assert "not known to the lossless worker" in instance.log()
     assert host.get()[0] == 200

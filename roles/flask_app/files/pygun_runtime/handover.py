@@ -120,9 +120,9 @@ def _listen_privately(path: Path) -> int:
     return listener.detach()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int, int] | None:
     try:
         status = path.lstat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, status.st_ctime_ns  # inode numbers are used again at once

@@ -16,10 +16,13 @@ The release is started by its real path. So `ps` shows it, and a worker that is 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def fail(message: str) -> None:
@@ -58,6 +61,17 @@ def candidate(run_dir: str, name: str) -> Path | None:
     return release if (release / "pygun.py").is_file() else None
 
 
+def end_with_parent() -> None:
+    """Be sent TERM when supervisord dies, however it dies: its successor starts new instances on a new socket."""
+    parent = os.getppid()
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        return  # it only shortens a disturbance
+    if os.getppid() != parent:  # died just before
+        sys.exit(1)
+
+
 def hold_socket(name: str) -> None:
     """Keep fd 0 open, so that the kernel's backlog holds callers while the serving instance restarts."""
     print(f"pygun: {name} holds the public socket open and serves nothing", flush=True)
@@ -71,6 +85,7 @@ def hold_socket(name: str) -> None:
 
 def main() -> None:
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", "")
+    end_with_parent()
     if instance_number(name) >= int(os.environ.get("PYGUN_INSTANCES", "1")):
         hold_socket(name)
 

@@ -177,7 +177,7 @@ class Lifecycle:
             os._exit(1)
 
     def on_exit(self, server) -> None:
-        self._try(server.log, self.runtime.records.clear)
+        self._try(server.log, self.runtime.records.remove_own, os.getpid())
         if self.runtime.handover:
             self.runtime.handover.remove_private()
 

@@ -28,6 +28,19 @@ class Records:
                     path.unlink(missing_ok=True)
             self._master().unlink(missing_ok=True)
 
+    def remove_own(self, master: int) -> None:
+        """Remove the records of *master*, and not those of a successor that has already started."""
+        if self.folder:
+            for path in self.folder.glob(f"*.{master}.*.ready"):
+                if path.name.startswith(f"{self.instance}."):
+                    path.unlink(missing_ok=True)
+            try:
+                ours = json.loads(self._master().read_text(encoding="utf-8")).get("pid") == master
+            except (FileNotFoundError, ValueError):
+                ours = False
+            if ours:
+                self._master().unlink(missing_ok=True)
+
     def write_master(self, record: dict) -> None:
         if self.folder:
             _write(self._master(), record)

@@ -1,0 +1,77 @@
+"""`gunicorn -c pygun.py wsgi:app`, as in every tutorial; and the worker classes of gunicorn."""
+
+import signal
+import socket
+import sys
+
+import pytest
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("worker_class", ["runtime.worker_class", "'sync'", "'gthread'"])
+def test_it_binds_its_own_address(host, eventually, worker_class):
+    port = free_port()
+    release = host.release(runtime=f"bind='127.0.0.1:{port}', run_dir='/run/app'", worker_class=worker_class)
+    instance = host.start(
+        listener=False,
+        arguments=[sys.executable, "-m", "gunicorn", "-c", str(release / "pygun.py"), "wsgi:app"],
+        environ={"SUPERVISOR_PROCESS_NAME": None, "PYGUN_RUN_DIR": None},
+    )
+    eventually(lambda: "Booting worker" in instance.log(), what=instance.log)
+    assert host.get(address=("127.0.0.1", port))[0] == 200
+    instance.stop()
+    assert "Traceback" not in instance.log()
+
+
+def test_a_unix_socket_that_it_bound_itself_is_removed(host, eventually):
+    path = host.folder / "own.sock"
+    instance = host.start(listener=False, runtime=f"bind='unix:{path}'", environ={"SUPERVISOR_PROCESS_NAME": None})
+    eventually(path.exists, what=instance.log)
+    assert host.get(address=str(path))[0] == 200
+    instance.stop()
+    assert not path.exists()
+
+
+def test_check_config_imports_the_app_and_touches_nothing(host):
+    instance = host.start().wait_ready()
+    before = sorted(instance.run.iterdir())
+    check = host.start(
+        listener=False,
+        arguments=[sys.executable, "-m", "gunicorn", "--check-config", "-c", str(instance.release / "pygun.py")],
+        environ={"SUPERVISOR_PROCESS_NAME": None},
+    )
+    assert check.wait_exit() == 0
+    assert sorted(instance.run.iterdir()) == before
+    assert host.get(address=instance.private)[0] == 200
+
+
+def test_check_config_is_bounded(host):
+    release = host.release("import time\ntime.sleep(60)\n", runtime="boot_timeout=1")
+    check = host.start(
+        listener=False,
+        arguments=[sys.executable, "-m", "gunicorn", "--check-config", "-c", str(release / "pygun.py")],
+        environ={"SUPERVISOR_PROCESS_NAME": None},
+    )
+    assert check.wait_exit(8) == 3
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "settings"), [("'sync'", {}), ("'gthread'", {"threads": 4})], ids=["sync", "gthread"]
+)
+def test_gunicorns_own_workers_are_handed_over_gated_and_recorded(host, eventually, worker_class, settings):
+    instance = host.start(
+        worker_class=worker_class, workers=2, gate=True, runtime="health_path='/healthz'", **settings
+    ).wait_ready(2)
+    assert (instance.record()["worker_class"], instance.record()["lossless"]) == (worker_class.strip("'"), False)
+    assert int(host.get()[2]) in instance.workers()
+    assert int(host.get(address=instance.private)[2]) in instance.workers()
+    old = instance.workers()
+    instance.signal(signal.SIGHUP)
+    eventually(lambda: len(instance.ready()) == 2 and set(old).isdisjoint(instance.workers()), what=instance.log)
+    assert int(host.get()[2]) in instance.workers()
+    instance.stop()
+    assert list(instance.run.iterdir()) == []

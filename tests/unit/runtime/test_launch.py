@@ -1,0 +1,131 @@
+"""Which release an instance starts, and that a second process can only hold the socket."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files"
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="a candidate is root's word")
+
+
+def complete(release):
+    """Give a release what launch.py needs: lib/ and the programs of a virtual environment."""
+    shutil.copytree(
+        RUNTIME / "pygun_runtime", release / "lib" / "pygun_runtime", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    programs = release / "venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (programs / "python").chmod(0o755)
+    (programs / "gunicorn").write_text("from gunicorn.app.wsgiapp import run\nrun()\n")
+    return release
+
+
+@pytest.fixture
+def current(host):
+    """The `current` link of an app with one release."""
+    link = host.folder / "current"
+    link.symlink_to(complete(host.release()))
+    return link
+
+
+def launch(host, current, **options):
+    return host.start(arguments=[sys.executable, "-I", str(current / "lib" / "pygun_runtime" / "launch.py")], **options)
+
+
+def test_the_release_of_the_launcher_is_started_by_its_real_path(host, current):
+    instance = launch(host, current).wait_ready()
+    assert instance.record()["release_path"] == str(current.resolve())
+    assert instance.record()["gated"] is False
+    command = Path(f"/proc/{instance.pid}/cmdline").read_text()
+    assert str(current.resolve() / "pygun.py") in command
+    assert str(current) + "/" not in command
+
+
+@needs_root
+def test_a_candidate_is_started_behind_a_gate_and_only_for_its_instance(host, current):
+    candidate = complete(host.release())
+    (host.folder / "run" / "app-0.next").symlink_to(candidate)
+    environ = {"PYGUN_INSTANCES": "2"}
+    first = launch(host, current, name="app-0", environ=environ).wait_ready()
+    second = launch(host, current, name="app-1", environ=environ).wait_ready()
+    assert (first.record()["release"], first.record()["gated"]) == (candidate.name, True)
+    assert (second.record()["release"], second.record()["gated"]) == (current.resolve().name, False)
+
+
+@needs_root
+def test_a_candidate_that_the_app_names_is_ignored(host, current):
+    link = host.folder / "run" / "app-0.next"
+    link.symlink_to(complete(host.release()))
+    os.lchown(link, 65534, 65534)
+    instance = launch(host, current).wait_ready()
+    assert instance.record()["release"] == current.resolve().name
+
+
+@needs_root
+def test_a_candidate_that_is_gone_is_ignored(host, current):
+    (host.folder / "run" / "app-0.next").symlink_to(host.folder / "gone")
+    instance = launch(host, current, gate=True).wait_ready()
+    assert (instance.record()["release"], instance.record()["gated"]) == (current.resolve().name, False)
+
+
+def test_a_release_without_its_programs_is_reported(host, current):
+    shutil.rmtree(current.resolve() / "venv")
+    instance = launch(host, current)
+    assert instance.wait_exit() == 1
+    assert f"cannot start release {current.resolve()}" in instance.log()
+
+
+def test_a_second_process_of_a_single_instance_holds_the_socket(host, current, eventually):
+    environ = {"PYGUN_INSTANCES": "1"}
+    holder = launch(host, current, name="app-1", environ=environ)
+    eventually(lambda: "holds the public socket" in holder.log(), what=holder.log)
+    host.listener.close()  # as if supervisord had not kept its own
+    with socket.create_connection(host.address) as waiting:
+        waiting.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        holder.signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert holder.process.poll() is None
+        assert holder.stop() < 1
+        assert holder.process.returncode == 0
+        with pytest.raises(ConnectionResetError):  # it was the last one who held the socket
+            waiting.recv(100)
+
+
+@pytest.mark.parametrize("name", [None, "app", "app-x"])
+def test_without_an_instance_number_it_says_who_starts_it(host, current, name):
+    instance = launch(host, current, environ={"SUPERVISOR_PROCESS_NAME": name})
+    assert instance.wait_exit() == 1
+    assert "this file is started by supervisor" in instance.log()
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["serving", "holding"])
+def test_an_instance_ends_when_its_parent_is_killed(host, current, number, eventually):
+    """The parent stands for supervisord: a shell that starts the launcher and waits."""
+    launcher = current / "lib" / "pygun_runtime" / "launch.py"
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(RUNTIME),
+        "SUPERVISOR_PROCESS_NAME": f"app-{number}",
+        "PYGUN_INSTANCES": "1",
+        "PYGUN_RUN_DIR": str(host.folder / "run"),
+    }
+    pid_file = host.folder / "pid"
+    script = f"exec 2>&1; {sys.executable} -I {launcher} <&0 & echo $! > {pid_file}; wait"
+    with (host.folder / "log").open("wb") as log:
+        parent = subprocess.Popen(["/bin/sh", "-c", script], stdin=host.listener, stdout=log, env=environ)  # noqa: S603
+    text = (host.folder / "log").read_text
+    eventually(lambda: "holds the public socket" in text() or list((host.folder / "run").glob("*.ready")), what=text)
+    pid = int(pid_file.read_text())
+    parent.kill()
+    parent.wait()
+    eventually(
+        lambda: not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", 5, text
+    )
