@@ -1,0 +1,1 @@
+"""What the acceptance tests drive: the container host, the playbooks, the load, and the report."""
