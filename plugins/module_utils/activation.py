@@ -48,6 +48,8 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     ask_bind,
     environment_digest,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release
+from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     ReleaseStore,
     now,
@@ -83,12 +85,13 @@ VERIFY_TIMEOUT = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class ManagedFile:
-    """A file that is written inside the transaction. Without content it is only looked at."""
+    """A file that is written inside the transaction. Without content it is only looked at, or removed (``absent``)."""
 
     path: str
     content: bytes | None
     mode: int
     group: str | None = None
+    absent: bool = False
 
     def on_disk(self) -> bytes | None:
         """The bytes that stand there now."""
@@ -99,8 +102,14 @@ class ManagedFile:
             return None
 
     def differs(self) -> bool:
-        """Whether writing it would change its bytes."""
+        """Whether writing (or removing) it would change anything."""
+        if self.absent:
+            return self.on_disk() is not None
         return self.content is not None and self.content != self.on_disk()
+
+    def managed(self) -> bool:
+        """Whether the transaction decides about it, or only looks at it."""
+        return self.absent or self.content is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +133,9 @@ class Options:
     log_dir: str = ""
     by: str = ""
     bind: str = ""
+    user: str = ""
+    preflight: bool = True
+    socket_units: tuple[ManagedFile, ...] = ()
 
 
 class ActivationError(Exception):
@@ -255,6 +267,7 @@ class Activation:
         self.warn = warn
         self.store = ReleaseStore(options.root)
         self.run_dir = RunDirectory(options.run_dir)
+        self.socket = SystemdSocket(options.name)
         self.supervisor = Supervisor(options.supervisor_socket)
         self.journal: Journal | None = None
         self.baseline: str | None = None
@@ -409,7 +422,8 @@ class Activation:
                 f"The program of {options.name} was changed on disk since supervisord read it; this run leaves that"
                 " alone. The next deploy decides."
             )
-        self._reconfigure = differs or ours or not self._processes
+        new_socket = any(unit.differs() for unit in options.socket_units) or not self.socket.settled()
+        self._reconfigure = differs or ours or new_socket or not self._processes
         if not self._processes and not differs and options.name not in added:
             raise ActivationError(
                 f"supervisord has no program {options.name}. Deploy it first. Nothing was changed.", step="prepare"
@@ -486,6 +500,7 @@ class Activation:
             self._restore_foreign_files()
             self._write(options.env_file)
             self.checkpoint("files")
+            self._preflight()
             self._roll()
             if self._reconfigure:
                 self._replace_program()
@@ -493,7 +508,7 @@ class Activation:
             self.journal.save(step=self.step)
             self.checkpoint("rolled")
             self._verify()
-        except (StepFailure, SupervisorError, OSError) as error:
+        except (StepFailure, SupervisorError, SocketError, OSError) as error:
             failure = error if isinstance(error, StepFailure) else StepFailure(_words(error))
             raise self._back(failure) from error
         self.step = "commit"
@@ -504,7 +519,7 @@ class Activation:
     def _restore_foreign_files(self) -> None:
         """Undo the files of an interrupted run that this run does not write itself."""
         conf, env = self.options.program_conf, self.options.env_file
-        own = {file.path for file in (conf, env) if file is not None and file.content is not None}
+        own = {file.path for file in (conf, env, *self.options.socket_units) if file is not None and file.managed()}
         kept, ours = [], self.options.name
         for entry in self.journal.entries["files"]:
             if entry["path"] in own:
@@ -515,23 +530,47 @@ class Activation:
                 added, changed, _removed = self.supervisor.reload_config()
                 self._reconfigure = ours in added or ours in changed or not self._processes
                 self._count_instances()
+        self._reconfigure = self._reconfigure or not self.socket.settled()
         self.journal.save(files=kept)
 
     def _write(self, file: ManagedFile | None) -> None:
         """Write a file, with the old bytes kept beside it until the transaction ends."""
-        if file is None or file.content is None or not file.differs():
+        if file is None or not file.differs():
             return
         others = [entry for entry in self.journal.entries["files"] if entry["path"] != file.path]
         known = [entry for entry in self.journal.entries["files"] if entry["path"] == file.path]
         if not known or (known[0]["aside"] and not os.path.exists(known[0]["aside"])):
             self.journal.save(files=[*others, _set_aside(file.path)])
             self.checkpoint(f"set aside {os.path.basename(file.path)}")
+        if file.content is None:
+            remove_file(file.path)
+            return
         root = os.geteuid() == 0
         try:
             gid = grp.getgrnam(file.group).gr_gid if file.group else 0 if root else -1
         except KeyError:
             raise StepFailure(f"the group {file.group} of {file.path} does not exist") from None
         write_atomically(file.path, file.content, file.mode, 0 if root else -1, gid)
+
+    # -- preflight ---------------------------------------------------------------------------------------------------
+
+    def _preflight(self) -> None:
+        """Try a release that does not serve yet, before anything that serves is touched."""
+        options = self.options
+        if not options.preflight or not options.user or self.wanted == self.baseline:
+            return
+        self.step = "preflight"
+        self.journal.save(step=self.step)
+        self.checkpoint("preflight")
+        home = os.path.join(options.root, "shared")
+        outcome = try_release(self.store.path(self.wanted), options.user, home, options.boot_timeout)
+        if outcome.problem:
+            raise StepFailure(
+                f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",
+                log_file="that try",
+                log=outcome.output,
+                blames_release=True,
+            )
 
     # -- roll --------------------------------------------------------------------------------------------------------
 
@@ -763,6 +802,8 @@ class Activation:
         """Give supervisord the new program. The group restarts at once and the socket is closed for a moment."""
         self.step = "reconfigure"
         self._write(self.options.program_conf)
+        for unit in self.options.socket_units:
+            self._write(unit)
         self.journal.save(step=self.step, reconfigured=True)
         self.checkpoint("program conf")
         self.supervisor.reload_config()
@@ -804,6 +845,7 @@ class Activation:
             if running:
                 self._stop([process.full_name for process in running])
                 self.supervisor.remove_group(name)
+            self.socket.settle()  # between the two, nobody else holds the address
             self.supervisor.add_group(name)
             for process in self.supervisor.processes(name):
                 self._start(process.full_name)
@@ -878,7 +920,7 @@ class Activation:
                 self._program_back(problems)
             else:
                 self._instances_back(failure, problems)
-        except (StepFailure, SupervisorError, OSError) as error:
+        except (StepFailure, SupervisorError, SocketError, OSError) as error:
             problems.append(_words(error))
         if not problems:
             self.journal.close()
@@ -913,6 +955,7 @@ class Activation:
         _added, _changed, removed = self.supervisor.reload_config()
         if running and (name in removed or not self._had_program()):
             self.supervisor.remove_group(name)
+        self.socket.settle()
         self._remove_candidates()
         if self.baseline is None:
             self.store.clear_current()
@@ -1000,6 +1043,10 @@ class Activation:
         if conf is not None and conf.differs():
             before = (conf.on_disk() or b"").decode("utf-8", "replace")
             found.append((conf.path, before, conf.content.decode("utf-8", "replace")))
+        for unit in self.options.socket_units:
+            if unit.differs():
+                before = (unit.on_disk() or b"").decode("utf-8", "replace")
+                found.append((unit.path, before, (unit.content or b"").decode("utf-8", "replace")))
         if env is not None and env.differs():
             before = "none\n" if env.on_disk() is None else "as before\n"
             found.append((env.path, before, "changed (its values are not shown)\n"))

@@ -100,6 +100,29 @@ options:
       group:
         description: The group that may read it. Nobody else but root may.
         type: str
+  socket_units:
+    description:
+      - Unit files by which systemd holds the public socket in supervisord's place. A change restarts the whole app at once, while callers wait
+        in the socket's backlog.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: What it shall contain. If not given, the file is removed.
+        type: str
+  user:
+    description: The app's user. With it, a release that does not serve yet is tried first, as M(pygun.stack.preflight) does.
+    type: str
+    default: ""
+  preflight:
+    description: Whether a release is tried first. An app that does not fit into the host's memory twice cannot be.
+    type: bool
+    default: true
   keep:
     description: How many good releases stay on the host. The current and the previous one count, and always stay.
     type: int
@@ -177,7 +200,7 @@ seconds:
   returned: success
   type: float
 step:
-  description: The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(roll), V(reconfigure), V(verify), V(commit).
+  description: The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(preflight), V(roll), V(reconfigure), V(verify) or V(commit).
   returned: failure
   type: str
 instance:
@@ -247,17 +270,26 @@ ARGUMENT_SPEC = {
             "group": {"type": "str"},
         },
     },
+    "socket_units": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
+    },
+    "user": {"type": "str", "default": ""},
+    "preflight": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 5},
     "by": {"type": "str", "default": ""},
 }
 
 
-def managed_file(given, mode):
-    """A file option as the transaction takes it."""
+def managed_file(given, mode, removable=False):
+    """A file option as the transaction takes it; without content it is left alone, or removed."""
     if given is None:
         return None
     content = given["content"]
-    return ManagedFile(given["path"], None if content is None else content.encode(), mode, given.get("group"))
+    absent = removable and content is None
+    return ManagedFile(given["path"], None if content is None else content.encode(), mode, given.get("group"), absent)
 
 
 def options_from(params):
@@ -269,6 +301,7 @@ def options_from(params):
     given["log_dir"] = given["log_dir"] or f"/var/log/{name}"
     given["program_conf"] = managed_file(given["program_conf"], 0o644)
     given["env_file"] = managed_file(given["env_file"], 0o640)
+    given["socket_units"] = tuple(managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
     return Options(**given)
 
 
