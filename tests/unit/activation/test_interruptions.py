@@ -197,15 +197,16 @@ def test_two_at_once_one_wins_and_the_other_changes_nothing(old):
     assert set(old.releases_running().values()) == {new}
 
 
-def test_a_restart_that_was_begun_is_ended_even_if_the_run_is_killed_in_it(old):
-    new = old.release()
-    run = old.start(new, hold_at=f"restarting {old.name}-0", retry_failed=True)
-    held = old.folder / "held"
-    while not held.exists():
-        time.sleep(0.02)
-    os.kill(run.pid, signal.SIGKILL)
-    held.unlink()
-    run.communicate()
-    wait_for_the_lock(old)
-    assert old.states()[f"{old.name}-0"] in ("STARTING", "RUNNING")
+def test_a_restart_that_was_begun_is_ended_even_if_the_run_is_killed_in_it(old, load):
+    new, name = old.release(), f"{old.name}-0"
+    with load(old, "/slow"):  # so that it takes a moment to stop
+        run = old.start(new, retry_failed=True)
+        while old.states()[name] != "STOPPING":
+            assert run.poll() is None, "it must be caught in the act"
+            time.sleep(0.01)
+        os.kill(run.pid, signal.SIGKILL)
+        run.communicate()
+        assert old.states()[name] == "STOPPING"
+        wait_for_the_lock(old)
+    assert old.states()[name] in ("STARTING", "RUNNING")
     assert not old.deploy(new).get("failed")

@@ -327,7 +327,9 @@ def test_a_crash_while_it_boots_is_noticed_at_once(served):
     while (pid := served.pids()[f"{served.name}-0"]) in (before, 0):
         assert time.monotonic() < give_up
         time.sleep(0.02)
-    time.sleep(0.3)
+    while served.states()[f"{served.name}-0"] != "RUNNING":  # from then on supervisord starts another at once
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
     began = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     result = served.outcome(run)
