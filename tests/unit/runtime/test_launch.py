@@ -118,7 +118,8 @@ def test_an_instance_ends_when_its_parent_is_killed(host, current, number, event
         "PYGUN_RUN_DIR": str(host.folder / "run"),
     }
     pid_file = host.folder / "pid"
-    script = f"exec 2>&1; {sys.executable} -I {launcher} <&0 & echo $! > {pid_file}; wait"
+    # A shell gives its background jobs /dev/null as fd 0, unless told otherwise.
+    script = f"exec 2>&1 3<&0; {sys.executable} -I {launcher} <&3 3<&- & echo $! > {pid_file}; wait"
     with (host.folder / "log").open("wb") as log:
         parent = subprocess.Popen(["/bin/sh", "-c", script], stdin=host.listener, stdout=log, env=environ)  # noqa: S603
     text = (host.folder / "log").read_text

@@ -86,7 +86,8 @@ def ask_keeper(path: str, name: str) -> int:
         with socket.socket(socket.AF_UNIX) as keeper:
             keeper.settimeout(KEEPER_TIMEOUT)
             keeper.connect(path)
-            keeper.sendall(name.encode() + b"\n")
+            with contextlib.suppress(BrokenPipeError):  # refused before it was asked: the answer says why
+                keeper.sendall(name.encode() + b"\n")
             answer, received, _, _ = socket.recv_fds(keeper, 200, 1)
     except OSError as error:
         raise HandoverError(f"the socket keeper at {path} does not answer ({error}); is its service running?") from None
