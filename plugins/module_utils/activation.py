@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import glob
 import grp
 import json
@@ -48,6 +47,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     ask_bind,
     environment_digest,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
@@ -160,42 +160,7 @@ class StepFailure(Exception):
         self.blames_release = blames_release
 
 
-# -- lock and journal ----------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def locked(path: str, by: str, patience: float) -> t.Iterator[None]:
-    """Hold the lock of one app. Refused at once while another activation lives.
-
-    The lock outlives a killed activation as long as its child finishes a restart; that is waited for.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
-        give_up = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                stream.seek(0)
-                holder = _parse(stream.read())
-                if _is_alive(holder.get("pid")) or time.monotonic() > give_up:
-                    raise ActivationError(
-                        f"Another activation of this app runs: pid {holder.get('pid', '?')}, since"
-                        f" {holder.get('since', '?')}, started by {holder.get('by') or '?'}. Nothing was changed."
-                        " Wait for it to end, then run this again.",
-                        step="lock",
-                        holder=holder,
-                    ) from None
-                time.sleep(POLL)
-        stream.seek(0)
-        stream.truncate()
-        json.dump({"pid": os.getpid(), "since": now(), "by": by}, stream)
-        stream.flush()
-        yield
-        # The file stays: unlinking it would let two runs hold "the" lock on two files.
-        stream.seek(0)
-        stream.truncate()
+# -- journal ----------------------------------------------------------------------------------------------
 
 
 def _parse(text: str) -> dict[str, t.Any]:
@@ -204,22 +169,6 @@ def _parse(text: str) -> dict[str, t.Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _is_alive(pid: t.Any) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-            return stream.read().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return True
 
 
 class Journal:
@@ -291,21 +240,27 @@ class Activation:
         options = self.options
         if not os.path.isdir(options.root):
             raise ActivationError(f"There is no {options.root}. Nothing was changed.", step="prepare")
-        with locked(os.path.join(options.root, "activation.lock"), options.by, options.stop_timeout + STOP_MARGIN):
-            self.checkpoint("locked")
-            finished = self._recover()
-            try:
-                self._resolve(may_be_missing=False)
-                self._inspect()
-            except SupervisorError as error:
-                raise ActivationError(self._unreachable(error), step="prepare") from error
-            self._compare()
-            if self.journal is None and not self._work():
-                self._check_untouched()
-                return self._result(changed=finished)
-            self._transact()
-            self._prune()
-            return self._result(changed=True)
+        try:
+            with locked(options.root, options.by, options.stop_timeout + STOP_MARGIN):
+                return self._run_locked()
+        except Held as error:
+            raise ActivationError(str(error), step="lock", holder=error.holder) from error
+
+    def _run_locked(self) -> dict[str, t.Any]:
+        self.checkpoint("locked")
+        finished = self._recover()
+        try:
+            self._resolve(may_be_missing=False)
+            self._inspect()
+        except SupervisorError as error:
+            raise ActivationError(self._unreachable(error), step="prepare") from error
+        self._compare()
+        if self.journal is None and not self._work():
+            self._check_untouched()
+            return self._result(changed=finished)
+        self._transact()
+        self._prune()
+        return self._result(changed=True)
 
     def predict(self) -> dict[str, t.Any]:
         """What `run` would do, on a host of any state. Writes nothing and touches no process."""

@@ -63,7 +63,7 @@ def installed(path):
     """Names and versions of the distributions in the virtual environment at ``path``; empty when there is none."""
     found = {}
     for info in Path(path).glob("lib/python3.*/site-packages/*.dist-info"):
-        name, _, version = info.name[: -len(".dist-info")].rpartition("-")
+        name, _dash, version = info.name[: -len(".dist-info")].rpartition("-")
         found[normalize(name)] = version
     return found
 

@@ -197,7 +197,7 @@ class Supervisor:
         try:
             self.call("supervisor.addProcessGroup", group)
         except SupervisorError as error:
-            if type(error) is not SupervisorError:
+            if type(error) is not SupervisorError:  # pylint: disable=unidiomatic-typecheck
                 raise
             # supervisord answers 500 without a word; its log has the reason (for example: address in use).
             raise SupervisorError(f"{error}; {self._last_error()}") from error

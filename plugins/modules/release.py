@@ -108,6 +108,10 @@ options:
     description: Directory of the installer's download cache.
     type: str
     default: ""
+  by:
+    description: Who does this, shown to somebody who deploys at the same time.
+    type: str
+    default: ""
   content:
     description: Digest of the packed content. Set by the action plugin.
     type: str
@@ -177,6 +181,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
 
 
@@ -348,6 +353,7 @@ def main():
             "files": {"type": "dict", "default": {}},
             "archive": {"type": "path"},
             "origin": {"type": "dict", "default": {}},
+            "by": text,
         },
         supports_check_mode=True,
     )
@@ -371,9 +377,12 @@ def main():
             changed=True, diff=difference(manifest_of(store, current), params["files"], current, release), **result
         )
     try:
-        for leftover in store.half_built():
-            store.remove(leftover)
-        build(params, release, python, store)
+        with locked(params["root"], params["by"], patience=0):
+            for leftover in store.half_built():
+                store.remove(leftover)
+            build(params, release, python, store)
+    except Held as error:
+        module.fail_json(msg=str(error), **result)
     except (OSError, python_env.InstallError, tarfile.TarError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
         module.fail_json(msg=f"Release {release} of {params['name']} cannot be built: {error}\n{running}", **result)
