@@ -20,7 +20,7 @@ PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
 def members():
     """Pids in this unit's control group, this process aside."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
+        _number, controllers, path = line.split(":", 2)
         root = {"": "/sys/fs/cgroup", "name=systemd": "/sys/fs/cgroup/systemd"}.get(controllers)
         listing = Path(f"{root}{path}/cgroup.procs")
         if root and listing.exists():

@@ -88,7 +88,7 @@ def ask_keeper(path: str, name: str) -> int:
             keeper.connect(path)
             with contextlib.suppress(BrokenPipeError):  # refused before it was asked: the answer says why
                 keeper.sendall(name.encode() + b"\n")
-            answer, received, _, _ = socket.recv_fds(keeper, 200, 1)
+            answer, received, _flags, _sender = socket.recv_fds(keeper, 200, 1)
     except OSError as error:
         raise HandoverError(f"the socket keeper at {path} does not answer ({error}); is its service running?") from None
     if not received:

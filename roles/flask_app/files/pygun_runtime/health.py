@@ -47,8 +47,8 @@ def check(wsgi, path: str, host: str = "localhost") -> str:
 
 
 def _environ(path: str, host: str) -> dict:
-    path, _, query = path.partition("?")
-    name, _, port = host.partition(":")
+    path, _mark, query = path.partition("?")
+    name, _colon, port = host.partition(":")
     return {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",

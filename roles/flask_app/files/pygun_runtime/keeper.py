@@ -26,7 +26,7 @@ _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _ASK_TIMEOUT = 1.0  # seconds for a caller to say which name it wants
 
 
-def passed_sockets(environ=os.environ) -> dict[str, int]:
+def passed_sockets(environ: dict[str, str]) -> dict[str, int]:
     """The sockets that systemd passed to this process, by name."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
@@ -39,7 +39,7 @@ class Grant:
     """Who may have a socket: a user, a group, root."""
 
     def __init__(self, text: str):
-        user, _, group = text.partition(":")
+        user, _colon, group = text.partition(":")
         self.uids = {0, int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid}
         self.gids = {int(group) if group.isdigit() else grp.getgrnam(group).gr_gid} if group else set()
 
@@ -86,7 +86,7 @@ def serve(path: str, sockets: dict[str, int], grants: dict[str, Grant]) -> None:
     listener.setblocking(True)
     print(f"keeping {', '.join(sorted(sockets)) or 'nothing'} at {path}", flush=True)
     while True:
-        client, _ = listener.accept()
+        client, _address = listener.accept()
         with client:
             try:
                 line = answer(client, sockets, grants)
@@ -99,10 +99,10 @@ def main(arguments: list[str]) -> None:
     if not arguments or not all("=" in item for item in arguments[1:]):
         sys.exit("usage: keeper.py PATH NAME=USER[:GROUP]...")
     try:
-        grants = {name: Grant(who) for name, _, who in (item.partition("=") for item in arguments[1:])}
+        grants = {name: Grant(who) for name, _equals, who in (item.partition("=") for item in arguments[1:])}
     except KeyError as error:
         sys.exit(f"keeper.py: {error.args[0]}")
-    sockets = passed_sockets()
+    sockets = passed_sockets(dict(os.environ))
     missing = set(grants) - set(sockets)
     if missing:
         sys.exit(f"keeper.py: systemd passed no socket named {', '.join(sorted(missing))} (FileDescriptorName=)")

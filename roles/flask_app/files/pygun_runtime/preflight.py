@@ -10,6 +10,7 @@ a crash or a time limit struck: {"step": ...}, {"problem": ...} and, at the end,
 from __future__ import annotations
 
 import difflib
+import faulthandler
 import json
 import os
 import sys
@@ -90,7 +91,7 @@ def try_release(announce) -> dict:
     wsgi = util.import_app(config.wsgi_app)
     imported = time.monotonic() - started
 
-    announce("health")
+    announce("health", asks=runtime.health_path or "/")
     status = health.check(wsgi, runtime.health_path, runtime.health_host)
     return {"import_s": round(imported, 3), "health": status, "workers": config.workers, "memory_kb": _resident()}
 
@@ -103,13 +104,14 @@ def _resident() -> int:
 def main() -> None:
     out = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     sys.argv[1:] = []
+    faulthandler.enable()  # a crash in native code then shows where
     os.dup2(2, 1)  # what the app prints belongs to the log, not to our answer
 
     def tell(**line) -> None:
         print(json.dumps(line), file=out, flush=True)
 
     try:
-        facts = try_release(lambda step: tell(step=step))
+        facts = try_release(lambda step, **more: tell(step=step, **more))
     except (Refused, health.Unhealthy) as error:
         tell(problem=str(error))
         status = 1

@@ -30,7 +30,7 @@ def _quotas(root: str):
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
             for folder in _up(groups, path):
-                quota, _, period = _read(folder / "cpu.max").partition(" ")
+                quota, _space, period = _read(folder / "cpu.max").partition(" ")
                 yield from _ratio(quota, period)
         elif "cpu" in controllers.split(","):
             for mount in ("cpu", controllers):
