@@ -71,7 +71,7 @@ def test_gunicorns_own_workers_are_handed_over_gated_and_recorded(host, eventual
     assert int(host.get(address=instance.private)[2]) in instance.workers()
     old = instance.workers()
     instance.signal(signal.SIGHUP)
-    eventually(lambda: len(instance.ready()) == 2 and set(old).isdisjoint(instance.workers()), what=instance.log)
+    eventually(lambda: len(instance.ready()) == 2 and set(old).isdisjoint(instance.workers()), 20, instance.log)
     assert int(host.get()[2]) in instance.workers()
     instance.stop()
     assert list(instance.run.iterdir()) == []
