@@ -34,7 +34,7 @@ def listens(bind: str) -> bool:
             len(fields) > 7 and fields[7] == path and int(fields[3], 16) & _ACCEPTS
             for fields in _table("/proc/net/unix")
         )
-    host, _, port = bind.rpartition(":")
+    host, _sep, port = bind.rpartition(":")
     address = ipaddress.ip_address(host.strip("[]"))
     wanted = f"{_in_kernel_order(address.packed)}:{int(port):04X}"
     table = "/proc/net/tcp" if address.version == 4 else "/proc/net/tcp6"
