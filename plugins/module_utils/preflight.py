@@ -73,7 +73,7 @@ def try_release(path: str, user: str, home: str, boot_timeout: float, memory_lim
         _kill_group(process)
         said = [json.loads(line) for line in _tail(answer).splitlines() if line.startswith("{") and line.endswith("}")]
         text = _tail(output)
-    return _judge(said, text, process.returncode, boot_timeout if late else None)
+    return _judge(said, text, process.returncode, late, boot_timeout)
 
 
 def _tail(stream: t.BinaryIO) -> str:
@@ -111,7 +111,7 @@ def _available_memory() -> int:
     return 0
 
 
-def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: float | None) -> Outcome:
+def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boot_timeout: float) -> Outcome:
     step = next((line["step"] for line in reversed(said) if "step" in line), "start")
     facts = next((line["done"] for line in said if "done" in line), None)
     problem = next((line["problem"] for line in said if "problem" in line), "")
@@ -119,8 +119,10 @@ def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: float | N
         return Outcome(step, "", output, facts)
     if problem:
         return Outcome(step, problem, output, {})
-    if late is not None:
-        problem = f"not ready within {late:g} s"
+    if late or "is not up within" in output or "Timeout (0:" in output:  # the release has a limit of its own
+        asked = next((line["asks"] for line in reversed(said) if "asks" in line), "")
+        problem = f"GET {asked} did not answer" if asked else "not ready"
+        problem += f" within {boot_timeout:g} s"
     elif code < 0:
         problem = f"the process was terminated by {signal.Signals(-code).name}"
     elif code == 1 and "Traceback (most recent call last)" in output:

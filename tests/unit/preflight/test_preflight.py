@@ -93,6 +93,7 @@ def test_an_import_that_hangs_is_ended_and_says_where(attempt, source):
     begun = time.monotonic()
     outcome = attempt(source)
     assert time.monotonic() - begun < 20
+    assert outcome.problem == "not ready within 2 s"
     assert "wsgi.py" in outcome.output
     assert diagnose(outcome.output + "\n" + outcome.problem).remedy.startswith("The stack in the log")
 
@@ -129,6 +130,20 @@ def test_a_health_check_that_fails_is_named(attempt, health, source, says):
     outcome = attempt(source, health=health)
     assert outcome.step == "health"
     assert says in outcome.problem + outcome.output
+
+
+@pytest.mark.parametrize("code", ["__import__('time').sleep(60)", "exec('while True: pass')"], ids=["sleeping", "spinning"])
+def test_a_health_check_that_hangs_is_blamed_on_the_endpoint_not_on_the_boot(attempt, code):
+    outcome = attempt(f"def app(environ, start_response):\n    {code}\n", health="/healthz")
+    assert outcome.problem == "GET /healthz did not answer within 2 s"
+    assert "wsgi.py" in outcome.output
+    assert "health endpoint does not answer" in diagnose(outcome.output + "\n" + outcome.problem).cause
+
+
+def test_a_crash_in_native_code_shows_where(attempt):
+    outcome = attempt("import ctypes; ctypes.string_at(0)")
+    assert "SIGSEGV" in outcome.problem
+    assert "wsgi.py" in outcome.output
 
 
 def test_without_a_health_path_any_answer_below_500_will_do(attempt):
