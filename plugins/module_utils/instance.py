@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 import stat
 import typing as t
 
@@ -58,12 +59,34 @@ class Answer:
 def ask(connection: http.client.HTTPConnection, path: str, host: str) -> Answer:
     """GET one path. Status 0 means that there was no HTTP answer; the text says why."""
     try:
+        return _get(connection, path, host)
+    except (http.client.BadStatusLine, ConnectionResetError, BrokenPipeError) as error:
+        # Connected, but no HTTP: gunicorn may have been given a certificate, and then speaks TLS on every socket.
+        # Nobody is authenticated here, so the certificate is not checked.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connect = connection.connect
+
+        def connect_securely() -> None:
+            connect()
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=host.partition(":")[0])
+
+        connection.connect = connect_securely  # type: ignore[method-assign]
+        try:
+            return _get(connection, path, host)
+        except (OSError, http.client.HTTPException):
+            return Answer(0, str(error) or type(error).__name__)
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(0, str(error) or type(error).__name__)
+
+
+def _get(connection: http.client.HTTPConnection, path: str, host: str) -> Answer:
+    try:
         headers = {"Host": host, "Connection": "close", "User-Agent": "pygun-activate"}
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         return Answer(response.status, response.read(2000).decode("utf-8", "replace").strip())
-    except (OSError, http.client.HTTPException) as error:
-        return Answer(0, str(error) or type(error).__name__)
     finally:
         connection.close()
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
@@ -230,6 +231,29 @@ def test_a_single_instance_restarts_while_the_holder_keeps_the_callers_waiting(m
     assert requests.failures == []
     assert app.pids()[f"{app.name}-1"] == holder
     assert app.releases_running() == {f"{app.name}-0": new}
+
+
+def test_an_app_that_speaks_tls_itself_is_asked_in_tls(app):
+    certificate, key = app.folder / "certificate.pem", app.folder / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-days", "1"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+    ]
+    subprocess.run([*command, *subject], check=True, capture_output=True)
+    settings = f"certfile = {str(certificate)!r}\nkeyfile = {str(key)!r}"
+    result = app.deploy(app.release(settings=settings))
+    assert not result.get("failed"), result["msg"]
+    assert set(app.releases_running().values()) == {app.current}
+    assert app.deploy(app.release(settings=settings, health="503 NO"))["failed"]
 
 
 # -- first install ---------------------------------------------------------------------------------------------------
