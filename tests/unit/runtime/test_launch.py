@@ -127,6 +127,9 @@ def test_an_instance_ends_when_its_parent_is_killed(host, current, number, event
     pid = int(pid_file.read_text())
     parent.kill()
     parent.wait()
-    eventually(
-        lambda: not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z", 5, text
-    )
+    process = Path(f"/proc/{pid}")
+    try:
+        eventually(lambda: not process.exists() or (process / "stat").read_text().split()[2] == "Z", 5, text)
+    except AssertionError:
+        os.kill(pid, signal.SIGKILL)
+        raise
