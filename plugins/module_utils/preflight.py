@@ -54,7 +54,7 @@ def try_release(path: str, user: str, home: str, boot_timeout: float, memory_lim
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as answer,
     ):  # files: a pipe that a daemon inherits never ends
-        process = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
             [os.path.join(path, "venv", "bin", "python"), "-I", program, str(answer.fileno())],
             cwd="/",
             env=environment,

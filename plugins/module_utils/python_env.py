@@ -42,7 +42,7 @@ def pinned_version(requirement):
 def python_version(interpreter):
     """Version of an interpreter, such as ``3.11.2``; None when it cannot be run."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             [interpreter, "-IS", "-c", "import platform; print(platform.python_version())"],
             capture_output=True,
             text=True,
@@ -161,7 +161,7 @@ class Installer:
 
     def _run(self, command):
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
                 command,
                 capture_output=True,
                 text=True,

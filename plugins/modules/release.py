@@ -222,7 +222,7 @@ def build(params, release, python, store):
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
         os.chmod(path, 0o750)
-        subprocess.run(
+        subprocess.run(  # pylint: disable=ansible-bad-function
             ["sync", "--file-system", path], check=False
         )  # a power cut must not leave a release that only looks complete
     except BaseException:
@@ -279,7 +279,7 @@ def _write_lines(path, lines):
 def _compile(path):
     """Byte-compile the source: the app may not write next to it. A file that does not compile is the gate's to judge."""
     folders = [os.path.join(path, name) for name in ("src", "lib") if os.path.isdir(os.path.join(path, name))]
-    subprocess.run(
+    subprocess.run(  # pylint: disable=ansible-bad-function
         [os.path.join(path, "venv", "bin", "python"), "-I", "-m", "compileall", "-q", "-j", "0", *folders],
         check=False,
         capture_output=True,

@@ -132,7 +132,9 @@ def test_a_health_check_that_fails_is_named(attempt, health, source, says):
     assert says in outcome.problem + outcome.output
 
 
-@pytest.mark.parametrize("code", ["__import__('time').sleep(60)", "exec('while True: pass')"], ids=["sleeping", "spinning"])
+@pytest.mark.parametrize(
+    "code", ["__import__('time').sleep(60)", "exec('while True: pass')"], ids=["sleeping", "spinning"]
+)
 def test_a_health_check_that_hangs_is_blamed_on_the_endpoint_not_on_the_boot(attempt, code):
     outcome = attempt(f"def app(environ, start_response):\n    {code}\n", health="/healthz")
     assert outcome.problem == "GET /healthz did not answer within 2 s"
