@@ -52,12 +52,12 @@ BAD = [
     Bad(
         "segmentation fault at import",
         lambda source: source.at_import("import ctypes; ctypes.string_at(0)"),
-        ("crashed in native code", "SIGSEGV"),
+        ("crashed in native code", "SIGSEGV", "wsgi.py"),
     ),
     Bad("hang at import", lambda source: source.at_import("import time; time.sleep(3600)"), ("time.sleep(3600)", "flask_app_boot_timeout")),
     Bad("health 503", lambda source: source.in_health("abort(503)"), ("health endpoint answers 503", "/healthz")),
-    Bad("health hangs", lambda source: source.in_health("time.sleep(3600)"), ("health endpoint", "/healthz", "time.sleep(3600)")),
-    Bad("health spins", lambda source: source.in_health(SPIN), ("health endpoint", "/healthz", "views.py")),
+    Bad("health hangs", lambda source: source.in_health("time.sleep(3600)"), ("health endpoint does not answer in time", "GET /healthz", "time.sleep(3600)")),
+    Bad("health spins", lambda source: source.in_health(SPIN), ("health endpoint does not answer in time", "GET /healthz", "views.py")),
     Bad(
         "boot slower than the limit",
         lambda source: source.at_import("import time\nfor _ in range(40): time.sleep(0.5)  # loads a model"),

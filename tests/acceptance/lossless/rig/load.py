@@ -16,6 +16,7 @@ from subprocess import DEVNULL, PIPE
 from typing import Any
 
 from load_report import Sample
+
 from rig.host import HERE, Host
 
 HTTPBIN = ("--path", "/get", "--contains", '"url"', "--slow", "0", "--stream", "0", "--upload", "0")

@@ -1,0 +1,115 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A deploy that is killed: the service goes on answering, and the next run completes it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from rig.load import Load
+
+FULL = bool(os.environ.get("PYGUN_FULL"))
+# What the journal calls the steps, and the build, which comes before there is a journal.
+STEPS = ["build", "files", "roll sample-0", "roll sample-1", "verify", "commit"]
+BOOT = "import time; time.sleep(2)"  # so that a kill meets an instance that is booting
+
+
+@pytest.fixture(scope="module")
+def load(host, sample, report):
+    sample.deploy(sample.source.reset().version("4.0.0"))
+    with Load(host, "interruptions") as load:
+        yield load
+    report.figure(f"{len(load.result['rolls'])} deploys killed, each then completed", load)
+    assert load.totals["failed"] == 0, json.dumps(load.result["kinds"], indent=1)
+
+
+def is_complete(host, release: str) -> None:
+    seen = host.observe("sample")
+    assert seen["current"] == release
+    assert [(one["release"], bool(one["ready"])) for one in seen["instances"]] == [(release, True)] * 2, seen["instances"]
+    assert (seen["leftovers"], seen["strangers"]) == ([], [])
+    assert set(seen["statuses"].values()) == {"RUNNING"}
+
+
+def serves_a_verified_release(host, baseline: str) -> None:
+    """At most one instance is on its way; what a crash or a reboot comes back with has passed its gate."""
+    seen = host.observe("sample")
+    state = seen["state"]
+    assert seen["current"] in {baseline, *(entry["release"] for entry in state["history"])}
+    assert any(one["ready"] for one in seen["instances"]), seen["instances"]
+
+
+def test_one_deploy_killed_at_step_after_step_is_completed_by_the_run_after_the_last_kill(host, sample, load):
+    baseline = host.observe("sample")["current"]
+    sample.source.reset().version("4.1.0").at_import(BOOT)
+    with load.roll("killed again and again"):
+        for step in ("build", "roll sample-0", "roll sample-1", "commit"):
+            killer = host.telling("kill-module", "sample", step)
+            done = sample.run("deploy")
+            assert killer.answer()["killed"], step
+            assert not done.ok, f"the kill at {step} was not noticed"
+            serves_a_verified_release(host, baseline)
+        done = sample.run("deploy")
+    assert done.ok, done.text
+    assert host.observe("sample")["current"] != baseline
+    is_complete(host, host.observe("sample")["current"])
+    assert load.failed() == []
+
+
+@pytest.mark.skipif(not FULL, reason="each step alone: PYGUN_FULL=1")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_deploy_whose_module_is_killed_is_completed_by_the_next(step, host, sample, load):
+    baseline = host.observe("sample")["current"]
+    sample.source.reset().version(f"4.2.{STEPS.index(step)}").at_import(BOOT)
+    with load.roll(f"killed at {step}"):
+        killer = host.telling("kill-module", "sample", step)
+        assert not sample.run("deploy").ok
+        killer.answer()
+        serves_a_verified_release(host, baseline)
+        done = sample.run("deploy")
+    assert done.ok, done.text
+    assert host.observe("sample")["current"] != baseline
+    is_complete(host, host.observe("sample")["current"])
+    assert load.failed() == []
+
+
+@pytest.mark.parametrize("step", ["build", "roll sample-0", "verify"] if FULL else ["roll sample-0"])
+def test_a_deploy_whose_ansible_playbook_is_killed_is_completed_by_the_next(step, host, sample, load):
+    baseline = host.observe("sample")["current"]
+    sample.source.reset().version(f"4.3.{STEPS.index(step)}").at_import(BOOT)
+    with load.roll(f"ansible-playbook killed at {step}"):
+        moment = host.telling("wait", "sample", step)
+        playbook = sample.start("deploy")
+        moment.answer()
+        playbook.kill()
+        serves_a_verified_release(host, baseline)
+        host.tell("wait-end", "sample")  # nobody told the module on the host that its control node is gone
+        done = sample.run("deploy")
+    assert done.ok, done.text
+    assert host.observe("sample")["current"] != baseline
+    is_complete(host, host.observe("sample")["current"])
+    assert load.failed() == []
+
+
+@pytest.mark.parametrize("step", ["roll sample-0", "roll sample-1", "commit"] if FULL else ["roll sample-1"])
+def test_a_reboot_in_the_middle_of_a_deploy_comes_back_with_a_verified_release_and_the_next_run_completes_it(step, host, sample):
+    sample.deploy(sample.source.reset().version(f"4.4.{STEPS.index(step)}"))
+    baseline = host.observe("sample")["current"]
+    sample.source.reset().version(f"4.5.{STEPS.index(step)}").at_import(BOOT)
+    moment = host.telling("wait", "sample", step)
+    playbook = sample.start("deploy")
+    moment.answer()
+    host.reboot()
+    assert not playbook.end().ok
+    host.tell("recovered", "sample")
+    seen = host.observe("sample")
+    assert seen["current"] == baseline or step == "commit"
+    assert [one["release"] for one in seen["instances"]] == [seen["current"]] * 2
+    with Load(host, f"after-reboot-{STEPS.index(step)}") as load:
+        done = sample.run("deploy")
+    assert done.ok, done.text
+    assert load.totals["failed"] == 0
+    assert host.observe("sample")["current"] != baseline
+    is_complete(host, host.observe("sample")["current"])
