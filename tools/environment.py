@@ -62,18 +62,9 @@ class Environment:
             raise Failed("requirements/dev.txt does not name uv. Run `./dev lock` on a machine that has uv.")
         only = CACHE / "uv.txt"
         only.write_text(entry.group())
-        run(
-            python,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--quiet",
-            "--require-hashes",
-            "--no-deps",
-            "-r",
-            only,
-        )
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "--cache-dir", CACHE / "pip"]
+        certificates = ["--cert", host_ca_bundle()] if host_ca_bundle() else []
+        run(*pip, *certificates, "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", only)
         return self.folder / "bin" / "uv"
 
 
@@ -132,6 +123,7 @@ def enter() -> None:
             "ANSIBLE_HOME": str(CACHE / "ansible"),
             "XDG_CACHE_HOME": str(CACHE / "xdg"),
             "UV_CACHE_DIR": str(CACHE / "uv"),
+            "PIP_CACHE_DIR": str(CACHE / "pip"),
             "PYTHONDONTWRITEBYTECODE": "1",
             "RUFF_CACHE_DIR": str(CACHE / "ruff"),
             "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"),
