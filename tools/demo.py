@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import socket
 import time
@@ -41,7 +42,7 @@ def demo(started: float) -> None:
     password = state() / "supervisor-password"
     if ask(page, f"demo:{password.read_text().split()[0]}")[0] != 200 or ask(page)[0] != 401:
         raise Failed(f"The supervisor page at {page} does not answer as it should.")
-    engine = containers.engine()
+    engine = ("sudo " if "SUDO_UID" in os.environ else "") + containers.engine()
     print(f"""
 GET {service}
 {body.rstrip()}
