@@ -309,8 +309,10 @@ def down(names: list[str]) -> None:
         state = inspect(name)
         if not state:
             continue
-        now = ["--time", "1"] if engine() == "podman" else []
-        run(engine(), "rm", "--force", "--volumes", *now, name, stdout=subprocess.DEVNULL)
+        # Killed first: to stop a systemd nicely takes long, and podman's `rm --force` may trip over one that just stops.
+        succeeds(engine(), "kill", name)
+        succeeds(engine(), "wait", name, timeout=30)
+        run(engine(), "rm", "--force", "--volumes", name, stdout=subprocess.DEVNULL)
         network = label(state, "network")
         if network:
             succeeds(engine(), "network", "rm", network)
