@@ -167,6 +167,14 @@ path:
   returned: success
   type: str
   sample: /srv/scoring/releases/3f0c9e1b5a7d2846
+cause:
+  description: Why it cannot be built, if the cause is a known one, or null.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, or null.
+  returned: failure
+  type: str
 """
 
 import grp
@@ -181,6 +189,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
 
@@ -385,7 +394,14 @@ def main():
         module.fail_json(msg=str(error), **result)
     except (OSError, python_env.InstallError, tarfile.TarError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
-        module.fail_json(msg=f"Release {release} of {params['name']} cannot be built: {error}\n{running}", **result)
+        known = diagnose(str(error), "installer")
+        cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
+        module.fail_json(
+            msg=f"Release {release} of {params['name']} cannot be built: {error}{cause}\n{running}",
+            cause=known.cause if known else None,
+            remedy=known.remedy if known else None,
+            **result,
+        )
     diff = difference(manifest_of(store, current), manifest_of(store, release), current, release)
     module.exit_json(changed=True, diff=diff, **result)
 
