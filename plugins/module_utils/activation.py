@@ -512,13 +512,14 @@ class Activation:
     def _preflight(self) -> None:
         """Try a release that does not serve yet, before anything that serves is touched."""
         options = self.options
-        if not options.preflight or not options.user or self.wanted == self.baseline:
+        user = self._user()
+        if not options.preflight or not user or self.wanted == self.baseline:
             return
         self.step = "preflight"
         self.journal.save(step=self.step)
         self.checkpoint("preflight")
         home = os.path.join(options.root, "shared")
-        outcome = try_release(self.store.path(self.wanted), options.user, home, options.boot_timeout)
+        outcome = try_release(self.store.path(self.wanted), user, home, options.boot_timeout)
         if outcome.problem:
             raise StepFailure(
                 f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",
@@ -526,6 +527,13 @@ class Activation:
                 log=outcome.output,
                 blames_release=True,
             )
+
+    def _user(self) -> str:
+        """The app's user, as asked for or as the program's configuration names it; empty if neither does."""
+        conf = self.options.program_conf
+        text = (conf.content or conf.on_disk() or b"") if conf else b""
+        found = re.search(rb"^user\s*=\s*([^\s:]+)", text, re.MULTILINE)
+        return self.options.user or (found.group(1).decode() if found else "")
 
     # -- roll --------------------------------------------------------------------------------------------------------
 
@@ -1062,10 +1070,7 @@ class Activation:
         if not failure.blames_release:
             return ""
         release = self.store.path(self.wanted)
-        conf = self.options.program_conf
-        text = (conf.content or conf.on_disk() or b"") if conf else b""
-        found = re.search(rb"^user\s*=\s*([^\s:]+)", text, re.MULTILINE)
-        user = found.group(1).decode() if found else self.options.name
+        user = self._user() or self.options.name
         place, up = (
             (os.path.join(release, "src"), "../") if os.path.isdir(os.path.join(release, "src")) else (release, "")
         )

@@ -74,7 +74,7 @@ options:
     type: bool
     default: false
   program_conf:
-    description: The program's configuration, read by supervisord.
+    description: The program's configuration, read by supervisord. The default is C(/etc/supervisor/conf.d/NAME.conf), left as it is.
     type: dict
     suboptions:
       path:
@@ -87,7 +87,8 @@ options:
           - If not given, the file is left alone.
         type: str
   env_file:
-    description: The app's environment file. A change restarts the instances one after the other.
+    description:
+      - The app's environment file. A change restarts the instances one after the other. The default is C(/etc/pygun/NAME.env), left as it is.
     type: dict
     suboptions:
       path:
@@ -116,11 +117,13 @@ options:
         description: What it shall contain. If not given, the file is removed.
         type: str
   user:
-    description: The app's user. With it, a release that does not serve yet is tried first, as M(pygun.stack.preflight) does.
+    description: The app's user. The default is the one in the program's configuration.
     type: str
     default: ""
   preflight:
-    description: Whether a release is tried first. An app that does not fit into the host's memory twice cannot be.
+    description:
+      - Whether a release that does not serve yet is tried first, as M(pygun.stack.preflight) does.
+      - An app that does not fit into the host's memory twice cannot be.
     type: bool
     default: true
   keep:
@@ -299,8 +302,10 @@ def options_from(params):
     given["root"] = given["root"] or f"/srv/{name}"
     given["run_dir"] = given["run_dir"] or f"/run/{name}"
     given["log_dir"] = given["log_dir"] or f"/var/log/{name}"
-    given["program_conf"] = managed_file(given["program_conf"], 0o644)
-    given["env_file"] = managed_file(given["env_file"], 0o640)
+    conf = given["program_conf"] or {"path": f"/etc/supervisor/conf.d/{name}.conf", "content": None}
+    given["program_conf"] = managed_file(conf, 0o644)
+    env = given["env_file"] or {"path": f"/etc/pygun/{name}.env", "content": None}
+    given["env_file"] = managed_file(env, 0o640)
     given["socket_units"] = tuple(managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
     return Options(**given)
 
