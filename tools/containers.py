@@ -112,6 +112,7 @@ def write_containers_conf() -> None:
         # podman lowers its own limit of processes to this before it starts a container.
         processes = min(32768, resource.getrlimit(resource.RLIMIT_NPROC)[1] % 2**31)
         lines += ["[containers]", f'default_ulimits = ["nofile={files}:{files}", "nproc={processes}:{processes}"]']
+    os.environ.setdefault("PODMAN_IGNORE_CGROUPSV1_WARNING", "1")
     if Path("/sys/fs/cgroup/unified").is_dir():  # crun refuses a host with both kinds of cgroups
         lines += ["[engine]", 'runtime = "runc"']
     if lines and "CONTAINERS_CONF" not in os.environ:
