@@ -462,6 +462,11 @@ def _read(path: str, offset: int) -> str:
         return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
 
 
+def last_text(path: str) -> str:
+    """The end of a log file; empty if there is none."""
+    return _read(path, 0)
+
+
 def plain_lines(text: str) -> list[str]:
     """Log lines as a person reads them: a JSON line becomes its message and its traceback."""
     lines: list[str] = []

@@ -175,10 +175,14 @@ class Supervisor:
         added, changed, removed = self.call("supervisor.reloadConfig")[0]
         return added, changed, removed
 
+    def all_processes(self) -> list[Process]:
+        """The processes of all groups."""
+        found = [_process(info) for info in self.call("supervisor.getAllProcessInfo")]
+        return sorted(found, key=lambda process: (process.group, process.number, process.name))
+
     def processes(self, group: str) -> list[Process]:
         """The processes of one group in the order of their numbers; empty if supervisord has no such group."""
-        found = [_process(info) for info in self.call("supervisor.getAllProcessInfo") if info["group"] == group]
-        return sorted(found, key=lambda process: (process.number, process.name))
+        return [process for process in self.all_processes() if process.group == group]
 
     def process(self, full_name: str) -> Process:
         """One process, by ``group:name``."""

@@ -1,0 +1,1090 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is wrong on a host, why, and what to do. Changes nothing, and needs to be told nothing about the apps.
+
+What a root cause brings about is not reported beside it: a volume that is not mounted is one finding, not twenty.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import glob
+import json
+import os
+import re
+import time
+import typing as t
+
+from ansible_collections.pygun.stack.plugins.module_utils import host_view
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
+    Diagnosis,
+    diagnose,
+    last_text,
+    plain_lines,
+    shorten_tracebacks,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, ask_bind
+from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+    DEAD_STATES,
+    Process,
+    Supervisor,
+    SupervisorError,
+)
+
+ERROR = "error"
+WARNING = "warning"
+
+#: Lines of a log that are shown with a finding.
+SHOWN_LINES = 15
+#: Seconds for which an instance that is not ready is looked at again: it may be between two tries to boot.
+SETTLE = 6.0
+#: Seconds that one HTTP answer may take.
+ANSWER_TIMEOUT = 5.0
+#: Share of a file system (percent) and bytes below which it is nearly full.
+NEARLY_FULL_PERCENT = 5
+FULL_BYTES = 32 * 1024 * 1024
+NEARLY_FULL_BYTES = 1024 * 1024 * 1024
+#: Seconds by which a clock may differ from another one before logs, certificates and tokens suffer.
+CLOCK_WARNING = 30.0
+CLOCK_ERROR = 300.0
+
+_CONFIGURATION_CHECK = """
+import sys
+from supervisor.options import ServerOptions
+ServerOptions().realize(["--nodaemon", "--configuration", sys.argv[1]])
+"""
+
+#: Characters that no editor shows and every parser takes seriously.
+_HIDDEN = re.compile("[\\r\\u00a0\\u00ad\\u1680\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u2064\\u3000\\ufeff]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where things are; see the documentation of the module `doctor`."""
+
+    name: str = ""
+    base_dir: str = "/srv"
+    conf_dir: str = "/etc/supervisor"
+    tools_dir: str = "/opt/pygun"
+    unit: str = "supervisord.service"
+    control_clock: float = 0.0
+
+
+@dataclasses.dataclass
+class Finding:
+    """One thing that is wrong. ``subject`` is the app, file, process or part of the host that it is about."""
+
+    severity: str
+    code: str
+    subject: str
+    symptom: str
+    cause: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class App:
+    """An app as the host knows it."""
+
+    name: str
+    root: str
+    conf: str
+    run_dir: str
+    user: str
+    bind: str
+    instances: int
+    log_dir: str
+    by_systemd: bool
+
+
+class Doctor:
+    """One examination. Call `examine` once."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.findings: list[Finding] = []
+        self.facts: dict[str, t.Any] = {}
+        self.conf = os.path.join(options.conf_dir, "supervisord.conf")
+        self.settings = _parse(self.conf)
+        self.processes = host_view.processes()
+        self.unit: dict[str, str] = {}
+        self.supervisord = 0
+        self.started = time.time()
+
+    def examine(self) -> dict[str, t.Any]:
+        """Findings, the worst first, and the facts that matter."""
+        apps = self._apps()
+        self._look_at_disks(apps)
+        self._look_at_clock(apps)
+        self._look_at_unit()
+        self._look_at_configuration()
+        self._look_at_other_supervisors()
+        for app in apps:
+            self._look_at_address(app)
+        self._look_at_state_of_unit()
+        running = self._ask_supervisord() if self.supervisord else None
+        for app in apps:
+            self._look_at_app(app, running)
+        if not apps:
+            self._warn(
+                "no-app",
+                self.options.name or "the host",
+                f"there is no app in {self.options.conf_dir}/conf.d, and none in {self.options.base_dir}",
+                "Nothing has been deployed here, or it is somewhere else.",
+                "Deploy, or tell the doctor flask_app_base_dir and supervisor_conf_dir.",
+            )
+        self.findings.sort(key=lambda found: found.severity != ERROR)
+        return {
+            "healthy": not self.findings,
+            "findings": [dataclasses.asdict(found) for found in self.findings],
+            "facts": self.facts,
+        }
+
+    # -- telling -----------------------------------------------------------------------------------------------------
+
+    def _error(self, code: str, subject: str, symptom: str, cause: str, remedy: str) -> None:
+        self.findings.append(Finding(ERROR, code, subject, symptom, cause, remedy))
+
+    def _warn(self, code: str, subject: str, symptom: str, cause: str, remedy: str) -> None:
+        self.findings.append(Finding(WARNING, code, subject, symptom, cause, remedy))
+
+    def _found(self, *codes: str, subject: str = "") -> bool:
+        return any(found.code in codes and subject in ("", found.subject) for found in self.findings)
+
+    def _known(self, known: Diagnosis, subject: str, symptom: str = "") -> None:
+        """A finding straight from the table."""
+        severity = WARNING if known.code == "supervisor-root" else ERROR
+        if not self._found(known.code, subject=subject):
+            self.findings.append(
+                Finding(severity, known.code, subject, symptom or known.symptom, known.cause, known.remedy)
+            )
+
+    # -- apps --------------------------------------------------------------------------------------------------------
+
+    def _apps(self) -> list[App]:
+        """What conf.d names, and what stands in the base directory beside."""
+        found: dict[str, App] = {}
+        for path in _program_files(self.options.conf_dir):
+            parser = _parse(path)
+            for section in parser.sections():
+                kind, _sep, name = section.partition(":")
+                if kind in ("program", "fcgi-program") and "/pygun_runtime/launch.py" in _get(
+                    parser, section, "command"
+                ):
+                    found[name.strip()] = _app(name.strip(), path, parser, section)
+        for state in sorted(glob.glob(os.path.join(glob.escape(self.options.base_dir), "*", "state.json"))):
+            root = os.path.dirname(state)
+            name = os.path.basename(root)
+            if name not in found and os.path.islink(os.path.join(root, "current")):
+                found[name] = App(
+                    name, root, "", f"/run/{name}", name, _bind_of_release(root), 0, f"/var/log/{name}", False
+                )
+        wanted = self.options.name
+        return [found[name] for name in sorted(found) if wanted in ("", name)]
+
+    # -- the host ----------------------------------------------------------------------------------------------------
+
+    def _look_at_disks(self, apps: list[App]) -> None:
+        paths = [self.options.base_dir, self.options.conf_dir, "/var/log", "/run", "/tmp", "/dev/shm"]
+        paths += [path for app in apps for path in (app.root, app.log_dir, app.run_dir)]
+        seen = set()
+        for path in paths:
+            if not os.path.isdir(path):
+                continue
+            where = host_view.mount_of(path)
+            if where in seen:
+                continue
+            seen.add(where)
+            self._look_at_disk(where)
+
+    def _look_at_disk(self, where: str) -> None:
+        found = os.statvfs(where)
+        free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+        if size:
+            share = 100 * free // size
+            if where == host_view.mount_of(self.options.base_dir):
+                self.facts["disk"] = {"mount": where, "free": free, "percent_free": share}
+            full = free < min(FULL_BYTES, size // 50)
+            if full or (share < NEARLY_FULL_PERCENT and free < NEARLY_FULL_BYTES):
+                tell = self._error if full else self._warn
+                tell(
+                    "disk-full" if full else "disk-nearly-full",
+                    where,
+                    f"{_bytes(free)} of {_bytes(size)} are free on {where}",
+                    "No space left on device: releases cannot be built, logs and readiness records cannot be written.",
+                    "`du -xh --max-depth=2 " + where + " | sort -h` shows what takes the room. Lower"
+                    " flask_app_keep_releases or flask_app_log_backups, or make the volume larger.",
+                )
+        if found.f_files and found.f_favail < max(16, found.f_files // 200):
+            self._error(
+                "inodes-full",
+                where,
+                f"{found.f_favail} of {found.f_files} inodes are free on {where}",
+                "No space left on device, though `df -h` shows room: there are too many small files.",
+                "`df -i` and `du --inodes -x --max-depth=2 "
+                + where
+                + " | sort -n` show where; remove them, or make the"
+                " file system anew with more inodes.",
+            )
+
+    def _look_at_clock(self, apps: list[App]) -> None:
+        _code, text = host_view.run(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
+        clock: dict[str, t.Any] = {"synchronized": text == "yes"}
+        self.facts["clock"] = clock
+        remedy = "Set the clock and keep it set: `timedatectl set-ntp true`, or install chrony."
+        if self.options.control_clock:
+            ahead = self.started - self.options.control_clock
+            clock["ahead_s"] = round(ahead, 1)
+            if abs(ahead) > CLOCK_WARNING:
+                tell = self._error if abs(ahead) > CLOCK_ERROR else self._warn
+                tell(
+                    "clock-off",
+                    "the clock",
+                    f"the host's clock is {_seconds(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the control node's",
+                    "One of the two clocks is wrong. Certificates and tokens fail, and logs cannot be put in order.",
+                    remedy,
+                )
+                return
+        newest, path = 0.0, ""
+        for app in apps:
+            for candidate in (os.path.join(app.root, "state.json"), os.path.join(app.root, "current", "release.json")):
+                try:
+                    changed = os.stat(candidate).st_mtime
+                except OSError:
+                    continue
+                if changed > newest:
+                    newest, path = changed, candidate
+        if newest > self.started + CLOCK_ERROR:
+            self._error(
+                "clock-off",
+                "the clock",
+                f"{path} was written {_seconds(newest - self.started)} in the future",
+                "The host's clock is behind, or was ahead when that was deployed.",
+                remedy,
+            )
+
+    # -- supervisord -------------------------------------------------------------------------------------------------
+
+    def _look_at_unit(self) -> None:
+        names = "LoadState,UnitFileState,ActiveState,SubState,Result,MainPID,ControlGroup"
+        _code, text = host_view.run(["systemctl", "show", self.options.unit, f"--property={names}"])
+        self.unit = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        pid = self.unit.get("MainPID", "0")
+        self.supervisord = int(pid) if pid.isdigit() and int(pid) in self.processes else 0
+        unit = self.options.unit
+        state = f"{unit} is {self.unit.get('UnitFileState') or self.unit.get('LoadState', 'unknown')}"
+        state += f" and {self.unit.get('ActiveState', 'unknown')}"
+        if self.unit.get("LoadState") == "not-found":
+            self._error(
+                "unit-missing",
+                unit,
+                f"there is no {unit}",
+                "supervisord was never installed on this host, or its unit was removed.",
+                "Deploy: the role pygun.stack.supervisor installs it.",
+            )
+        elif self.unit.get("LoadState") == "masked":
+            self._error(
+                "unit-masked",
+                unit,
+                state,
+                "The unit was masked: nothing can start it, and after a reboot nothing runs.",
+                f"systemctl unmask {unit} && systemctl enable --now {unit}",
+            )
+        elif self.unit.get("UnitFileState") == "disabled":
+            self._error(
+                "unit-disabled",
+                unit,
+                state,
+                "The unit was disabled: after a reboot nothing runs.",
+                f"systemctl enable --now {unit}",
+            )
+
+    def _look_at_configuration(self) -> None:
+        hidden = False
+        for path in [self.conf, *_program_files(self.options.conf_dir), *sorted(glob.glob("/etc/pygun/*.env"))]:
+            hidden = self._look_for_hidden_characters(path) or hidden
+        if not os.path.isfile(self.conf):
+            if not self._found("unit-missing"):
+                self._error(
+                    "conf-missing",
+                    self.conf,
+                    f"there is no {self.conf}",
+                    "supervisord's configuration was removed: it cannot start again.",
+                    "Deploy: the role pygun.stack.supervisor writes it.",
+                )
+            return
+        python = os.path.join(self.options.tools_dir, "supervisor", "bin", "python")
+        code, text = host_view.run([python, "-I", "-c", _CONFIGURATION_CHECK, self.conf])
+        if code and not hidden and os.path.exists(python):
+            known = diagnose(text, "supervisord")
+            said = [line for line in text.splitlines() if line.strip() and not line.startswith("For help")]
+            if known:
+                self._known(known, self._file_in(text), "\n".join(said[:4]))
+            else:
+                self._error(
+                    "conf-invalid",
+                    self._file_in(text),
+                    "\n".join(said[-4:]) or f"supervisor's parser ends with {code}",
+                    "supervisord cannot read its configuration: it runs on with the old one until it is restarted.",
+                    "Correct the line that is named, or deploy, which writes the files anew.",
+                )
+        if code:
+            return
+        for section, breaks in (
+            ("unix_http_server", "no socket is made, so that neither supervisorctl nor a deploy can reach supervisord"),
+            ("rpcinterface:supervisor", "supervisord answers nobody"),
+            ("supervisorctl", "supervisorctl does not know where supervisord listens"),
+        ):
+            if not self.settings.has_section(section):
+                self._error(
+                    "conf-section",
+                    self.conf,
+                    f"there is no section [{section}] in {self.conf}",
+                    f"The section was removed: {breaks}.",
+                    "Run the role pygun.stack.supervisor again (a deploy does): it writes the section.",
+                )
+        if self.settings.has_section("supervisord") and not self.settings.has_option("supervisord", "user"):
+            self._warn(
+                "supervisor-root",
+                self.conf,
+                "[supervisord] does not say user=root; supervisord logs `CRIT Supervisor is running as root`",
+                "The line was removed. Nothing is broken: supervisord is root to start programs as other users.",
+                "Run the role pygun.stack.supervisor again (a deploy does): it writes the line.",
+            )
+
+    def _file_in(self, text: str) -> str:
+        found = re.search(r"(?:file: |file=|source: )'?<?([^'>)\n]+?)'?>?[\s)]", text + "\n")
+        return found.group(1) if found else self.conf
+
+    def _look_for_hidden_characters(self, path: str) -> bool:
+        try:
+            with open(path, encoding="utf-8", errors="replace", newline="") as stream:
+                lines = stream.read().split("\n")
+        except OSError:
+            return False
+        for number, line in enumerate(lines, 1):
+            found = _HIDDEN.search(line)
+            if found and (not line.lstrip().startswith((";", "#")) or found.group() == "\r"):
+                self._error(
+                    "hidden-character",
+                    path,
+                    f"{path}, line {number}, column {found.start() + 1}: U+{ord(found.group()):04X}"
+                    + (" (Windows line end)" if found.group() == "\r" else ""),
+                    "The file was edited or copied with a character that looks like nothing or like a blank, but is"
+                    " part of the value.",
+                    f"`grep -nP '[^\\x20-\\x7E\\t]' {path}` shows it; retype the line, or deploy, which writes the file anew.",
+                )
+                return True
+        return False
+
+    def _look_at_other_supervisors(self) -> None:
+        """A second supervisord, and whoever has the port of the web page."""
+        strangers = {}
+        for pid, process in self.processes.items():
+            names = [os.path.basename(part) for part in process.command[:2]]
+            if "supervisord" in names and pid != self.supervisord and process.parent != self.supervisord:
+                strangers[pid] = process
+        for process in [one for one in strangers.values() if one.parent not in strangers]:
+            ours = self.conf in process.command or process.unit == "supervisor.service" or not self.supervisord
+            ending = (
+                f"systemctl disable --now {process.unit}"
+                if process.unit.endswith(".service") and process.unit not in (self.options.unit, "")
+                else f"kill {process.pid}"
+            )
+            (self._error if ours else self._warn)(
+                "supervisor-second",
+                str(process),
+                f"a second supervisord runs beside {self.options.unit}: {process}",
+                "The distribution's supervisor, or one that was started by hand. Two of them fight over sockets, ports and"
+                " files: the second to start says `Another program is already listening on a port that one of our HTTP"
+                " servers is configured to use`.",
+                f"Move its programs away, end it (`{ending}`), then `systemctl restart {self.options.unit}`.",
+            )
+        page = _get(self.settings, "inet_http_server", "port")
+        address, _sep, port = page.rpartition(":")
+        if not port.isdigit():
+            return
+        for listener in host_view.listeners(int(port)):
+            known = {self.supervisord, *strangers}
+            if host_view.collide(listener.address, address.strip("[]*")) and not known & set(listener.pids):
+                self._error(
+                    "web-port-taken",
+                    page,
+                    f"{self._holders(listener)} listens on {listener.address}:{port}",
+                    "supervisord's web page has to listen there, so supervisord cannot start: `Another program is already"
+                    " listening on a port that one of our HTTP servers is configured to use`.",
+                    "End that program, or choose another supervisor_http_port and deploy.",
+                )
+
+    def _holders(self, listener: host_view.Listener) -> str:
+        shown = [str(self.processes[pid]) for pid in listener.pids if pid in self.processes]
+        return "; ".join(shown[:3]) or "a process that is not visible from here (in a container?)"
+
+    def _look_at_address(self, app: App) -> None:
+        """Whoever else has the app's address, and what is left of the app itself."""
+        rightful = {self.supervisord, 1 if app.by_systemd else 0} - {0}
+        orphans = self._orphans(app)
+        if not app.bind or app.bind.startswith("unix:"):
+            for process in orphans:
+                self._orphan(app, process, "")
+            return
+        address, _sep, port = app.bind.rpartition(":")
+        taken = [
+            listener
+            for listener in (host_view.listeners(int(port)) if port.isdigit() else [])
+            if host_view.collide(listener.address, address.strip("[]")) and not rightful & set(listener.pids)
+        ]
+        for listener in taken:
+            own = [process for process in orphans if process.pid in listener.pids]
+            if own:
+                self._orphan(app, own[0], app.bind)
+                orphans = [process for process in orphans if process is not own[0]]
+                continue
+            self._error(
+                "port-taken",
+                app.name,
+                f"{self._holders(listener)} listens on {listener.address}:{port}",
+                f"Another program has the address of {app.name} ({app.bind}), so that supervisord cannot open it:"
+                " `[Errno 98] Address already in use`.",
+                "Stop that program (and whatever starts it at boot), or give the app another flask_app_bind. Then"
+                f" `systemctl restart {self.options.unit}`.",
+            )
+        for process in orphans:
+            self._orphan(app, process, "")
+
+    def _orphans(self, app: App) -> list[host_view.HostProcess]:
+        """gunicorn masters of the app that supervisord does not know."""
+        ours = {
+            pid: process
+            for pid, process in self.processes.items()
+            if process.user == app.user and any(part.startswith(f"{app.root}/releases/") for part in process.command)
+        }
+        masters = [process for process in ours.values() if process.parent not in ours]
+        return [process for process in masters if process.parent != self.supervisord or not self.supervisord]
+
+    def _orphan(self, app: App, process: host_view.HostProcess, bind: str) -> None:
+        self._error(
+            "orphan",
+            app.name,
+            f"{process} runs, and supervisord does not know it" + (f"; it has {bind}" if bind else ""),
+            "It was left behind by a supervisord that was killed, or started by hand."
+            + (" supervisord cannot open the address: `[Errno 98] Address already in use`." if bind else ""),
+            f"kill {process.pid} (it finishes its requests), then `systemctl restart {self.options.unit}`.",
+        )
+
+    def _look_at_state_of_unit(self) -> None:
+        """supervisord does not run, and nothing found so far says why."""
+        active = self.unit.get("ActiveState")
+        if active == "active" or not self.unit:
+            return
+        explaining = (
+            "unit-masked", "unit-disabled", "unit-missing", "conf-missing", "conf-invalid", "supervisor-second",
+            "web-port-taken", "port-taken", "hidden-character", "supervisor-value", "supervisor-syntax",
+            "supervisor-section",
+        )  # fmt: skip
+        explained = [found for found in self.findings if found.code in explaining]
+        explained += [found for found in self.findings if found.code == "orphan" and "it has" in found.symptom]
+        unit = self.options.unit
+        for found in explained:
+            if unit not in found.symptom:
+                found.symptom += f"; {unit} is {active}"
+        if explained:
+            return
+        stale = [path for path in (self._socket_path(), self._pid_file()) if path and os.path.exists(path)]
+        if stale and not self.supervisord:
+            self._error(
+                "stale-files",
+                " and ".join(stale),
+                f"{unit} is {active}, and {' and '.join(stale)} {'is' if len(stale) == 1 else 'are'} still there",
+                "A supervisord was killed and could not clean up. Nobody listens there (`refused connection`).",
+                f"systemctl start {unit} (supervisord replaces what is stale)",
+            )
+            return
+        _code, text = host_view.run(["journalctl", "--no-pager", "-o", "cat", "-n", "15", "-u", unit])
+        log = last_text(self._log_file()).splitlines()[-15:]
+        known = diagnose("\n".join([*log, text]), "supervisord") or diagnose(text)
+        failed = active in ("failed", "activating")
+        self._error(
+            "unit-failed" if failed else "unit-stopped",
+            unit,
+            f"{unit} is {active} ({self.unit.get('Result')})" + (f":\n{text}" if failed else ""),
+            known.cause
+            if failed and known
+            else "It ended, and systemd does not start it again."
+            if failed
+            else "Somebody stopped it.",
+            (known.remedy if failed and known else "") or f"systemctl start {unit}",
+        )
+
+    def _socket_path(self) -> str:
+        return _get(self.settings, "unix_http_server", "file") or "/run/supervisor/supervisor.sock"
+
+    def _pid_file(self) -> str:
+        return _get(self.settings, "supervisord", "pidfile")
+
+    def _log_file(self) -> str:
+        return _get(self.settings, "supervisord", "logfile") or "/var/log/supervisor/supervisord.log"
+
+    def _ask_supervisord(self) -> list[Process] | None:
+        """Its processes; None, with a finding, if it does not answer."""
+        up = host_view.uptime_of(self.supervisord)
+        self.facts["supervisord"] = {"pid": self.supervisord, "uptime_s": round(up)}
+        control = os.path.join(self.options.tools_dir, "supervisor", "bin", "supervisorctl")
+        code, text = host_view.run([control, "-c", self.conf, "pid"])
+        supervisor = Supervisor(self._socket_path(), timeout=ANSWER_TIMEOUT)
+        broken = self._found("conf-section", "conf-invalid", "conf-missing", "hidden-character")
+        if code and not broken:
+            known = diagnose(text, "supervisord")
+            if known:
+                self._known(known, self.options.unit, f"supervisorctl says: {text.splitlines()[0]}")
+            else:
+                self._error(
+                    "supervisorctl",
+                    self.options.unit,
+                    f"supervisorctl ends with {code}: {text[-300:]}",
+                    "supervisorctl cannot talk to supervisord, which runs.",
+                    f"systemctl restart {self.options.unit}",
+                )
+        try:
+            self.facts["supervisord"]["version"] = supervisor.call("supervisor.getSupervisorVersion")
+            return supervisor.all_processes()
+        except SupervisorError as error:
+            if not code and not broken:
+                self._error(
+                    "supervisord-silent",
+                    self.options.unit,
+                    str(error),
+                    "supervisord runs but does not answer on its socket.",
+                    f"systemctl restart {self.options.unit}",
+                )
+            return None
+
+    # -- an app ------------------------------------------------------------------------------------------------------
+
+    def _look_at_app(self, app: App, running: list[Process] | None) -> None:
+        store = ReleaseStore(app.root)
+        current = store.current()
+        facts: dict[str, t.Any] = {"release": current, "address": app.bind, "log_dir": app.log_dir}
+        self.facts.setdefault("apps", {})[app.name] = facts
+        history = store.history()
+        if history:
+            facts.update(since=history[-1].get("at"), by=history[-1].get("by") or "")
+        if not self._stands(app, store, current):
+            return
+        if not app.conf:
+            self._error(
+                "program-missing",
+                app.name,
+                f"{app.root} holds release {current}, but nothing in {self.options.conf_dir}/conf.d starts it",
+                "The program's file was removed, or is not readable as one.",
+                "Deploy: the file is written anew.",
+            )
+            return
+        self._look_at_permissions(app, current)
+        deploying = self._deploying(app)
+        if deploying:
+            facts["deploying"] = deploying
+        elif os.path.exists(os.path.join(app.root, "activation.json")):
+            self._error(
+                "interrupted-activation",
+                app.name,
+                f"{app.root}/activation.json is there, and no deploy runs",
+                "A deploy, restart or rollback was killed. What serves still serves, perhaps two releases side by side.",
+                "Deploy, restart or roll back again: the next run finishes or undoes what was begun.",
+            )
+        self._look_at_socket_units(app)
+        if running is not None:
+            self._look_at_instances(app, store, [one for one in running if one.group == app.name], facts)
+
+    def _stands(self, app: App, store: ReleaseStore, current: str | None) -> bool:
+        """Whether there is a release to run."""
+        if (
+            current
+            and store.is_complete(current)
+            and os.access(os.path.join(app.root, "current", "venv", "bin", "python"), os.X_OK)
+        ):
+            return True
+        wanted = host_view.expected_mounts()
+        place = os.path.normpath(app.root)
+        while place != "/":
+            if place in wanted and not os.path.ismount(place):
+                self._error(
+                    "mount-missing",
+                    app.name,
+                    f"{place} is not mounted (/etc/fstab: {wanted[place]}), and {app.root}/current is missing",
+                    f"The volume that holds {app.name} was not mounted at boot.",
+                    f"mount {place} && systemctl restart {self.options.unit}; if that fails, `journalctl -b -u"
+                    f" $(systemd-escape --path --suffix=mount {place})` tells why.",
+                )
+                return False
+            place = os.path.dirname(place)
+        if current and store.is_complete(current):
+            what = f"{app.root}/current/venv/bin/python cannot be run"
+            cause = (
+                "The virtual environment is broken, often because the distribution's Python was upgraded or removed."
+            )
+        elif current:
+            what, cause = f"release {current} is not complete", "Files of the release were removed."
+        else:
+            what = f"there is no {app.root}/current"
+            cause = f"The directory was removed, or is an empty mount point ({host_view.mount_of(app.root)} is what is mounted)."
+        self._error(
+            "release-missing", app.name, what, cause, "Mount what belongs there, or deploy: the release is built anew."
+        )
+        return False
+
+    def _deploying(self, app: App) -> str:
+        """Who deploys right now."""
+        path = os.path.join(app.root, "activation.lock")
+        try:
+            holder = json.loads(host_view.read_text(path) or "{}")
+        except ValueError:
+            holder = {}
+        pid = holder.get("pid")
+        if pid in self.processes or host_view.lock_holders(path):
+            return f"pid {pid} since {holder.get('since', '?')}, by {holder.get('by') or '?'}"
+        return ""
+
+    def _look_at_permissions(self, app: App, release: str) -> None:
+        inside = os.path.join(app.root, "releases", release)
+        needed = [
+            (os.path.join(inside, "pygun.py"), os.R_OK, "read the release"),
+            (os.path.join(inside, "venv", "bin", "gunicorn"), os.R_OK | os.X_OK, "run gunicorn"),
+            (os.path.join(inside, "lib", "pygun_runtime", "launch.py"), os.R_OK, "read the runtime"),
+            (f"/etc/pygun/{app.name}.env", os.R_OK, "read its environment file"),
+            (app.run_dir, os.W_OK | os.X_OK, "write its sockets and readiness records"),
+            (os.path.join(app.root, "shared"), os.W_OK | os.X_OK, "write its shared directory"),
+        ]
+        if os.path.isdir(os.path.join(inside, "src")):
+            needed.append((os.path.join(inside, "src"), os.R_OK | os.X_OK, "read its source"))
+        if not os.path.isdir(app.run_dir):
+            self._error(
+                "run-dir-missing",
+                app.name,
+                f"there is no {app.run_dir}",
+                f"/run is empty after a boot; /etc/tmpfiles.d/pygun-{app.name}.conf makes the directory anew"
+                + ("." if os.path.exists(f"/etc/tmpfiles.d/pygun-{app.name}.conf") else ", and that file is gone."),
+                "systemd-tmpfiles --create, then restart the app; or deploy, which makes both.",
+            )
+        stopped = set()
+        for path, wanted, what in needed:
+            place = host_view.refusal(app.user, path, wanted)
+            if place and place not in stopped:
+                stopped.add(place)
+                self._error(
+                    "permission-denied",
+                    app.name,
+                    f"the user {app.user} may not {what}: {place} is {host_view.describe_mode(place)}",
+                    "Owner or mode was changed by hand, or by another tool: `[Errno 13] Permission denied`.",
+                    "Deploy: the role sets owners and modes. For a release itself, remove it and deploy.",
+                )
+        if not os.path.isdir(app.log_dir):
+            self._error(
+                "log-dir-missing",
+                app.name,
+                f"there is no {app.log_dir}",
+                "The directory of the logs was removed: supervisord cannot start the instances.",
+                "Deploy: the role makes it.",
+            )
+        env = f"/etc/pygun/{app.name}.env"
+        if os.path.exists(env) and os.stat(env).st_mode & 0o007:
+            self._warn(
+                "secret-readable",
+                app.name,
+                f"{env} is {host_view.describe_mode(env)}",
+                "Every user of the host can read the app's secrets.",
+                f"chmod o-rwx {env}",
+            )
+        if not host_view.refusal(app.user, inside, os.W_OK):
+            self._warn(
+                "release-writable",
+                app.name,
+                f"the user {app.user} may write to {inside} ({host_view.describe_mode(inside)})",
+                "Owner or mode was changed: an app that is broken into could change its own code.",
+                f"chown -R root {inside} && chmod -R go-w {inside}",
+            )
+
+    def _look_at_socket_units(self, app: App) -> None:
+        socket = SystemdSocket(app.name)
+        if app.by_systemd and not socket.settled() and not self._found("port-taken", "orphan", subject=app.name):
+            self._error(
+                "socket-unit",
+                app.name,
+                f"{socket.sockets[0]} does not listen on {socket.wanted()}",
+                "systemd does not hold the app's public socket: the unit is stopped, disabled or failed.",
+                f"systemctl restart {' '.join(socket.sockets)}; then restart the app.",
+            )
+
+    # -- instances ---------------------------------------------------------------------------------------------------
+
+    def _look_at_instances(
+        self, app: App, store: ReleaseStore, running: list[Process], facts: dict[str, t.Any]
+    ) -> None:
+        if not running:
+            if not self._found("port-taken", "orphan", subject=app.name):
+                self._error(
+                    "program-not-loaded",
+                    app.name,
+                    f"supervisord does not know the program of {app.conf}",
+                    "The file is newer than the running supervisord, or the program was taken out by hand.",
+                    "Deploy, or `supervisorctl update`.",
+                )
+            return
+        count = min(app.instances or len(running), len(running))
+        supervisor = Supervisor(self._socket_path(), timeout=ANSWER_TIMEOUT)
+        ready = workers = 0
+        for process in running:
+            if process.number >= count:
+                continue
+            process, fine = self._settle(app, supervisor, process)
+            record = RunDirectory(app.run_dir).record(process.name)
+            if fine:
+                ready += 1
+                workers += RunDirectory(app.run_dir).ready_workers(process.name, process.pid)
+                self._look_at_release(app, store, process, record)
+                facts.setdefault("gunicorn", record.get("gunicorn"))
+            else:
+                self._look_at_failure(app, process)
+            if process.pid:
+                self._look_at_log(app, process, record)
+        facts.update(instances=count, ready=ready, workers=workers)
+        if ready:
+            self._look_at_answers(app, store, [one for one in running if one.number < count])
+
+    def _settle(self, app: App, supervisor: Supervisor, process: Process) -> tuple[Process, bool]:
+        """The process as it is after a while, and whether it serves."""
+        directory = RunDirectory(app.run_dir)
+        give_up = time.monotonic() + SETTLE
+        while True:
+            record = directory.record(process.name)
+            if process.state in ("RUNNING", "STARTING") and record.get("pid") == process.pid:
+                wanted = record.get("workers")
+                if directory.ready_workers(process.name, process.pid) >= (wanted if isinstance(wanted, int) else 1):
+                    return process, True
+            if process.state in (*DEAD_STATES, "STOPPED") or time.monotonic() > give_up:
+                return process, False
+            time.sleep(0.2)
+            try:
+                process = supervisor.process(process.full_name)
+            except SupervisorError:
+                return process, False
+
+    def _look_at_failure(self, app: App, process: Process) -> None:
+        """An instance that does not serve: its own words, and what they mean."""
+        blocked = ("disk-full", "inodes-full")
+        if self._found("permission-denied", "run-dir-missing", "log-dir-missing", subject=app.name) or self._found(
+            *blocked
+        ):
+            return  # the cause is told already
+        if process.state in ("STOPPED", "STOPPING"):
+            self._error(
+                "instance-stopped",
+                process.full_name,
+                f"{process.name} is {process.state}",
+                "Somebody stopped it (supervisorctl stop, or the web page).",
+                f"supervisorctl start {process.full_name}",
+            )
+            return
+        lines = self._own_words(app, process)
+        known = diagnose("\n".join([*lines, process.spawn_error]))
+        state = process.state
+        if process.state in DEAD_STATES and process.spawn_error:
+            state += f" ({process.spawn_error})"
+        elif process.state not in DEAD_STATES:
+            directory = RunDirectory(app.run_dir)
+            record = directory.record(process.name)
+            done, wanted = directory.ready_workers(process.name, process.pid), record.get("workers", "?")
+            state += f", but not ready: {done} of {wanted} workers"
+        shown = "".join(f"\n    {line}" for line in lines[-SHOWN_LINES:])
+        self._error(
+            "instance-failed" if process.state in DEAD_STATES or known else "instance-not-ready",
+            process.full_name,
+            f"{process.name} is {state}." + (f" It says:{shown}" if shown else " It says nothing."),
+            known.cause if known else "Not a known one; the lines above are all there is.",
+            known.remedy if known else f"Look into {self._log_of(app, process)}, or roll back.",
+        )
+
+    def _log_of(self, app: App, process: Process) -> str:
+        return process.log_file or os.path.join(app.log_dir, f"{process.name}.log")
+
+    def _own_words(self, app: App, process: Process) -> list[str]:
+        """What the last tries to boot have logged, without the frames of the loader."""
+        lines = plain_lines(last_text(self._log_of(app, process)))[-200:]
+        starts = [number for number, line in enumerate(lines) if "Starting gunicorn" in line]
+        # A crash before gunicorn says that it starts has its words after the last master's end.
+        lines = lines[starts[-1] :] if starts else lines
+        ends = [number for number, line in enumerate(lines) if "Shutting down: Master" in line]
+        if ends and len(lines) > ends[-1] + 2:
+            lines = lines[ends[-1] + 1 :]
+        return shorten_tracebacks(lines)
+
+    def _look_at_release(self, app: App, store: ReleaseStore, process: Process, record: dict[str, t.Any]) -> None:
+        open_activation = (
+            self._found("interrupted-activation", subject=app.name) or "deploying" in self.facts["apps"][app.name]
+        )
+        if record.get("release") != store.current() and not open_activation:
+            self._error(
+                "other-release",
+                process.full_name,
+                f"{process.name} runs release {record.get('release')}, and {app.root}/current is {store.current()}",
+                "`current` was moved by hand, or the instance was.",
+                "Restart the app (playbook restart) for what `current` says, or deploy or roll back to what you want.",
+            )
+        if record.get("worker_class") == "gevent" and record.get("lossless") is False:
+            self._warn(
+                "stock-worker",
+                process.full_name,
+                f"{process.name} runs gunicorn {record.get('gunicorn')} with its own gevent worker",
+                "This gunicorn is not one that the lossless worker was tested with (or the worker class was set by hand):"
+                " deploys and restarts can lose requests.",
+                "Pin the version that flask_app_server_packages names by default, and deploy.",
+            )
+
+    def _look_at_log(self, app: App, process: Process, record: dict[str, t.Any]) -> None:
+        """Workers that were killed since the master started."""
+        lines = plain_lines(last_text(self._log_of(app, process)))
+        starts = [number for number, line in enumerate(lines) if "Starting gunicorn" in line]
+        text = "\n".join(lines[starts[-1] :] if starts else lines)
+        late = re.findall(r"WORKER TIMEOUT \(pid:(\d+)\)", text)
+        killed = [
+            pid
+            for pid in re.findall(r"Worker \(pid:(\d+)\) was sent SIGKILL! Perhaps out of memory\?", text)
+            if pid not in late
+        ]
+        if late:
+            self._worker_timeout(app, process, record, text, late)
+        if killed:
+            self._worker_killed(process, killed)
+
+    def _worker_timeout(self, app: App, process: Process, record: dict[str, t.Any], text: str, late: list[str]) -> None:
+        requests = re.findall(r"Worker timeout, cut off: (.+)", text)
+        where = _blocking_frame(text, app.root)
+        symptom = f"WORKER TIMEOUT: {len(late)} worker(s) of {process.name} were killed (last: pid {late[-1]})"
+        if requests:
+            symptom += f", with {requests[-1]}"
+        if record.get("worker_class") != "gevent":
+            self._error(
+                "slow-request",
+                process.full_name,
+                symptom + (f", at {where}" if where else ""),
+                f"A {record.get('worker_class')} worker serves one request at a time, and this one took longer than"
+                " flask_app_timeout.",
+                "Make the request faster, raise flask_app_timeout, or use gevent or gthread workers: there a slow request"
+                " does not stop the worker.",
+            )
+            return
+        self._error(
+            "worker-blocked",
+            process.full_name,
+            symptom + (f". The worker was blocked at {where}" if where else ". Its log does not say at which line"),
+            "Not a slow request: gevent workers wait for those without stopping. This call blocked the event loop, and"
+            " every other request of the worker with it, for longer than flask_app_timeout.",
+            "Give the call to a thread (gevent.get_hub().threadpool.apply), use a driver that gevent can patch, or set"
+            " flask_app_worker_class: gthread. Raising flask_app_timeout only makes everybody wait longer.",
+        )
+
+    def _worker_killed(self, process: Process, killed: list[str]) -> None:
+        evidence = self._memory_kills()
+        symptom = f"{len(killed)} worker(s) of {process.name} were killed with SIGKILL (last: pid {killed[-1]})"
+        if evidence:
+            self._error(
+                "out-of-memory",
+                process.full_name,
+                f"{symptom}; {evidence}",
+                "The kernel killed them because memory ran out (of the host, or of the unit's MemoryMax).",
+                "Lower the number of workers (flask_app_workers), load less, or give the host or the unit more memory.",
+            )
+        else:
+            self._warn(
+                "worker-killed",
+                process.full_name,
+                f"{symptom}; gunicorn asks: Perhaps out of memory?",
+                "No out-of-memory kill is recorded for the unit or in the kernel's log (as far as it can be read), so"
+                " somebody else sent the signal.",
+                "`dmesg -T | grep -i -e oom -e 'killed process'` on the host (not in a container) is the last word.",
+            )
+
+    def _memory_kills(self) -> str:
+        group = self.unit.get("ControlGroup", "")
+        for path, name in (
+            (f"/sys/fs/cgroup{group}/memory.events", "oom_kill"),
+            (f"/sys/fs/cgroup/memory{group}/memory.oom_control", "oom_kill"),
+        ):
+            found = re.search(rf"^{name} (\d+)", host_view.read_text(path), re.MULTILINE)
+            if found and int(found.group(1)):
+                return f"{path} counts {found.group(1)} out-of-memory kills"
+        _code, text = host_view.run(["journalctl", "-k", "--no-pager", "-o", "cat", "--since", "-1day", "-n", "2000"])
+        found = re.findall(r".*(?:Out of memory: Killed process|oom-kill:|Memory cgroup out of memory).*", text)
+        return f"the kernel's log says: {found[-1].strip()}" if found else ""
+
+    def _look_at_answers(self, app: App, store: ReleaseStore, running: list[Process]) -> None:
+        directory = RunDirectory(app.run_dir)
+        path, host = _health_of_release(store.path(str(store.current())))
+        well = True
+        for process in running:
+            record = directory.record(process.name)
+            if record.get("pid") != process.pid or self._found(
+                "instance-failed", "instance-not-ready", subject=process.full_name
+            ):
+                continue
+            answer = directory.ask(process.name, path or "/", ANSWER_TIMEOUT, host)
+            if answer.is_healthy(path):
+                continue
+            well = False
+            if answer.status:
+                known = diagnose(f"GET {path or '/'} answered {answer.status}")
+                self._error(
+                    "health-failing",
+                    process.full_name,
+                    f"GET {path or '/'} of {process.name} answers {answer.status}: {answer.text[:200]}",
+                    known.cause if known else "The app runs, but says that it is not well.",
+                    known.remedy if known else "Its log tells more.",
+                )
+            else:
+                self._error(
+                    "instance-silent",
+                    process.full_name,
+                    f"GET {path or '/'} of {process.name} gives no answer within {ANSWER_TIMEOUT:g} s: {answer.text}",
+                    "The worker is up but busy: a call blocks its event loop, or all of its threads wait for something.",
+                    f"If it lasts longer than flask_app_timeout, gunicorn kills the worker and {self._log_of(app, process)}"
+                    " names the line; then ask the doctor again.",
+                )
+        if well and app.bind:
+            answer = ask_bind(app.bind, path or "/", ANSWER_TIMEOUT, host)
+            if not answer.status:
+                self._error(
+                    "not-answering",
+                    app.name,
+                    f"GET {path or '/'} on {app.bind} gives no answer: {answer.text}",
+                    "The instances answer on their private sockets, but the public address does not lead to them.",
+                    "Restart the app (playbook restart). If that does not help, look at the firewall.",
+                )
+
+
+# -- small parts -----------------------------------------------------------------------------------------------------
+
+
+def _program_files(conf_dir: str) -> list[str]:
+    folder = os.path.join(glob.escape(conf_dir), "conf.d")
+    return sorted(glob.glob(os.path.join(folder, "*.conf")) + glob.glob(os.path.join(folder, "*.ini")))
+
+
+def _parse(path: str) -> configparser.RawConfigParser:
+    """As much of a file as can be read; whether supervisor takes it, supervisor's own parser says."""
+    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
+    try:
+        parser.read_string(host_view.read_text(path).lstrip("\ufeff").replace("\r", ""))
+    except configparser.Error:
+        pass
+    return parser
+
+
+def _get(parser: configparser.RawConfigParser, section: str, option: str) -> str:
+    return parser.get(section, option, fallback="") or ""
+
+
+def _app(name: str, path: str, parser: configparser.RawConfigParser, section: str) -> App:
+    command, environment = _get(parser, section, "command"), _get(parser, section, "environment")
+    variables = dict(re.findall(r'(\w+)="?([^",]*)"?', environment))
+    root = command.partition("/current/")[0]
+    socket = _get(parser, section, "socket")
+    log = os.path.dirname(_get(parser, section, "stdout_logfile"))
+    instances = variables.get("PYGUN_INSTANCES", "")
+    by_systemd = "PYGUN_SOCKET_KEEPER" in variables
+    bind = (
+        SystemdSocket(name).wanted() or "" if by_systemd else re.sub(r"^tcp://", "", socket).replace("unix://", "unix:")
+    )
+    return App(
+        name=name,
+        root=root,
+        conf=path,
+        run_dir=variables.get("PYGUN_RUN_DIR", f"/run/{name}"),
+        user=_get(parser, section, "user").partition(":")[0] or name,
+        bind=bind,
+        instances=int(instances) if instances.isdigit() else 0,
+        log_dir=log or f"/var/log/{name}",
+        by_systemd=by_systemd,
+    )
+
+
+def _bind_of_release(root: str) -> str:
+    found = re.search(r"""^\s*bind=["']([^"']+)["']""", host_view.read_text(f"{root}/current/pygun.py"), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _health_of_release(path: str) -> tuple[str, str]:
+    text = host_view.read_text(os.path.join(path, "pygun.py"))
+    found = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", text, re.MULTILINE))
+    return found.get("path", ""), found.get("host") or "localhost"
+
+
+def _blocking_frame(text: str, root: str) -> str:
+    """File, line and function at which a worker hung: the innermost frame of the app's own code, else the innermost."""
+    _before, _sep, after = text.rpartition("Worker blocked")
+    frames = re.findall(r'File "([^"]+)", line (\d+),? in (\S+)', after[:20000])
+    if not frames:
+        return ""
+    newest_first = "most recent call first" in after[:20000]
+    frames = frames if newest_first else frames[::-1]
+    own = [frame for frame in frames if frame[0].startswith(root + "/") and "/src/" in frame[0]]
+    path, line, function = (own or frames)[0]
+    return f"{path}:{line} in {function}"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def _seconds(number: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if number >= 2 * size:
+            return f"{number / size:.0f} {unit}"
+    return f"{number:.0f} seconds"
+
+
+def in_words(host: str, found: dict[str, t.Any]) -> str:
+    """The findings as a person reads them; of a healthy host a few lines."""
+    findings, facts = found["findings"], found["facts"]
+    errors = sum(1 for one in findings if one["severity"] == ERROR)
+    lines = []
+    if findings:
+        lines.append(f"{host}: {_count(errors, 'error')}, {_count(len(findings) - errors, 'warning')}.")
+    else:
+        lines.append(f"{host}: all is well.")
+    for one in findings:
+        lines.append(f"{one['severity'].upper()} {one['code']} ({one['subject']})")
+        lines.append(f"  What: {one['symptom']}")
+        lines.append(f"  Why: {one['cause']}")
+        lines.append(f"  What to do: {one['remedy']}")
+    for name, app in facts.get("apps", {}).items():
+        text = f"{name}: release {app.get('release')}"
+        if app.get("since"):
+            text += f" since {app['since'][:16]}Z{' by ' + app['by'] if app.get('by') else ''}"
+        if "instances" in app:
+            text += f", {app['ready']} of {app['instances']} instances ready, {_count(app['workers'], 'worker')}"
+        lines.append(f"{text}, address {app.get('address')}, logs in {app.get('log_dir')}")
+        if app.get("deploying"):
+            lines.append(f"{name}: is being deployed by {app['deploying']}")
+    server, disk, clock = facts.get("supervisord"), facts.get("disk"), facts.get("clock", {})
+    if server:
+        lines.append(
+            f"supervisord {server.get('version', '?')}: pid {server['pid']}, up {_seconds(server['uptime_s'])}"
+        )
+    if disk:
+        lines.append(f"disk {disk['mount']}: {_bytes(disk['free'])} free ({disk['percent_free']} %)")
+    text = "synchronized" if clock.get("synchronized") else "not known to be synchronized"
+    if "ahead_s" in clock:
+        text += f", {abs(clock['ahead_s']):g} s {'ahead of' if clock['ahead_s'] > 0 else 'behind'} the control node"
+    lines.append(f"clock: {text}")
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,251 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A host as its own tables tell it: processes, listening sockets, mounts, locks, who may do what. Reads only."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import ipaddress
+import os
+import pwd
+import re
+import struct
+import subprocess
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_TIMEOUT = 20.0
+
+
+def read_text(path: str, most: int = 1024 * 1024) -> str:
+    """The text of a file that may not be there; the last ``most`` bytes of a long one."""
+    try:
+        with open(path, "rb") as stream:
+            try:
+                if os.fstat(stream.fileno()).st_size > most:
+                    stream.seek(-most, os.SEEK_END)
+            except OSError:
+                pass  # not every file of /proc can seek
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
+    """Exit status and output of a program; -1 and the reason if it cannot be run."""
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            env=environment,
+            cwd="/",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return -1, str(error)
+    return done.returncode, done.stdout.strip()
+
+
+# -- processes -------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class HostProcess:
+    """One process."""
+
+    pid: int
+    parent: int
+    user: str
+    command: tuple[str, ...]
+    unit: str
+
+    def __str__(self) -> str:
+        text = " ".join(self.command)
+        text = text if len(text) <= 120 else text[:117] + "..."
+        return f"pid {self.pid} of user {self.user}{f' in {self.unit}' if self.unit else ''}: {text}"
+
+    def environment(self) -> dict[str, str]:
+        """Its environment when it was started."""
+        pairs = (pair.partition("=") for pair in read_text(f"/proc/{self.pid}/environ").split("\0") if pair)
+        return {name: value for name, _sep, value in pairs}
+
+
+def processes() -> dict[int, HostProcess]:
+    """Every process of this host, those inside of containers left out."""
+    found = {}
+    ours = _namespace("self")
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or _namespace(name) != ours:
+            continue
+        try:
+            owner = os.stat(f"/proc/{name}").st_uid
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
+                fields = stream.read().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if fields[0] in ("Z", "X"):
+            continue
+        command = tuple(part for part in read_text(f"/proc/{name}/cmdline").split("\0") if part)
+        unit = re.search(r"/([^/\n]+\.(?:service|scope))(?:/|$)", read_text(f"/proc/{name}/cgroup"), re.MULTILINE)
+        found[int(name)] = HostProcess(
+            int(name), int(fields[1]), user_name(owner), command, unit.group(1) if unit else ""
+        )
+    return found
+
+
+def _namespace(name: str) -> str:
+    try:
+        return os.readlink(f"/proc/{name}/ns/pid")
+    except OSError:
+        return ""
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def uptime_of(pid: int) -> float:
+    """Seconds since a process was started; 0 if it is gone."""
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    up = read_text("/proc/uptime").split()
+    if len(fields) < 20 or not up:
+        return 0.0
+    return max(0.0, float(up[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+
+
+# -- sockets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket and the processes that hold it."""
+
+    address: str
+    port: int
+    pids: tuple[int, ...]
+
+
+def listeners(port: int) -> list[Listener]:
+    """Who listens on a TCP port, on whatever address."""
+    found = {}
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in read_text(path).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                found[f"socket:[{fields[9]}]"] = _address(fields[1].rpartition(":")[0])
+    if not found:
+        return []
+    holders: dict[str, list[int]] = {inode: [] for inode in found}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{name}/fd")}
+        except OSError:
+            continue
+        for inode in held & holders.keys():
+            holders[inode].append(int(name))
+    return [Listener(address, port, tuple(sorted(holders[inode]))) for inode, address in found.items()]
+
+
+def _address(text: str) -> str:
+    """An address as /proc/net/tcp writes it: words of 32 bits in the byte order of the machine."""
+    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    address = ipaddress.ip_address(struct.pack(f"={len(words)}I", *words))
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def collide(one: str, other: str) -> bool:
+    """Whether two sockets cannot both listen on these addresses with the same port."""
+    everywhere = ("0.0.0.0", "::", "")
+    return one == other or one in everywhere or other in everywhere
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def mount_of(path: str) -> str:
+    """The mount point that a path lies on."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def expected_mounts() -> dict[str, str]:
+    """Mount points that this host is told to have at boot (/etc/fstab): mount point -> what is mounted there."""
+    found = {}
+    for line in read_text("/etc/fstab").splitlines():
+        fields = line.split()
+        if len(fields) > 2 and not fields[0].startswith("#") and fields[1].startswith("/"):
+            found[os.path.normpath(fields[1].replace("\\040", " "))] = fields[0]
+    return found
+
+
+def lock_holders(path: str) -> list[int]:
+    """Pids that hold an flock on a file. Read from the kernel's table: trying the lock could refuse it to a deploy."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return []
+    wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    held = []
+    for line in read_text("/proc/locks").splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == wanted:
+            held.append(int(fields[4]))
+    return held
+
+
+def refusal(user: str, path: str, wanted: int) -> str:
+    """The part of a path at which the file modes stop a user; empty if nothing does.
+
+    :param wanted: what is wanted of the last part, of ``os.R_OK``, ``os.W_OK`` and ``os.X_OK``
+    """
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return ""
+    if account.pw_uid == 0:
+        return ""
+    groups = set(os.getgrouplist(user, account.pw_gid))
+    path = os.path.normpath(path)
+    parts = [path]
+    while parts[0] != "/":
+        parts.insert(0, os.path.dirname(parts[0]))
+    for part in parts:
+        try:
+            found = os.stat(part)
+        except OSError:
+            return ""  # what is not there is somebody else's finding
+        need = wanted if part == path else os.X_OK
+        if found.st_uid == account.pw_uid:
+            granted = found.st_mode >> 6
+        elif found.st_gid in groups:
+            granted = found.st_mode >> 3
+        else:
+            granted = found.st_mode
+        if granted & need != need:
+            return part
+    return ""
+
+
+def describe_mode(path: str) -> str:
+    """Owner, group and mode of a file, as a person writes them."""
+    found = os.stat(path)
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    return f"{user_name(found.st_uid)}:{group} {found.st_mode & 0o7777:04o}"
