@@ -42,6 +42,11 @@ def busy(seconds):
         pass
     return str(os.getpid())
 
+@app.get("/hash")
+def hash():
+    import hashlib
+    return hashlib.pbkdf2_hmac("sha512", b"password", b"salt", 50_000_000).hex()
+
 @app.get("/stream/<int:chunks>")
 def stream(chunks):
     def produce():

@@ -1,6 +1,7 @@
 """What gunicorn's own gevent worker loses, the lossless worker keeps: each scenario runs against both."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -228,6 +229,22 @@ def test_what_a_worker_timeout_cuts_off_is_logged(host, eventually):
     instance = host.start(timeout=2).wait_ready()
     host.connect().send("/busy/30.0")
     eventually(lambda: "Worker timeout, cut off: GET /busy/30.0 after" in instance.log(), 10, instance.log)
+
+
+def test_the_call_that_blocks_a_worker_is_named(host, eventually):
+    instance = host.start(timeout=2).wait_ready()
+    host.connect().send("/busy/30.0")
+    eventually(
+        lambda: re.search(r"Worker blocked, it is at:\n(.*\n)*.*line \d+, in busy", instance.log()), 10, instance.log
+    )
+
+
+def test_a_call_into_c_that_lets_no_signal_handler_run_is_named(host, eventually):
+    instance = host.start(timeout=2).wait_ready()
+    host.connect().send("/hash")
+    eventually(lambda: "was sent SIGKILL" in instance.log(), 10, instance.log)
+    assert "Worker blocked" not in instance.log(), "the handler has run; this call shows nothing"
+    assert re.search(r"Timeout \(0:00:02.*\n(.*\n)*.*line \d+ in hash", instance.log()), instance.log()
 
 
 def test_a_worker_is_replaced_after_max_requests_without_a_loss(host):

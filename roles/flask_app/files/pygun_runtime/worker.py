@@ -21,9 +21,12 @@ This file depends on internals of gunicorn: see runtime.TESTED_GUNICORN.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
+import sys
 import time
+import traceback
 from functools import partial
 
 import gevent
@@ -46,6 +49,10 @@ MAX_ACCEPT = 16
 
 #: How often a draining worker looks whether it is done (seconds).
 _DRAIN_STEP = 0.1
+
+#: gunicorn aborts a worker up to a second after `timeout`, and kills it a second later. In between, a worker that
+#: could not run its abort handler (one call into C that goes on) has its stack dumped without its help (seconds).
+_WATCHDOG_DELAY = 0.9
 
 
 class _Listener:
@@ -224,6 +231,8 @@ class LosslessGeventWorker(GeventWorker):
 
     def notify(self):
         self.tmp.notify()
+        if self.cfg.timeout:
+            faulthandler.dump_traceback_later(self.cfg.timeout + _WATCHDOG_DELAY, file=sys.__stderr__)
         if self.alive and self.ppid != os.getppid():
             self.log.warning("The master is gone, draining (pid: %s)", self.pid)
             self.stop()
@@ -238,7 +247,9 @@ class LosslessGeventWorker(GeventWorker):
         self.stop()
 
     def handle_abort(self, sig, frame):
+        faulthandler.cancel_dump_traceback_later()
         self._report("Worker timeout, cut off: %s")
+        self.log.error("Worker blocked, it is at:\n%s", "".join(traceback.format_stack(frame)))
         super().handle_abort(sig, frame)
 
     def handle(self, listener, client, addr):
