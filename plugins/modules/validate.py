@@ -1,0 +1,49 @@
+#!/usr/bin/python
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action plugin of the same name; nothing of it runs on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: validate
+short_description: Check what the variables of a role mean
+version_added: 0.1.0
+author: The pygun.stack authors (@pygun)
+description:
+  - Checks the variables of a role of this collection, and of the roles that it brings along, beyond what their argument specs say.
+    Names are safe, addresses and paths can be used, settings of gunicorn and directives of systemd exist, and variables agree
+    with one another.
+  - Tells everything that is wrong at once, with what to do about each. Secrets are never shown.
+  - Runs on the control node alone and needs no connection. The roles do it first of all.
+options:
+  role:
+    description: The role whose variables are checked.
+    type: str
+    required: true
+    choices:
+      - flask_app
+      - supervisor
+      - python
+attributes:
+  check_mode:
+    description: It changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Check the variables that a play has for an app
+  pygun.stack.validate:
+    role: flask_app
+"""
+
+RETURN = r"""
+variables:
+  description: The variables that cannot be used. C(msg) says of each why, and what to do.
+  returned: failure
+  type: list
+  elements: str
+"""
