@@ -59,10 +59,22 @@ BAD = [
         lambda source: source.at_import("import ctypes; ctypes.string_at(0)"),
         ("crashed in native code", "SIGSEGV", "wsgi.py"),
     ),
-    Bad("hang at import", lambda source: source.at_import("import time; time.sleep(3600)"), ("time.sleep(3600)", "flask_app_boot_timeout")),
+    Bad(
+        "hang at import",
+        lambda source: source.at_import("import time; time.sleep(3600)"),
+        ("time.sleep(3600)", "flask_app_boot_timeout"),
+    ),
     Bad("health 503", lambda source: source.in_health("abort(503)"), ("health endpoint answers 503", "/healthz")),
-    Bad("health hangs", lambda source: source.in_health("time.sleep(3600)"), ("health endpoint does not answer in time", "GET /healthz", "time.sleep(3600)")),
-    Bad("health spins", lambda source: source.in_health(SPIN), ("health endpoint does not answer in time", "GET /healthz", "views.py")),
+    Bad(
+        "health hangs",
+        lambda source: source.in_health("time.sleep(3600)"),
+        ("health endpoint does not answer in time", "GET /healthz", "time.sleep(3600)"),
+    ),
+    Bad(
+        "health spins",
+        lambda source: source.in_health(SPIN),
+        ("health endpoint does not answer in time", "GET /healthz", "views.py"),
+    ),
     Bad(
         "boot slower than the limit",
         lambda source: source.at_import("import time\nfor _ in range(40): time.sleep(0.5)  # loads a model"),
@@ -83,13 +95,17 @@ BAD = [
     # What only shows itself in service: the try before the roll cannot see it, the gate of the roll must.
     Bad(
         "broken under supervisor",
-        lambda source: source.at_import("import os\nif 'SUPERVISOR_PROCESS_NAME' in os.environ: raise RuntimeError('no port left for metrics')"),
+        lambda source: source.at_import(
+            "import os\nif 'SUPERVISOR_PROCESS_NAME' in os.environ: raise RuntimeError('no port left for metrics')"
+        ),
         ("RuntimeError: no port left for metrics", "sample-0: it ended while it was booting"),
         rolls=True,
     ),
     Bad(
         "broken in the second instance",
-        lambda source: source.at_import("import os\nif os.environ.get('SUPERVISOR_PROCESS_NAME') == 'sample-1': raise RuntimeError('taken')"),
+        lambda source: source.at_import(
+            "import os\nif os.environ.get('SUPERVISOR_PROCESS_NAME') == 'sample-1': raise RuntimeError('taken')"
+        ),
         ("RuntimeError: taken", "sample-1: it ended while it was booting"),
         rolls=True,
     ),
@@ -141,7 +157,13 @@ def the_message_tells(bad: Bad, message: str, serving: str) -> None:
     for words in bad.says:
         assert words in message, f"the message does not say {words!r}: {message[-3000:]}"
     if bad.builds:
-        for words in ("(step: ", "Cause: ", "What to do: ", "To reproduce: sudo -u sample", f"Release {serving} serves now"):
+        for words in (
+            "(step: ",
+            "Cause: ",
+            "What to do: ",
+            "To reproduce: sudo -u sample",
+            f"Release {serving} serves now",
+        ):
             assert words in message, f"the message does not say {words!r}: {message[-3000:]}"
     else:
         assert f"Release {serving} is current and was not touched" in message, message[-3000:]

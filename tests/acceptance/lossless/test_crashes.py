@@ -33,7 +33,9 @@ def everything_is_as_it_should_be(host) -> None:
         seen = host.observe("sample")
         known = {seen["supervisord"]} | {pid for one in seen["instances"] for pid in (one["pid"], *one["workers"])}
         sockets = host.tell("listeners", "sample", PORT)
-        if (len(sockets) == 1 and set(*sockets.values()) <= known and not seen["strangers"]) or time.monotonic() > deadline:
+        if (
+            len(sockets) == 1 and set(*sockets.values()) <= known and not seen["strangers"]
+        ) or time.monotonic() > deadline:
             break
         time.sleep(0.5)
     assert len(sockets) == 1, sockets

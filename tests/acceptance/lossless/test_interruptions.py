@@ -31,7 +31,9 @@ def is_complete(host, baseline: str) -> None:
     release = seen["current"]
     assert release != baseline
     assert seen["state"]["history"][-1]["release"] == release
-    assert [(one["release"], bool(one["ready"])) for one in seen["instances"]] == [(release, True)] * 2, seen["instances"]
+    assert [(one["release"], bool(one["ready"])) for one in seen["instances"]] == [(release, True)] * 2, seen[
+        "instances"
+    ]
     assert (seen["leftovers"], seen["strangers"]) == ([], [])
     assert set(seen["statuses"].values()) == {"RUNNING"}
 

@@ -37,7 +37,9 @@ def test_no_request_is_lost_by_deploys_restarts_and_rollbacks(host, sample, repo
                 done = sample.run("restart")
             assert done.ok, done.text
             assert everything_runs_one_release(host) == newest
-            assert not masters & {one["pid"] for one in host.observe("sample")["instances"]}, "not everything was restarted"
+            assert not masters & {one["pid"] for one in host.observe("sample")["instances"]}, (
+                "not everything was restarted"
+            )
 
             with load.roll(f"rollback {number}"):
                 done = sample.run("rollback")

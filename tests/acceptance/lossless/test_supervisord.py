@@ -17,7 +17,10 @@ from rig.load import Load, by_error
 
 DEFAULTS = yaml.safe_load((ROOT / "roles" / "flask_app" / "defaults" / "main.yml").read_text())
 SOCKETS = ["supervisor", "systemd"] if "flask_app_socket" in DEFAULTS else ["supervisor"]
-OLDER, NEWER = "4.2.5", yaml.safe_load((ROOT / "roles" / "supervisor" / "defaults" / "main.yml").read_text())["supervisor_version"]
+OLDER, NEWER = (
+    "4.2.5",
+    yaml.safe_load((ROOT / "roles" / "supervisor" / "defaults" / "main.yml").read_text())["supervisor_version"],
+)
 
 
 @pytest.fixture(scope="module", params=SOCKETS)

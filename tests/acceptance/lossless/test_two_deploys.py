@@ -28,7 +28,12 @@ def test_a_deploy_that_meets_another_which_rolls_is_refused_and_changes_nothing(
         after = host.observe("sample")
         won = winner.end()
     assert not loser.ok
-    for words in ("Another deploy, restart or rollback of this app runs", f"pid {holder}", "Nothing was changed", "run this again"):
+    for words in (
+        "Another deploy, restart or rollback of this app runs",
+        f"pid {holder}",
+        "Nothing was changed",
+        "run this again",
+    ):
         assert words in loser.message, loser.message[-1500:]
     assert after["current"] == during["current"]
     assert after["files"] == during["files"]

@@ -44,7 +44,9 @@ class Source:
     def version(self, version: str) -> Source:
         """Another version, which every answer names."""
         path = self.folder / "scoring" / "__init__.py"
-        path.write_text(re.sub(r'^__version__ = ".*"', f'__version__ = "{version}"', path.read_text(), flags=re.MULTILINE))
+        path.write_text(
+            re.sub(r'^__version__ = ".*"', f'__version__ = "{version}"', path.read_text(), flags=re.MULTILINE)
+        )
         return self
 
     def at_import(self, code: str) -> Source:
@@ -128,7 +130,9 @@ class App:
         given = {**self.settings, **settings}
         if self.name == "sample":
             given["src"] = f"{(source or self.source).folder}/"
-        variables.append(json.dumps({key if "supervisor_" in key else f"flask_app_{key}": value for key, value in given.items()}))
+        variables.append(
+            json.dumps({key if "supervisor_" in key else f"flask_app_{key}": value for key, value in given.items()})
+        )
         return Playbook(playbook, variables, self.scratch / f"{self.runs:03}-{playbook}.log")
 
     def run(self, playbook: str, source: Source | None = None, **settings: Any) -> Run:

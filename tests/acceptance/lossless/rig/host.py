@@ -45,7 +45,9 @@ class Host:
 
     def telling(self, *words: str) -> Telling:
         """Ask on_host.py something whose answer comes later."""
-        return Telling(self.spawn("python3", f"{HERE}/on_host.py", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return Telling(
+            self.spawn("python3", f"{HERE}/on_host.py", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
 
     def observe(self, app: str) -> dict[str, Any]:
         """What stands and runs there."""

@@ -156,7 +156,9 @@ def leftovers(app: str) -> list[str]:
     """What only an unfinished transaction has."""
     root, run = Path("/srv", app), Path("/run", app)
     found = [*run.glob("*.next"), *run.glob("*.tmp")]
-    found += [path for path in root.iterdir() if path.name == "activation.json" or path.name.endswith((".tmp", ".before"))]
+    found += [
+        path for path in root.iterdir() if path.name == "activation.json" or path.name.endswith((".tmp", ".before"))
+    ]
     for folder in ("/etc/supervisor", "/etc/pygun"):
         found += [path for path in Path(folder).rglob("*") if path.name.endswith((".tmp", ".before"))]
     releases = root / "releases"
@@ -214,7 +216,10 @@ def wait_for(app: str, step: str) -> list[int]:
     pattern = re.compile(rb'"step": "' + step.encode() + rb'"')
     while time.monotonic() < deadline:
         if step == "build":
-            if any(not (root / "releases" / name / "release.json").exists() for name in set(os.listdir(root / "releases")) - before):
+            if any(
+                not (root / "releases" / name / "release.json").exists()
+                for name in set(os.listdir(root / "releases")) - before
+            ):
                 return modules()
             continue
         try:

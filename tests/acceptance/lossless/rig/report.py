@@ -20,7 +20,9 @@ class Report:
     def figure(self, what: str, load: Load, note: str = "", **facts: Any) -> None:
         """One line of the table."""
         totals = {key: load.totals[key] for key in ("sent", "failed", "close_race")}
-        self.document["figures"].append({"what": what, **totals, "errors": by_error(load.samples), "note": note, **facts})
+        self.document["figures"].append(
+            {"what": what, **totals, "errors": by_error(load.samples), "note": note, **facts}
+        )
 
     def kinds(self, what: str, load: Load) -> None:
         """The figures of every kind of request, during rolls and outside of them."""
