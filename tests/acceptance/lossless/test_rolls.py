@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from rig.load import Load
 
@@ -22,7 +23,9 @@ def change(source, number: int) -> dict:
 def test_no_request_is_lost_by_deploys_restarts_and_rollbacks(host, sample, report, full):
     rounds = 10 if full else 2
     deployed = 0
+    sample.deploy(sample.source.reset().version("1.9.9"))
     with Load(host, "rolls") as load:
+        time.sleep(60 if full else 10)  # what the figures during the rolls are compared with
         for number in range(rounds):
             for _ in range(2):
                 settings = change(sample.source, deployed)
