@@ -169,7 +169,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "hash-missing",
         "installer",
-        r"In `--require-hashes` mode, all requirements must[^\n]*found: ([^\n]*)"
+        r"In `--require-hashes` mode, all requirements must have a hash, but none were provided for: ([^\n]*)"
         r"|(Hashes are required in --require-hashes mode[^\n]*)",
         "The requirements have hashes for some packages and none for others: {0}.",
         "Write the lock file anew with hashes for all of them (`uv pip compile --generate-hashes`).",
@@ -184,16 +184,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "no-wheel",
         "installer",
-        r"(\S+) has no wheels with a matching ([^(\n]*?)(?: \(|,? and\b|\n)"
-        r"|hint: [^\n]*wheels are required for `([^`]*)`[^\n]*because ([^\n]*)",
+        r"(\S+) has no wheels with a matching ([^(\n]*?)(?: \(|,? and\b|\n)",
         "There is no wheel of {0} for this host: none has a matching {1}.",
         "Take a version that has one (the package's page on the index lists them), or another python_interpreter.",
     ),
     Symptom(
         "wrong-python",
         "installer",
-        r"current Python version \(([^)]*)\) does not satisfy ([^\s,]*)",
-        "A requirement needs Python {1}, and the host has {0}.",
+        r"Because (\S+) requires Python ([^\s,]+)",
+        "{0} needs Python {1}, and the host's is another.",
         "Take a version of the package for this Python, or another python_interpreter.",
     ),
     Symptom(

@@ -51,10 +51,13 @@ NEARLY_FULL_BYTES = 1024 * 1024 * 1024
 CLOCK_WARNING = 30.0
 CLOCK_ERROR = 300.0
 
+#: supervisor's own parser. While the unit is stopped there is no /run/supervisor, which is as it should be.
 _CONFIGURATION_CHECK = """
 import sys
-from supervisor.options import ServerOptions
-ServerOptions().realize(["--nodaemon", "--configuration", sys.argv[1]])
+from supervisor import options
+directory_exists = options.existing_dirpath
+options.existing_dirpath = lambda path: path if path.startswith("/run/") else directory_exists(path)
+options.ServerOptions().realize(["--nodaemon", "--configuration", sys.argv[1]])
 """
 
 #: Characters that no editor shows and every parser takes seriously.
@@ -112,6 +115,7 @@ class Doctor:
         self.processes = host_view.processes()
         self.unit: dict[str, str] = {}
         self.supervisord = 0
+        self.strangers: dict[int, host_view.HostProcess] = {}
         self.started = time.time()
 
     def examine(self) -> dict[str, t.Any]:
@@ -128,6 +132,7 @@ class Doctor:
         running = self._ask_supervisord() if self.supervisord else None
         for app in apps:
             self._look_at_app(app, running)
+        self._look_at_memory()
         if not apps:
             self._warn(
                 "no-app",
@@ -382,7 +387,7 @@ class Doctor:
 
     def _look_at_other_supervisors(self) -> None:
         """A second supervisord, and whoever has the port of the web page."""
-        strangers = {}
+        strangers = self.strangers
         for pid, process in self.processes.items():
             names = [os.path.basename(part) for part in process.command[:2]]
             if "supervisord" in names and pid != self.supervisord and process.parent != self.supervisord:
@@ -421,7 +426,7 @@ class Doctor:
 
     def _holders(self, listener: host_view.Listener) -> str:
         shown = [str(self.processes[pid]) for pid in listener.pids if pid in self.processes]
-        return "; ".join(shown[:3]) or "a process that is not visible from here (in a container?)"
+        return "; ".join(shown[:3]) or f"a process of user {listener.user} (which one cannot be seen from here)"
 
     def _look_at_address(self, app: App) -> None:
         """Whoever else has the app's address, and what is left of the app itself."""
@@ -438,6 +443,8 @@ class Doctor:
             if host_view.collide(listener.address, address.strip("[]")) and not rightful & set(listener.pids)
         ]
         for listener in taken:
+            if set(listener.pids) & self.strangers.keys():
+                continue  # the second supervisord is a finding of its own
             own = [process for process in orphans if process.pid in listener.pids]
             if own:
                 self._orphan(app, own[0], app.bind)
@@ -462,8 +469,12 @@ class Doctor:
             for pid, process in self.processes.items()
             if process.user == app.user and any(part.startswith(f"{app.root}/releases/") for part in process.command)
         }
-        masters = [process for process in ours.values() if process.parent not in ours]
-        return [process for process in masters if process.parent != self.supervisord or not self.supervisord]
+        masters = [
+            process
+            for process in ours.values()
+            if process.parent not in ours and any(part.endswith("/bin/gunicorn") for part in process.command)
+        ]
+        return [process for process in masters if process.parent not in (self.supervisord, *self.strangers)]
 
     def _orphan(self, app: App, process: host_view.HostProcess, bind: str) -> None:
         self._error(
@@ -886,6 +897,18 @@ class Doctor:
             " flask_app_worker_class: gthread. Raising flask_app_timeout only makes everybody wait longer.",
         )
 
+    def _look_at_memory(self) -> None:
+        """An out-of-memory kill that no log of an instance has told about."""
+        evidence = self._memory_kills() if not self._found("out-of-memory", "worker-killed") else ""
+        if evidence:
+            self._warn(
+                "out-of-memory",
+                self.options.unit,
+                evidence,
+                "The kernel killed a process because memory ran out (of the host, or of the unit's MemoryMax).",
+                "Lower the number of workers (flask_app_workers), load less, or give the host or the unit more memory.",
+            )
+
     def _worker_killed(self, process: Process, killed: list[str]) -> None:
         evidence = self._memory_kills()
         symptom = f"{len(killed)} worker(s) of {process.name} were killed with SIGKILL (last: pid {killed[-1]})"
@@ -1023,11 +1046,12 @@ def _health_of_release(path: str) -> tuple[str, str]:
 
 def _blocking_frame(text: str, root: str) -> str:
     """File, line and function at which a worker hung: the innermost frame of the app's own code, else the innermost."""
-    _before, _sep, after = text.rpartition("Worker blocked")
-    frames = re.findall(r'File "([^"]+)", line (\d+),? in (\S+)', after[:20000])
+    told = [found.end() for found in re.finditer(r"Worker blocked, it is at:|Timeout \(\d+:\d\d:\d\d", text)]
+    stack = text[told[-1] :][:20000] if told else ""
+    frames = re.findall(r'File "([^"]+)", line (\d+),? in (\S+)', stack)
     if not frames:
         return ""
-    newest_first = "most recent call first" in after[:20000]
+    newest_first = "most recent call first" in stack  # as faulthandler writes it
     frames = frames if newest_first else frames[::-1]
     own = [frame for frame in frames if frame[0].startswith(root + "/") and "/src/" in frame[0]]
     path, line, function = (own or frames)[0]

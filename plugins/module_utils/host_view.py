@@ -81,7 +81,7 @@ def processes() -> dict[int, HostProcess]:
     found = {}
     ours = _namespace("self")
     for name in os.listdir("/proc"):
-        if not name.isdigit() or _namespace(name) != ours:
+        if not name.isdigit() or _namespace(name) not in (ours, ""):  # "": a root without CAP_SYS_PTRACE
             continue
         try:
             owner = os.stat(f"/proc/{name}").st_uid
@@ -132,6 +132,7 @@ class Listener:
 
     address: str
     port: int
+    user: str
     pids: tuple[int, ...]
 
 
@@ -142,7 +143,7 @@ def listeners(port: int) -> list[Listener]:
         for line in read_text(path).splitlines()[1:]:
             fields = line.split()
             if len(fields) > 9 and fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                found[f"socket:[{fields[9]}]"] = _address(fields[1].rpartition(":")[0])
+                found[f"socket:[{fields[9]}]"] = (_address(fields[1].rpartition(":")[0]), user_name(int(fields[7])))
     if not found:
         return []
     holders: dict[str, list[int]] = {inode: [] for inode in found}
@@ -155,7 +156,7 @@ def listeners(port: int) -> list[Listener]:
             continue
         for inode in held & holders.keys():
             holders[inode].append(int(name))
-    return [Listener(address, port, tuple(sorted(holders[inode]))) for inode, address in found.items()]
+    return [Listener(address, port, user, tuple(sorted(holders[inode]))) for inode, (address, user) in found.items()]
 
 
 def _address(text: str) -> str:

@@ -1,0 +1,6 @@
+"""Lets the tests find their index."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,105 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A package index on this machine, in its good days and its bad ones."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import ssl
+import subprocess
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+def wheel(folder: Path, name: str, tag: str = "py3-none-any", metadata: str = "") -> None:
+    """The smallest wheel that an installer takes, version 1.0."""
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-{tag}.whl", "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}")
+        archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+def source_that_does_not_build(folder: Path, name: str) -> None:
+    """A source distribution whose build needs a compiler that is not there."""
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+        "backend.py": "def build_wheel(*arguments):\n    raise SystemExit('error: command gcc failed: No such file or directory')\n",
+    }
+    with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            member = tarfile.TarInfo(f"{name}-1.0/{path}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def house(folder: Path) -> Path:
+    """A directory of packages, each with a trouble of its own."""
+    folder.mkdir()
+    wheel(folder, "plain")
+    wheel(folder, "other")
+    wheel(folder, "oldpython", "cp27-cp27m-win32")
+    wheel(folder, "newpython", metadata="Requires-Python: >=3.99\n")
+    source_that_does_not_build(folder, "fromsource")
+    return folder
+
+
+@contextlib.contextmanager
+def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterator[str]:
+    """The address of an index of these packages, or of one that answers everything with one status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+        def do_CONNECT(self) -> None:
+            self.send_error(status)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            name = self.path.rstrip("/").rpartition("/")[2]
+            file = packages / name
+            if status != 200:
+                self.send_error(status)
+                return
+            if file.is_file():
+                body, kind = file.read_bytes(), "application/octet-stream"
+            else:
+                found = sorted(path.name for path in packages.iterdir() if path.name.startswith(f"{name}-"))
+                if not found:
+                    self.send_error(404)
+                    return
+                body, kind = "".join(f'<a href="/files/{one}">{one}</a>' for one in found).encode(), "text/html"
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        key, certificate = tls / "key.pem", tls / "certificate.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()

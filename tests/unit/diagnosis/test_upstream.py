@@ -1,0 +1,534 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every entry of the table is matched with what the pinned upstream prints: an upgrade that changes a text turns red here.
+
+Each failure is provoked with the real program. Where that takes another user or a broken kernel, the text is looked up
+in the installed source instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import index
+import pytest
+import supervisor.options
+import supervisor.process
+
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import SYMPTOMS, diagnose, plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
+from pygun_runtime import health, lifecycle
+
+PROGRAMS = Path(sys.executable).parent
+CASES: list = []
+
+
+def prints(code: str) -> Callable:
+    """The function makes upstream print what this entry of the table is about, and returns it."""
+
+    def note(function: Callable) -> Callable:
+        CASES.append(pytest.param(code, function, id=function.__name__))
+        return function
+
+    return note
+
+
+@pytest.mark.parametrize("code, provoke", CASES)
+def test_what_upstream_prints_is_recognised(code: str, provoke: Callable, tmp_path: Path) -> None:
+    source = next(symptom.source for symptom in SYMPTOMS if symptom.code == code)
+    text = "\n".join(plain_lines(provoke(tmp_path)))
+    found = diagnose(text, "app" if source == "anybody" else source)
+    assert found is not None, text
+    assert found.code == code, f"{found}\n{text}"
+    assert not re.search(r"\{\d", found.cause + found.remedy)
+
+
+def test_every_entry_of_the_table_is_provoked_here() -> None:
+    assert {symptom.code for symptom in SYMPTOMS} == {case.values[0] for case in CASES}
+
+
+# -- gunicorn --------------------------------------------------------------------------------------------------------
+
+
+def gunicorn(folder: Path, source: str, *options: str, seconds: float = 8, until: str = "", ask: bool = False) -> str:
+    """What gunicorn logs about an app, until it ends or has said something."""
+    (folder / "wsgi.py").write_text(textwrap.dedent(source))
+    log = folder / "log"
+    address = folder / "s"
+    if "-c" not in options:
+        options = (*options, "-b", f"unix:{address}")
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [PROGRAMS / "gunicorn", "--no-control-socket", *options, "wsgi:app"], cwd=folder, stdout=stream, stderr=stream
+        )  # fmt: skip
+    asked = None
+    try:
+        give_up = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < give_up and not (until and until in log.read_text()):
+            if ask and asked is None and "Booting worker" in log.read_text() and address.exists():
+                asked = socket.socket(socket.AF_UNIX)
+                asked.connect(str(address))
+                asked.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(0.05)
+    finally:
+        if asked:
+            asked.close()
+        process.terminate()
+        process.wait(10)
+    return log.read_text()
+
+
+@prints("worker-timeout")
+def a_worker_that_gives_no_sign(folder: Path) -> str:
+    slow = "import time\ndef app(environ, start_response):\n    time.sleep(30)\n"
+    return gunicorn(folder, slow, "--timeout", "1", until="WORKER TIMEOUT", ask=True)
+
+
+@prints("out-of-memory")
+def a_worker_that_is_killed(folder: Path) -> str:
+    killed = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    return gunicorn(folder, killed, until="Perhaps out of memory")
+
+
+@prints("out-of-memory")
+def an_app_that_finds_no_memory(folder: Path) -> str:
+    return gunicorn(folder, "bytearray(1 << 60)\n")
+
+
+@prints("native-crash")
+def a_worker_that_crashes(folder: Path) -> str:
+    return gunicorn(folder, "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", until="was sent SIGSEGV")
+
+
+@prints("native-crash")
+def a_crash_that_python_tells(folder: Path) -> str:
+    crash = "import faulthandler\nfaulthandler.enable()\nimport ctypes\nctypes.string_at(0)\n"
+    return gunicorn(folder, crash, until="Fatal Python error")
+
+
+@prints("command-line")
+def an_app_with_a_command_line(folder: Path) -> str:
+    parses = "import argparse\nargparse.ArgumentParser().parse_args()\n"
+    return gunicorn(folder, parses, "-w", "1", until="unrecognized arguments")
+
+
+@prints("module-not-found")
+def a_module_that_is_missing(folder: Path) -> str:
+    return gunicorn(folder, "import no_such_module\n")
+
+
+@prints("import-error")
+def a_name_that_is_missing(folder: Path) -> str:
+    return gunicorn(folder, "from os import no_such_name\n")
+
+
+@prints("no-attribute")
+def an_attribute_that_is_missing(folder: Path) -> str:
+    return gunicorn(folder, "application = None\n")
+
+
+@prints("not-an-app")
+def an_app_that_cannot_be_called(folder: Path) -> str:
+    return gunicorn(folder, "app = 7\n")
+
+
+@prints("not-an-app")
+def an_app_that_is_none(folder: Path) -> str:
+    return gunicorn(folder, "app = None\n")
+
+
+@prints("syntax-error")
+def a_line_that_does_not_compile(folder: Path) -> str:
+    return gunicorn(folder, "def app(:\n")
+
+
+@prints("bad-setting")
+def a_setting_of_the_wrong_kind(folder: Path) -> str:
+    (folder / "conf.py").write_text("keepalive = 'soon'\n")
+    return gunicorn(folder, "app = 7\n", "-c", "conf.py")
+
+
+@prints("settings-file")
+def a_settings_file_with_an_exception(folder: Path) -> str:
+    (folder / "conf.py").write_text("1 / 0\n")
+    return gunicorn(folder, "app = 7\n", "-c", "conf.py")
+
+
+@prints("address-in-use")
+def an_address_that_is_taken(folder: Path) -> str:
+    with listening() as port:
+        return gunicorn(folder, "app = len\n", "-b", f"127.0.0.1:{port}", until="Connection in use")
+
+
+@prints("address-in-use")
+def an_app_that_starts_a_server(folder: Path) -> str:
+    with listening() as port:
+        return gunicorn(folder, f"import http.server\nhttp.server.HTTPServer(('127.0.0.1', {port}), None)\n")
+
+
+@prints("early-exit")
+def an_app_that_exits(folder: Path) -> str:
+    return gunicorn(folder, "import sys\nsys.exit(1)\n", until="exited with code 1")
+
+
+@prints("app-error")
+def an_app_with_an_exception(folder: Path) -> str:
+    return gunicorn(folder, "import os\nos.environ['NO_SUCH_VARIABLE']\n")
+
+
+@prints("disk-full")
+def a_disk_without_room(folder: Path) -> str:
+    return gunicorn(folder, "open('/dev/full', 'w', buffering=1).write('more\\n')\n")
+
+
+@prints("permission-denied")
+def a_file_that_may_not_be_read(folder: Path) -> str:
+    return gunicorn(folder, "import os\nraise PermissionError(13, os.strerror(13), '/var/lib/model.bin')\n")
+
+
+@prints("open-files")
+def too_many_files(folder: Path) -> str:
+    many = """
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        files = [open("/dev/null") for _ in range(100)]
+    """
+    return gunicorn(folder, many)
+
+
+# -- the runtime -----------------------------------------------------------------------------------------------------
+
+
+def unwell(app: Callable) -> str:
+    with pytest.raises(health.Unhealthy) as raised:
+        health.check(app, "/healthz", "localhost")
+    return f"Health check failed, refusing to serve: {raised.value}"
+
+
+@prints("health-status")
+def a_health_check_that_says_no(_folder: Path) -> str:
+    def app(_environ: dict, start_response: Callable) -> list[bytes]:
+        start_response("503 SERVICE UNAVAILABLE", [])
+        return [b""]
+
+    return unwell(app)
+
+
+def literal(module: object, text: str) -> str:
+    """The text, if the source of the module has it. Parts that it fills in are written as {…} there."""
+    pieces = inspect.getsource(module)
+    assert text in pieces, f"{module} does not print {text!r} any more"
+    return re.sub(r"\{[^}]*\}|%s|%r", "7", text)
+
+
+@prints("health-silent")
+def a_health_check_without_an_answer(_folder: Path) -> str:
+    return literal(lifecycle, "GET {self.runtime.health_path or '/'} gave no answer within {seconds:.1f} s").replace(
+        "GET 7", "GET /"
+    )
+
+
+@prints("health-raises")
+def a_health_check_with_an_exception(_folder: Path) -> str:
+    text = literal(lifecycle, "GET {self.runtime.health_path or '/'} raised {type(error).__name__}: {error}")
+    return text.replace("GET 7 raised 7", "GET / raised KeyError")
+
+
+@prints("boot-too-slow")
+def a_boot_that_takes_too_long(_folder: Path) -> str:
+    return literal(lifecycle, "Worker not ready within %s s; it is at:")
+
+
+# -- supervisor ------------------------------------------------------------------------------------------------------
+
+CONTROL = "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def configuration(folder: Path, *sections: str) -> Path:
+    conf = folder / "supervisord.conf"
+    daemon = f"[supervisord]\nnodaemon=true\nlogfile={folder}/d.log\npidfile={folder}/d.pid\nchildlogdir={folder}\n"
+    conf.write_text("\n".join([daemon, *sections]))
+    return conf
+
+
+def served_at(folder: Path, more: str = "") -> str:
+    return f"[unix_http_server]\nfile={folder}/d.sock\n{more}[supervisorctl]\nserverurl=unix://{folder}/d.sock\n"
+
+
+def supervisord(conf: Path) -> str:
+    """What it says when it cannot start."""
+    done = subprocess.run(
+        [PROGRAMS / "supervisord", "-c", conf],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode, done.stdout
+    return done.stdout
+
+
+@contextlib.contextmanager
+def running(folder: Path, conf: Path) -> Iterator[None]:
+    process = subprocess.Popen(
+        [PROGRAMS / "supervisord", "-c", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        give_up = time.monotonic() + 10
+        while not (folder / "d.sock").exists() and time.monotonic() < give_up:
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def supervisorctl(conf: Path, *words: str) -> str:
+    done = subprocess.run(
+        [PROGRAMS / "supervisorctl", "-c", conf, *(words or ("status",))],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+@prints("supervisor-second")
+def a_port_that_supervisord_finds_taken(folder: Path) -> str:
+    with listening() as port:
+        return supervisord(
+            configuration(folder, f"[inet_http_server]\nport=127.0.0.1:{port}\nusername=u\npassword=p\n", CONTROL)
+        )
+
+
+@prints("supervisor-section")
+def a_missing_supervisorctl_section(folder: Path) -> str:
+    return supervisorctl(configuration(folder))
+
+
+@prints("supervisor-rpcinterface")
+def a_missing_rpcinterface_section(folder: Path) -> str:
+    conf = configuration(folder, served_at(folder))
+    with running(folder, conf):
+        return supervisorctl(conf)
+
+
+@prints("supervisor-value")
+def a_value_in_a_program(folder: Path) -> str:
+    return supervisord(configuration(folder, CONTROL, "[program:x]\ncommand=/bin/true\nautostart=true.\n"))
+
+
+@prints("supervisor-value")
+def a_directory_that_is_missing(folder: Path) -> str:
+    conf = configuration(folder, CONTROL)
+    conf.write_text(conf.read_text().replace(f"logfile={folder}", f"logfile={folder}/missing"))
+    return supervisord(conf)
+
+
+@prints("supervisor-syntax")
+def a_line_without_a_section(folder: Path) -> str:
+    extra = folder / "x.conf"
+    extra.write_text("nonsense\n")
+    return supervisord(configuration(folder, CONTROL, f"[include]\nfiles={extra}\n"))
+
+
+@prints("supervisor-root")
+def root_without_a_user(_folder: Path) -> str:
+    pieces = re.findall(r"'([^']*)'", inspect.getsource(supervisor.options.ServerOptions.set_uid_or_exit))
+    return "".join(pieces)
+
+
+@prints("supervisor-no-socket")
+def a_socket_that_is_missing(folder: Path) -> str:
+    return supervisorctl(configuration(folder, served_at(folder)))
+
+
+@prints("supervisor-refused")
+def a_socket_that_refuses(folder: Path) -> str:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(f"{folder}/d.sock")
+    return supervisorctl(configuration(folder, served_at(folder)))
+
+
+@prints("supervisor-password")
+def a_password_that_is_wrong(folder: Path) -> str:
+    conf = configuration(folder, served_at(folder, "username=u\npassword=p\n"), CONTROL)
+    with running(folder, conf):
+        assert supervisorctl(conf, "-u", "u", "-p", "p", "pid").strip().isdigit()
+        return supervisorctl(conf, "-u", "u", "-p", "wrong", "pid")
+
+
+@prints("public-address")
+def a_public_address_that_is_taken(folder: Path) -> str:
+    with listening() as port:
+        program = f"[fcgi-program:x]\ncommand=/bin/sleep 9\nsocket=tcp://127.0.0.1:{port}\n"
+        return supervisord(configuration(folder, CONTROL, program))
+
+
+@prints("cannot-spawn")
+def a_command_that_is_missing(folder: Path) -> str:
+    program = "[program:x]\ncommand=/no/such/command\nstartretries=0\n"
+    conf = configuration(folder, served_at(folder), CONTROL, program)
+    with running(folder, conf):
+        return f"supervisor: {(folder / 'd.log').read_text()}\n{supervisorctl(conf)}"
+
+
+@prints("cannot-spawn")
+def a_user_that_cannot_be_taken(_folder: Path) -> str:
+    source = inspect.getsource(supervisor.process.Subprocess)
+    assert '"couldn\'t setuid to %s: %s\\n"' in source
+    assert '"couldn\'t chdir to %s: %s\\n"' in source
+    assert '"couldn\'t exec %s: %s\\n"' in source
+    return "supervisor: couldn't setuid to 1001: no"
+
+
+# -- uv --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _venv(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("uv")
+    uv.folder = folder
+    uv.packages = index.house(folder / "packages")
+    uv.venv = str(folder / "venv")
+    Installer(uv=str(PROGRAMS / "uv")).create(uv.venv, sys.executable)
+
+
+def uv(*arguments: str, url: str = "", wheelhouse: str = "", **environment: str) -> str:
+    """What the release module tells when uv cannot install."""
+    installer = Installer(
+        uv=str(PROGRAMS / "uv"),
+        index_url=url and f"{url}/simple",
+        wheelhouse=wheelhouse,
+        cache_dir=str(uv.folder / "cache"),
+    )
+    for name in [name for name in installer.environment if name.lower().endswith("_proxy") or name.startswith("SSL_")]:
+        del installer.environment[name]
+    installer.environment.update(UV_HTTP_RETRIES="0", **environment)
+    with pytest.raises(InstallError) as raised:
+        installer.install(uv.venv, arguments)
+    return str(raised.value)
+
+
+@prints("index-certificate")
+def an_index_with_a_certificate_of_its_own(folder: Path) -> str:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate")
+    with index.served(uv.packages, tls=folder) as url:
+        return uv("plain", url=url)
+
+
+@prints("index-proxy")
+def a_proxy_that_wants_a_password(_folder: Path) -> str:
+    with index.served(uv.packages, status=407) as proxy:
+        return uv("plain", url="https://index.invalid", HTTPS_PROXY=proxy)
+
+
+@prints("index-proxy")
+def a_proxy_that_does_not_run(_folder: Path) -> str:
+    return uv("plain", url="https://index.invalid", HTTPS_PROXY="http://127.0.0.1:1")
+
+
+@prints("index-denied")
+def an_index_that_wants_a_password(_folder: Path) -> str:
+    with index.served(uv.packages, status=401) as url:
+        return uv("plain", url=url)
+
+
+@prints("index-denied")
+def an_index_that_forbids(_folder: Path) -> str:
+    with index.served(uv.packages, status=403) as url:
+        return uv("plain", url=url)
+
+
+@prints("index-unreachable")
+def an_index_that_does_not_run(_folder: Path) -> str:
+    return uv("plain", url="http://127.0.0.1:1")
+
+
+@prints("index-unreachable")
+def an_index_without_an_address(_folder: Path) -> str:
+    return uv("plain", url="http://index.invalid")
+
+
+@prints("index-error")
+def an_index_with_an_error(_folder: Path) -> str:
+    with index.served(uv.packages, status=500) as url:
+        return uv("plain", url=url)
+
+
+@prints("wrong-hash")
+def a_hash_that_is_wrong(folder: Path) -> str:
+    (folder / "lock.txt").write_text(f"plain==1.0 --hash=sha256:{'0' * 64}\n")
+    with index.served(uv.packages) as url:
+        return uv("-r", str(folder / "lock.txt"), url=url)
+
+
+@prints("hash-missing")
+def a_hash_that_is_missing(folder: Path) -> str:
+    (folder / "lock.txt").write_text(f"plain==1.0 --hash=sha256:{'0' * 64}\nother==1.0\n")
+    with index.served(uv.packages) as url:
+        return uv("-r", str(folder / "lock.txt"), "--require-hashes", url=url)
+
+
+@prints("not-in-wheelhouse")
+def a_wheelhouse_that_lacks_a_package(_folder: Path) -> str:
+    return uv("missing", wheelhouse=str(uv.packages))
+
+
+@prints("not-in-wheelhouse")
+def a_wheelhouse_that_is_missing(folder: Path) -> str:
+    return uv("plain", wheelhouse=str(folder / "missing"))
+
+
+@prints("no-wheel")
+def a_package_without_a_wheel_for_this_python(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("oldpython", url=url)
+
+
+@prints("wrong-python")
+def a_package_for_a_newer_python(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("newpython", url=url)
+
+
+@prints("build-failed")
+def a_package_that_must_be_built(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("fromsource", url=url)
+
+
+@prints("no-such-package")
+def a_package_that_does_not_exist(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("missing", url=url)
+
+
+@prints("no-such-version")
+def a_version_that_does_not_exist(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("plain==2.0", url=url)
+
+
+@prints("requirements-conflict")
+def requirements_that_contradict_each_other(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("plain==1.0", "plain==2.0", url=url)
