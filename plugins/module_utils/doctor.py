@@ -361,7 +361,7 @@ class Doctor:
             )
 
     def _file_in(self, text: str) -> str:
-        found = re.search(r"(?:file: |file=|source: )'?<?([^'>)\n]+?)'?>?[\s)]", text + "\n")
+        found = re.search(r"(?:file: |file=|source: )'?<?([^'>)\n]+?)'?>?[\s),]", text + "\n")
         return found.group(1) if found else self.conf
 
     def _look_for_hidden_characters(self, path: str) -> bool:
@@ -426,7 +426,13 @@ class Doctor:
 
     def _holders(self, listener: host_view.Listener) -> str:
         shown = [str(self.processes[pid]) for pid in listener.pids if pid in self.processes]
-        return "; ".join(shown[:3]) or f"a process of user {listener.user} (which one cannot be seen from here)"
+        if shown:
+            return "; ".join(shown[:3])
+        candidates = [str(process) for process in self.processes.values() if process.user == listener.user]
+        text = (
+            f"a process of user {listener.user} (which one, root cannot see on this host, for want of CAP_SYS_PTRACE)"
+        )
+        return text if len(candidates) > 3 else f"{text}: {' or '.join(candidates) or 'in another container?'}"
 
     def _look_at_address(self, app: App) -> None:
         """Whoever else has the app's address, and what is left of the app itself."""
@@ -445,7 +451,7 @@ class Doctor:
         for listener in taken:
             if set(listener.pids) & self.strangers.keys():
                 continue  # the second supervisord is a finding of its own
-            own = [process for process in orphans if process.pid in listener.pids]
+            own = [process for process in orphans if process.pid in listener.pids or not listener.pids]
             if own:
                 self._orphan(app, own[0], app.bind)
                 orphans = [process for process in orphans if process is not own[0]]
@@ -586,6 +592,8 @@ class Doctor:
         if not self._stands(app, store, current):
             return
         if not app.conf:
+            if self._found("supervisor-syntax", "supervisor-value", "hidden-character", "conf-invalid"):
+                return  # its file is there, but cannot be read
             self._error(
                 "program-missing",
                 app.name,

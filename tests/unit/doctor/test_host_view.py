@@ -1,0 +1,87 @@
+"""What the doctor reads from the kernel's tables, compared with what this test has made itself."""
+
+import fcntl
+import os
+import socket
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils import host_view
+from ansible_collections.pygun.stack.plugins.module_utils.doctor import _blocking_frame
+
+
+@pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_who_listens_on_a_port_is_found(family, address):
+    with socket.socket(family) as listening:
+        try:
+            listening.bind((address, 0))
+        except OSError:
+            pytest.skip(f"this machine has no {address}")
+        port = listening.getsockname()[1]
+        assert host_view.listeners(port) == []
+        listening.listen()
+        (found,) = host_view.listeners(port)
+    assert (found.address, found.pids, found.user) == (address, (os.getpid(),), host_view.user_name(os.geteuid()))
+
+
+def test_this_process_is_among_the_processes_with_its_parent_and_command():
+    found = host_view.processes()[os.getpid()]
+    assert found.parent == os.getppid()
+    assert any("pytest" in part for part in found.command)
+    assert 0 < host_view.uptime_of(os.getpid()) < 24 * 3600
+
+
+@pytest.mark.parametrize(
+    "one, other, collides",
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "::", True),
+        ("10.0.0.1", "127.0.0.1", False),
+    ],
+)
+def test_a_wildcard_collides_with_every_address(one, other, collides):
+    assert host_view.collide(one, other) is collides
+
+
+def test_the_directory_that_stops_a_user_is_named(tmp_path):
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    assert host_view.refusal("nobody", str(inner), os.R_OK) == ""
+    (tmp_path / "outer").chmod(0o700)
+    assert host_view.refusal("nobody", str(inner), os.R_OK) == str(tmp_path / "outer")
+    assert host_view.refusal("root", str(inner), os.R_OK) == ""
+    (tmp_path / "outer").chmod(0o755)
+    assert host_view.refusal("nobody", str(inner), os.W_OK) == str(inner)
+
+
+def test_who_holds_a_lock_is_read_without_trying_the_lock(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text("")
+    assert host_view.lock_holders(str(path)) == []
+    with path.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert host_view.lock_holders(str(path)) in (
+            [os.getpid()],
+            [],
+        )  # some file systems number files differently there
+
+
+def test_the_line_of_the_app_that_blocked_a_worker_is_found_in_both_kinds_of_stack():
+    told = """Worker blocked, it is at:
+  File "/srv/x/releases/0/venv/lib/gevent/x.py", line 1, in run
+  File "/srv/x/releases/0/src/views.py", line 7, in predict
+  File "/usr/lib/python3.11/socket.py", line 9, in recv
+"""
+    dumped = """Timeout (0:00:30)!
+Thread 0x0001 (most recent call first):
+  File "/usr/lib/python3.11/hashlib.py", line 9 in recv
+  File "/srv/x/releases/0/src/views.py", line 8 in predict
+  File "/srv/x/releases/0/src/wsgi.py", line 1 in app
+"""
+    assert _blocking_frame(told, "/srv/x") == "/srv/x/releases/0/src/views.py:7 in predict"
+    assert _blocking_frame(told + dumped, "/srv/x") == "/srv/x/releases/0/src/views.py:8 in predict"
+    assert _blocking_frame("nothing of the kind", "/srv/x") == ""
