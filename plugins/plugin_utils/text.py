@@ -38,7 +38,7 @@ def foreign(text: str) -> str:
     return ""
 
 
-_LOOKALIKES = dict(zip("‘’“”–—−。、", "''\"\"---.,"))  # noqa: B905  (Python 3.9)
+_LOOKALIKES = dict(zip("\u2018\u2019\u201c\u201d\u2013\u2014\u2212\u3002\u3001", "''\"\"---.,"))  # noqa: B905  (Python 3.9)
 
 
 def code_point(character: str) -> str:
