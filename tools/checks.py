@@ -15,8 +15,10 @@ from tools.shell import CACHE, ROOT, Failed, logged, output, say
 
 LOGS = CACHE / "logs"
 
-# Tests of what never meets Ansible, and takes minutes because real servers run in them.
-WITHOUT_ANSIBLE = ("app/tests", "tests/unit/load", "tests/unit/preflight", "tests/unit/runtime")
+# Tests of what (almost) never meets Ansible, and takes minutes because real servers run in them.
+WITHOUT_ANSIBLE = ("app/tests", "tests/unit/activation", "tests/unit/load", "tests/unit/preflight", "tests/unit/runtime")
+# They wait for real processes more than they compute.
+PROCESSES = "3"
 
 
 @dataclass
@@ -130,7 +132,10 @@ def pytest(log: Path, versioned: environment.Environment, version: str, options:
         "VIRTUAL_ENV": str(folder),
     }
     try:
-        logged(log, folder / "bin" / "python", "-m", "pytest", "-q", f"--junitxml={report}", *options, env=variables)
+        logged(
+            log, folder / "bin" / "python", "-m", "pytest", "-q", "-n", PROCESSES, f"--junitxml={report}", *options,
+            env=variables,
+        )  # fmt: skip
     except Failed:
         if not report.exists():
             raise
