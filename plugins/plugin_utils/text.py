@@ -44,7 +44,7 @@ _LOOKALIKES = dict(zip("\u2018\u2019\u201c\u201d\u2013\u2014\u2212\u3002\u3001",
 def code_point(character: str) -> str:
     """A character as Unicode names it."""
     number = ord(character)
-    name = unicodedata.name(character, "") or _NAMES.get(number, "")
+    name = unicodedata.name(character, "") or _NAMES.get(number, "control character" if number < 160 else "")
     return f"U+{number:04X} {name}".rstrip()
 
 

@@ -208,13 +208,15 @@ def typed(option: dict, value: t.Any) -> t.Any:
         return int(value)
     if kind == "bool":
         return str(value).lower() in _YES
+    if kind == "str":
+        return str(value)
     return value
 
 
 def _alone(name: str, option: dict, value: t.Any) -> Iterator[str]:
     """What is wrong with a value by itself: its type, then its characters, then its meaning."""
     kind = option.get("type", "str")
-    found = list(_characters(value, ascii_only=True)) if kind in ("int", "bool") else []
+    found = list(_characters(value, ascii_only=True)) if kind in ("int", "bool") and isinstance(value, str) else []
     found = found or list(_of_type(kind, option, value))
     if not found and name not in _FREE:
         found = list(_characters(value, ascii_only=name not in _ANY_LETTER))
@@ -280,8 +282,8 @@ def _yaml_kind(value: t.Any) -> str:
 def _characters(value: t.Any, ascii_only: bool, where: str = "") -> Iterator[str]:
     if isinstance(value, dict):
         for key, entry in value.items():
-            yield from _characters(key, True, f"the name {shown(key)}: ")
-            yield from _characters(entry, ascii_only, f"{where}{key}: ")
+            found = list(_characters(key, True, f"the name {shown(key)}: "))
+            yield from found or _characters(entry, ascii_only, f"{where}{key}: ")
     elif isinstance(value, (list, tuple)):
         for number, entry in enumerate(value, 1):
             yield from _characters(entry, ascii_only, f"{where}entry {number}: ")
