@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""supervisord itself is restarted and upgraded, and a program's configuration changed.
+"""supervisord itself is restarted, killed and upgraded, and a program's configuration changed.
 
 supervisord closes the socket that it holds then, and callers are refused until it opens it again; what that costs is
 measured. With the socket held by systemd nobody is refused.
@@ -12,6 +12,7 @@ import time
 
 import pytest
 import yaml
+from rig.crashes import crash, everything_is_as_it_should_be, note
 from rig.host import ROOT
 from rig.load import Load, by_error
 
@@ -54,6 +55,20 @@ def test_supervisord_is_restarted(socket, host, report):
         ended = time.time()
         time.sleep(3)
     judge(socket, load, report, "systemctl restart supervisord", begun, ended)
+
+
+def test_supervisord_is_killed(socket, host, report):
+    crashed, load = crash(host, "supervisord")
+    lost = load.failed()
+    report.figure(f"kill -9 of supervisord, socket held by {socket}", load, note(crashed), socket=socket, **crashed)
+    # A socket that supervisord held is gone until the next one opens it: nobody can connect. What was under way is answered.
+    began = [one for one in lost if one.start < crashed["at"] - 0.05 and one.kind in ("slow", "stream", "upload")]
+    assert began == [], by_error(began)
+    assert all(one.start < crashed["ready"] for one in lost), "something failed after everything was ready again"
+    if socket == "systemd":
+        assert lost == [], by_error(lost)
+    assert crashed["ready"] - crashed["at"] < 30
+    everything_is_as_it_should_be(host)
 
 
 def test_supervisord_is_upgraded(socket, host, sample, report, full):

@@ -176,7 +176,8 @@ def read_json(path: Path) -> dict:
 def observe(app: str) -> dict:
     root = Path("/srv", app)
     running = instances(app)
-    known = {pid for one in running for pid in (one["pid"], *one["workers"])}
+    keepers = [pid for pid in processes_of(app) if any(part.endswith("keeper.py") for part in command_of(pid))]
+    known = {pid for one in running for pid in (one["pid"], *one["workers"])} | set(keepers)
     return {
         "current": os.path.basename(os.readlink(root / "current")) if (root / "current").is_symlink() else None,
         "state": read_json(root / "state.json"),
@@ -187,6 +188,7 @@ def observe(app: str) -> dict:
         "strangers": [{"pid": pid, "command": command_of(pid)} for pid in processes_of(app) if pid not in known],
         "statuses": statuses(app),
         "supervisord": supervisord(),
+        "keepers": keepers,  # who hands over a socket that systemd holds
     }
 
 
