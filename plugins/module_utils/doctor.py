@@ -51,6 +51,9 @@ NEARLY_FULL_BYTES = 1024 * 1024 * 1024
 CLOCK_WARNING = 30.0
 CLOCK_ERROR = 300.0
 
+#: Seconds after which a supervisord that was started has found out whether it can run.
+_STAYS = 10.0
+
 #: supervisor's own parser. While the unit is stopped there is no /run/supervisor, which is as it should be.
 _CONFIGURATION_CHECK = """
 import sys
@@ -129,7 +132,7 @@ class Doctor:
         for app in apps:
             self._look_at_address(app)
         self._look_at_state_of_unit()
-        running = self._ask_supervisord() if self.supervisord else None
+        running = self._ask_supervisord() if self.supervisord and not self._tries_in_vain() else None
         for app in apps:
             self._look_at_app(app, running)
         self._look_at_memory()
@@ -390,7 +393,11 @@ class Doctor:
         strangers = self.strangers
         for pid, process in self.processes.items():
             names = [os.path.basename(part) for part in process.command[:2]]
-            if "supervisord" in names and pid != self.supervisord and process.parent != self.supervisord:
+            ours = self.supervisord and self.supervisord in (
+                pid,
+                process.parent,
+            )  # its child, about to become a program
+            if "supervisord" in names and not ours:
                 strangers[pid] = process
         for process in [one for one in strangers.values() if one.parent not in strangers]:
             ours = self.conf in process.command or process.unit == "supervisor.service" or not self.supervisord
@@ -535,6 +542,11 @@ class Doctor:
             else "Somebody stopped it.",
             (known.remedy if failed and known else "") or f"systemctl start {unit}",
         )
+
+    def _tries_in_vain(self) -> bool:
+        """Whether the supervisord seen here is one of many that systemd starts and that cannot stay."""
+        obstacles = ("port-taken", "orphan", "web-port-taken", "supervisor-second")
+        return self._found(*obstacles) and host_view.uptime_of(self.supervisord) < _STAYS
 
     def _socket_path(self) -> str:
         return _get(self.settings, "unix_http_server", "file") or "/run/supervisor/supervisor.sock"

@@ -1,0 +1,160 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The host that is made ill, examined, and made well again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools import containers
+
+ROOT = Path(__file__).resolve().parents[3]
+INVENTORY = ROOT / "molecule" / "inventories" / "doctor.yml"
+
+HERE = "/var/lib/pygun-acceptance"  # on the host
+
+#: Says whether both instances run and are ready. Asks supervisord and the files, not the doctor.
+WELL = """
+systemctl is-active --quiet supervisord || exit 1
+[ "$(supervisorctl status | grep -c RUNNING)" = 2 ] || exit 1
+for instance in 0 1; do
+    master=$(supervisorctl pid patient:patient-$instance)
+    ls /run/patient/patient-$instance.$master.*.ready || exit 1
+done
+curl=$(python3 -c "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:5000/').status)")
+[ "$curl" = 200 ]
+"""
+
+
+@dataclass
+class Report:
+    """What the playbook said, and how it ended."""
+
+    exit_status: int
+    findings: list[dict[str, str]]
+    facts: dict[str, Any]
+    text: str
+
+    @property
+    def codes(self) -> list[str]:
+        return sorted(one["code"] for one in self.findings)
+
+    @property
+    def words(self) -> str:
+        """Everything that the findings say."""
+        return "\n".join(value for one in self.findings for value in one.values())
+
+
+class Patient:
+    """The container and the app on it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.engine = containers.remember_engine()
+        self._put_doctor()
+
+    def sh(self, script: str, check: bool = True, timeout: float = 120) -> str:
+        """Run a shell script on the host; what it printed."""
+        done = subprocess.run(
+            [self.engine, "exec", "-i", self.name, "sh", "-c", script],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
+            check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{script}\nended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def background(self, script: str) -> None:
+        """Start something that stays."""
+        subprocess.run(
+            [self.engine, "exec", "--detach", self.name, "sh", "-c", f"exec {script}"],
+            check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+
+    def wait(self, script: str, seconds: float = 30) -> str:
+        """Until a shell script succeeds."""
+        give_up = time.monotonic() + seconds
+        while True:
+            done = self.sh(f"{script}\n[ $? = 0 ] && echo it-is-so", check=False)
+            if "it-is-so" in done:
+                return done
+            assert time.monotonic() < give_up, (
+                f"not within {seconds} s:\n{script}\n{done}\n{self.sh('supervisorctl status', check=False)}"
+            )
+            time.sleep(0.2)
+
+    def wait_until_well(self) -> None:
+        self.wait(f"( {WELL} )", 60)
+
+    def playbook(self, name: str, *options: str, ansible_format: str = "yaml") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{name}.yml", "-e", "flask_app_hosts=containers", *options],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+            env={
+                **os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_CALLBACK_RESULT_FORMAT": ansible_format, "ANSIBLE_LOCALHOST_WARNING": "0",
+            },
+        )  # fmt: skip
+
+    def examine(self, *options: str) -> Report:
+        """Run playbooks/doctor.yml as a program would."""
+        done = self.playbook("doctor", "-e", "doctor_format=json", *options, ansible_format="json")
+        found = re.search(r"^ok: \[bookworm\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
+        assert found, done.stdout
+        told = json.loads(found.group(1))["msg"]
+        return Report(done.returncode, told["findings"], told["facts"], done.stdout)
+
+    def examine_quickly(self) -> list[dict[str, str]]:
+        """The same examination without Ansible around it."""
+        ask = (
+            "import json; from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options;"
+            " print(json.dumps(Doctor(Options()).examine()['findings']))"
+        )
+        return json.loads(self.sh(f'PYTHONPATH={HERE} PYTHONDONTWRITEBYTECODE=1 python3 -c "{ask}"'))
+
+    def _put_doctor(self) -> None:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for path in (ROOT / "plugins" / "module_utils").glob("*.py"):
+                archive.add(
+                    path, f"{HERE}/ansible_collections/pygun/stack/plugins/module_utils/{path.name}".lstrip("/")
+                )
+        subprocess.run(
+            [self.engine, "exec", "-i", self.name, "tar", "-x", "--no-same-owner", "-C", "/"],
+            input=packed.getvalue(), check=True, timeout=60,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def ill(self, breaking: str, healing: str) -> Iterator[Patient]:
+        """Break the host with one script and heal it with the other; in the end the doctor must find it well."""
+        try:
+            self.sh(breaking)
+            yield self
+        finally:
+            self.sh(healing)
+        self.wait_until_well()
+        findings = self.examine_quickly()
+        assert findings == [], findings
+
+    def diagnosed(self, code: str, *phrases: str, severity: str = "error") -> Report:
+        """The doctor names it, says these words, ends accordingly, and finds nothing else."""
+        report = self.examine()
+        assert report.codes == [code], report.words or report.text
+        found = report.findings[0]
+        assert found["severity"] == severity
+        assert (report.exit_status != 0) == (severity == "error"), report.text
+        for phrase in phrases:
+            assert re.search(phrase, report.words), f"{phrase!r} is not in\n{report.words}"
+        assert all(len(found[key]) > 5 for key in ("symptom", "cause", "remedy"))
+        print(report.words)
+        return report

@@ -1,0 +1,248 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""supervisord, its unit, its configuration, its socket and whoever is in its way."""
+
+from __future__ import annotations
+
+from patient import Patient
+
+CTL = "/opt/pygun/supervisor/bin/supervisorctl -c /etc/supervisor/supervisord.conf"
+DAEMON = "/opt/pygun/supervisor/bin/supervisord -c /etc/supervisor/supervisord.conf"
+CONF = "/etc/supervisor/supervisord.conf"
+PROGRAM = "/etc/supervisor/conf.d/patient.conf"
+KEEP = f"cp -p {CONF} /root/supervisord.conf; cp -p {PROGRAM} /root/patient.conf"
+PUT_BACK = f"cp -p /root/supervisord.conf {CONF}; cp -p /root/patient.conf {PROGRAM}"
+FAILED = "systemctl is-failed --quiet supervisord || ! systemctl is-active --quiet supervisord"
+RESTART = "systemctl reset-failed supervisord; systemctl restart supervisord"
+
+
+def test_a_healthy_host_gives_a_short_all_clear(patient: Patient) -> None:
+    done = patient.playbook("doctor")
+    assert done.returncode == 0
+    shown = done.stdout[done.stdout.index("all is well") :]
+    assert "patient: release " in shown
+    assert "2 of 2 instances ready, 2 workers, address 127.0.0.1:5000, logs in /var/log/patient" in shown
+    assert "supervisord 4.3.0" in shown
+
+
+def test_the_doctor_changes_nothing(patient: Patient) -> None:
+    listing = "find /etc /srv /opt/pygun /run/patient /run/supervisor -not -name __pycache__ -printf '%p %m %U %G %s %T@\\n' | sort"
+    before = patient.sh(listing)
+    assert patient.examine().exit_status == 0
+    assert patient.sh(listing) == before
+
+
+# 1, 2: who else has the address
+
+
+def test_a_foreign_program_on_the_apps_port_is_named_and_left_alone(patient: Patient) -> None:
+    with patient.ill("systemctl stop supervisord", f"pkill -u nobody -f http.server; {RESTART}"):
+        patient.background(
+            "setpriv --reuid=65534 --regid=65534 --clear-groups python3 -m http.server 5000 --bind 127.0.0.1"
+        )
+        patient.wait("ss -ltn | grep -q :5000")
+        patient.sh("systemctl start supervisord", check=False)
+        patient.wait(FAILED)
+        pid = patient.sh("pgrep -u nobody -f http.server").strip()
+        patient.diagnosed(
+            "port-taken", rf"pid {pid} of user nobody.*python3 -m http.server 5000", r"127.0.0.1:5000", r"\[Errno 98\]"
+        )
+        assert patient.sh("pgrep -u nobody -f http.server").strip() == pid
+
+
+def test_an_orphan_of_the_app_itself_is_told_from_a_foreign_program(patient: Patient) -> None:
+    with patient.ill("systemctl stop supervisord", f"pkill -u patient; sleep 1; {RESTART}"):
+        patient.background(
+            "setpriv --reuid=patient --regid=patient --init-groups env -C /srv/patient/shared setsid"
+            " $(readlink -f /srv/patient/current)/venv/bin/python $(readlink -f /srv/patient/current)/venv/bin/gunicorn"
+            " -c $(readlink -f /srv/patient/current)/pygun.py"
+        )
+        patient.wait("ss -ltn | grep -q :5000")
+        patient.sh("systemctl start supervisord", check=False)
+        patient.wait(FAILED)
+        patient.diagnosed(
+            "orphan", r"pid \d+ of user patient", "supervisord does not know it", r"\[Errno 98\]", r"kill \d+"
+        )
+
+
+def test_a_second_supervisord_with_the_same_configuration_is_named(patient: Patient) -> None:
+    with patient.ill(
+        "systemctl stop supervisord; mkdir -p /run/supervisor", f"pkill -f bin/supervisor[d]; sleep 1; {RESTART}"
+    ):
+        patient.background(DAEMON)
+        patient.wait("ss -ltn | grep -q :5000")
+        # With our programs it stops even earlier, at their sockets; a bare one comes as far as this.
+        patient.sh(f"sed '/^.include/,$d; s#^pidfile=.*#pidfile=/root/third.pid#' {CONF} > /root/third.conf")
+        said = patient.sh(f"{DAEMON.replace(CONF, '/root/third.conf')}; rm /root/third.*", check=False)
+        assert (
+            "Another program is already listening on a port that one of our HTTP servers is configured to use" in said
+        )
+        patient.sh("systemctl start supervisord", check=False)
+        patient.wait(FAILED)
+        patient.diagnosed(
+            "supervisor-second",
+            "a second supervisord runs",
+            r"pid \d+ of user root",
+            "Another program is already listening",
+        )
+
+
+def test_the_distributions_supervisor_is_named(patient: Patient) -> None:
+    unit = """[Service]
+ExecStart=/opt/pygun/supervisor/bin/supervisord -n -c /root/other.conf
+"""
+    conf = "[supervisord]\nnodaemon=true\nuser=root\nlogfile=/root/other.log\npidfile=/root/other.pid\n"
+    with patient.ill(
+        f"printf '{unit}' > /etc/systemd/system/supervisor.service; printf '{conf}' > /root/other.conf;"
+        " systemctl daemon-reload; systemctl start supervisor",
+        "systemctl stop supervisor; rm /etc/systemd/system/supervisor.service /root/other.*; systemctl daemon-reload",
+    ):
+        patient.diagnosed("supervisor-second", "in supervisor.service", "systemctl disable --now supervisor.service")
+
+
+def test_a_foreign_program_on_the_port_of_the_web_page_is_named(patient: Patient) -> None:
+    page = "\\n[inet_http_server]\\nport=127.0.0.1:9001\\nusername=u\\npassword=long-enough\\n"
+    with patient.ill(
+        f"{KEEP}; printf '{page}' >> {CONF}; systemctl stop supervisord",
+        f"pkill -u nobody -f http.server; {PUT_BACK}; {RESTART}",
+    ):
+        patient.background(
+            "setpriv --reuid=65534 --regid=65534 --clear-groups python3 -m http.server 9001 --bind 127.0.0.1"
+        )
+        patient.wait("ss -ltn | grep -q :9001")
+        patient.sh("systemctl start supervisord", check=False)
+        patient.wait(FAILED)
+        assert "Another program is already listening on a port" in patient.sh("journalctl -u supervisord -o cat -n 40")
+        patient.diagnosed(
+            "web-port-taken", r"pid \d+ of user nobody.*http.server 9001", "Another program is already listening"
+        )
+
+
+# 3: what a crash leaves
+
+
+def test_what_a_killed_supervisord_left_behind_is_named(patient: Patient) -> None:
+    with patient.ill("systemctl stop supervisord; mkdir -p /run/supervisor", RESTART):
+        patient.background(DAEMON)
+        patient.wait("test -S /run/supervisor/supervisor.sock && ss -ltn | grep -q :5000")
+        patient.sh("kill -9 $(cat /run/supervisor/supervisord.pid); sleep 1; pkill -u patient; true")
+        patient.wait("! pgrep -u patient")
+        assert "refused connection" in patient.sh(f"{CTL} status", check=False)
+        patient.diagnosed(
+            "stale-files", "/run/supervisor/supervisor.sock and /run/supervisor/supervisord.pid", "refused connection"
+        )
+
+
+# 4, 5: the configuration
+
+
+def test_a_missing_supervisorctl_section_is_named(patient: Patient) -> None:
+    with patient.ill(f"{KEEP}; sed -i '/^.supervisorctl/,/^$/d; /^serverurl/d' {CONF}", PUT_BACK):
+        assert ".ini file does not include supervisorctl section" in patient.sh(f"{CTL} status", check=False)
+        patient.diagnosed("conf-section", r"no section \[supervisorctl\] in /etc/supervisor/supervisord.conf")
+
+
+def test_a_missing_rpcinterface_section_is_named_before_and_after_it_takes_effect(patient: Patient) -> None:
+    with patient.ill(f"{KEEP}; sed -i '/rpcinterface/d' {CONF}", f"{PUT_BACK}; {RESTART}"):
+        patient.diagnosed("conf-section", r"no section \[rpcinterface:supervisor\]")
+        patient.sh(RESTART)
+        patient.wait(f"{CTL} status | grep -q 'did not recognize'")
+        patient.diagnosed("conf-section", r"no section \[rpcinterface:supervisor\]")
+        patient.sh(PUT_BACK)
+        patient.diagnosed("supervisor-rpcinterface", "responded but did not recognize the supervisor namespace")
+
+
+def test_a_value_that_supervisor_does_not_take_is_named(patient: Patient) -> None:
+    with patient.ill(f"{KEEP}; sed -i 's/^autostart=true/autostart=true./' {PROGRAM}", PUT_BACK):
+        patient.diagnosed("supervisor-value", "not a valid boolean value: 'true.'", "patient")
+
+
+def test_a_line_that_is_no_setting_is_named(patient: Patient) -> None:
+    with patient.ill(f"{KEEP}; sed -i '1i nonsense' {PROGRAM}", PUT_BACK):
+        patient.diagnosed("supervisor-syntax", "File contains no section headers", PROGRAM)
+
+
+def test_a_character_that_nobody_sees_is_named_by_line_and_code_point(patient: Patient) -> None:
+    with patient.ill(f"{KEEP}; printf 'autorestart=true\\302\\240\\n' >> {PROGRAM}", PUT_BACK):
+        patient.diagnosed("hidden-character", rf"{PROGRAM}, line \d+, column 17: U\+00A0")
+    with patient.ill(f"{KEEP}; sed -i 's/$/\\r/' {CONF}", PUT_BACK):
+        patient.diagnosed("hidden-character", rf"{CONF}, line 1, .*U\+000D \(Windows line end\)")
+
+
+# 8: the warning about root
+
+
+def test_supervisord_does_not_complain_about_root_unless_the_line_is_taken_away(patient: Patient) -> None:
+    complaint = (
+        "Supervisor is running as root.  Privileges were not dropped because no user is specified in the config file"
+    )
+    log = "/var/log/supervisor/supervisord.log"
+    assert complaint not in patient.sh(f"cat {log}*")
+    assert "user=root" in patient.sh(f"cat {CONF}")
+    with patient.ill(
+        f"{KEEP}; sed -i '/^user=root/d' {CONF}", f"{PUT_BACK}; {RESTART}; sed -i '/running as root/d' {log}"
+    ):
+        patient.sh(RESTART)
+        patient.wait(f"grep -q '{complaint}' {log}")
+        patient.wait_until_well()
+        patient.diagnosed("supervisor-root", "user=root", severity="warning")
+
+
+# 12: the unit
+
+
+def test_a_disabled_unit_is_an_error_though_everything_runs_and_the_only_one_after_a_reboot(patient: Patient) -> None:
+    with patient.ill("systemctl disable supervisord", "systemctl enable --now supervisord"):
+        patient.diagnosed("unit-disabled", "supervisord.service is disabled and active", "after a reboot nothing runs")
+        containers_restart(patient)
+        patient.diagnosed("unit-disabled", "supervisord.service is disabled and inactive")
+
+
+def containers_restart(patient: Patient) -> None:
+    from tools import containers
+
+    containers.restart([patient.name])
+
+
+def test_a_masked_unit_is_named(patient: Patient) -> None:
+    hide = "mv /etc/systemd/system/supervisord.service /root/; systemctl mask supervisord"
+    show = "systemctl unmask supervisord; mv /root/supervisord.service /etc/systemd/system/; systemctl daemon-reload"
+    with patient.ill(f"systemctl stop supervisord; {hide}", f"{show}; systemctl enable --now supervisord"):
+        patient.diagnosed("unit-masked", "systemctl unmask supervisord.service")
+
+
+def test_a_stopped_unit_is_named(patient: Patient) -> None:
+    with patient.ill("systemctl stop supervisord", "systemctl start supervisord"):
+        patient.diagnosed("unit-stopped", "supervisord.service is inactive", "systemctl start supervisord")
+
+
+def test_a_unit_that_fails_is_named_with_its_last_words(patient: Patient) -> None:
+    with patient.ill(
+        "mv /opt/pygun/supervisor/bin/supervisord /opt/pygun/supervisor/bin/aside; systemctl restart supervisord; true",
+        f"mv /opt/pygun/supervisor/bin/aside /opt/pygun/supervisor/bin/supervisord; {RESTART}",
+    ):
+        patient.wait("systemctl is-failed --quiet supervisord")
+        patient.diagnosed("unit-failed", "supervisord.service is failed", "bin/supervisord")
+
+
+# 15: supervisorctl
+
+
+def test_a_socket_that_was_deleted_is_named(patient: Patient) -> None:
+    with patient.ill("rm /run/supervisor/supervisor.sock", RESTART):
+        patient.diagnosed("supervisor-no-socket", "unix:///run/supervisor/supervisor.sock no such file")
+
+
+def test_a_socket_on_which_nobody_listens_is_named(patient: Patient) -> None:
+    stale = "import socket; socket.socket(socket.AF_UNIX).bind('/run/supervisor/supervisor.sock')"
+    with patient.ill(f'rm /run/supervisor/supervisor.sock; python3 -c "{stale}"', RESTART):
+        patient.diagnosed("supervisor-refused", "supervisor.sock refused connection")
+
+
+def test_a_password_that_supervisorctl_does_not_have_is_named(patient: Patient) -> None:
+    with patient.ill(
+        f"{KEEP}; sed -i 's/^chmod=0700/chmod=0700\\nusername=u\\npassword=p/' {CONF}; {RESTART}",
+        f"{PUT_BACK}; {RESTART}",
+    ):
+        patient.wait(f"{CTL} status | grep -q 'requires authentication'")
+        patient.diagnosed("supervisor-password", "Server requires authentication")
