@@ -16,6 +16,18 @@ from pathlib import Path
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 
 
+#: Argument spec of the options in plugins/doc_fragments/installer.py.
+INSTALLER_OPTIONS = {
+    "python": {"type": "path", "default": "/usr/bin/python3"},
+    "uv": {"type": "path"},
+    "index_url": {"type": "str", "default": "", "no_log": True},
+    "ca_bundle": {"type": "str", "default": ""},
+    "extra_args": {"type": "list", "elements": "str", "default": []},
+    "wheelhouse": {"type": "str", "default": ""},
+    "cache_dir": {"type": "str", "default": ""},
+}
+
+
 class InstallError(Exception):
     """An installer ended with an error; the message holds the last lines it wrote."""
 
@@ -135,6 +147,11 @@ class Installer:
         if cache_dir:
             environment.update(UV_CACHE_DIR=os.path.join(cache_dir, "uv"), PIP_CACHE_DIR=os.path.join(cache_dir, "pip"))
         self.environment = environment
+
+    @classmethod
+    def from_options(cls, params):
+        """The installer that a module's parameters ask for (INSTALLER_OPTIONS)."""
+        return cls(**{name: params[name] for name in INSTALLER_OPTIONS if name != "python"})
 
     def create(self, path, python):
         """Make an empty virtual environment at ``path``, in place of whatever stands there."""

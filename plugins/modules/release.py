@@ -16,6 +16,7 @@ description:
   - The source is packed on the control node and sent only to a host that lacks the release.
   - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
   - A build that fails, or is killed, leaves nothing behind that counts as a release.
+extends_documentation_fragment: pygun.stack.installer
 options:
   name:
     description: Name of the app.
@@ -78,34 +79,6 @@ options:
     default: ""
   runtime:
     description: Directory of the runtime package on the control node.
-    type: str
-    default: ""
-  python:
-    description: Interpreter on the host that the virtual environment is made from.
-    type: path
-    default: /usr/bin/python3
-  uv:
-    description: Path of uv on the host. Without it pip installs.
-    type: path
-  index_url:
-    description: Address of the package index.
-    type: str
-    default: ""
-  ca_bundle:
-    description: File on the host with the certificates that the installer trusts (PEM).
-    type: str
-    default: ""
-  extra_args:
-    description: Further arguments of the installer.
-    type: list
-    elements: str
-    default: []
-  wheelhouse:
-    description: Directory on the host with wheels; it takes the place of every index.
-    type: str
-    default: ""
-  cache_dir:
-    description: Directory of the installer's download cache.
     type: str
     default: ""
   by:
@@ -257,14 +230,7 @@ def _install(params, path):
     chosen = named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
     server = [package for package in params["server_packages"] if python_env.requirement_name(package) not in chosen]
     own = [argument for name in files for argument in ("-r", name)] + params["packages"]
-    installer = python_env.Installer(
-        uv=params["uv"],
-        index_url=params["index_url"],
-        ca_bundle=params["ca_bundle"],
-        extra_args=params["extra_args"],
-        wheelhouse=params["wheelhouse"],
-        cache_dir=params["cache_dir"],
-    )
+    installer = python_env.Installer.from_options(params)
     installer.create(venv, params["python"])
     if params["uv"]:  # checks the hashes that are given and resolves everything together
         if params["overrides"]:
@@ -351,13 +317,7 @@ def main():
             "overrides": listing,
             "pygun_py": text,
             "runtime": text,
-            "python": {"type": "path", "default": "/usr/bin/python3"},
-            "uv": {"type": "path"},
-            "index_url": {"type": "str", "default": "", "no_log": True},
-            "ca_bundle": text,
-            "extra_args": listing,
-            "wheelhouse": text,
-            "cache_dir": text,
+            **python_env.INSTALLER_OPTIONS,
             "content": text,
             "files": {"type": "dict", "default": {}},
             "archive": {"type": "path"},

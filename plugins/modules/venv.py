@@ -12,6 +12,7 @@ author: the pygun.stack authors (@pygun)
 description:
   - Makes a virtual environment and installs requirements into it. Nothing changes while the environment holds them.
   - The environment is made anew when the interpreter behind it is gone or has another minor version.
+extends_documentation_fragment: pygun.stack.installer
 options:
   path:
     description: Directory of the virtual environment.
@@ -22,34 +23,6 @@ options:
     type: list
     elements: str
     required: true
-  python:
-    description: The interpreter that it is made from.
-    type: path
-    default: /usr/bin/python3
-  uv:
-    description: Path of uv. Without it the interpreter's own C(venv) and C(pip) do the work.
-    type: path
-  index_url:
-    description: Address of the package index. It is handed over in the environment, since it may hold a password.
-    type: str
-    default: ""
-  ca_bundle:
-    description: File with the certificates that the installer trusts (PEM).
-    type: str
-    default: ""
-  extra_args:
-    description: Further arguments of the installer.
-    type: list
-    elements: str
-    default: []
-  wheelhouse:
-    description: Directory on the host with wheels; it takes the place of every index.
-    type: str
-    default: ""
-  cache_dir:
-    description: Directory of the installer's download cache.
-    type: str
-    default: ""
 attributes:
   check_mode:
     description: Says what would be installed.
@@ -79,6 +52,7 @@ installed:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
+    INSTALLER_OPTIONS,
     Installer,
     InstallError,
     installed,
@@ -96,13 +70,7 @@ def main():
         argument_spec={
             "path": {"type": "path", "required": True},
             "requirements": {"type": "list", "elements": "str", "required": True},
-            "python": {"type": "path", "default": "/usr/bin/python3"},
-            "uv": {"type": "path"},
-            "index_url": {"type": "str", "default": "", "no_log": True},
-            "ca_bundle": {"type": "str", "default": ""},
-            "extra_args": {"type": "list", "elements": "str", "default": []},
-            "wheelhouse": {"type": "str", "default": ""},
-            "cache_dir": {"type": "str", "default": ""},
+            **INSTALLER_OPTIONS,
         },
         supports_check_mode=True,
     )
@@ -117,14 +85,7 @@ def main():
     if module.check_mode:
         module.exit_json(changed=True, installed={**before, **wanted}, diff=_diff(path, before, {**before, **wanted}))
 
-    installer = Installer(
-        uv=params["uv"],
-        index_url=params["index_url"],
-        ca_bundle=params["ca_bundle"],
-        extra_args=params["extra_args"],
-        wheelhouse=params["wheelhouse"],
-        cache_dir=params["cache_dir"],
-    )
+    installer = Installer.from_options(params)
     try:
         if rebuild:
             installer.create(path, params["python"])
