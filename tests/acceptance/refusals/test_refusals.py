@@ -114,7 +114,7 @@ class Tried:
         return subprocess.Popen(
             ["ansible-playbook", "-i", INVENTORY, playbook],
             stdout=base.with_suffix(".log").open("w"), stderr=subprocess.STDOUT,
-            env={**os.environ, "MOLECULE_SCENARIO_NAME": "refusals"},
+            env={**os.environ, "MOLECULE_SCENARIO_NAME": "refusals", "ANSIBLE_FORCE_COLOR": "false"},
         )  # fmt: skip
 
 
