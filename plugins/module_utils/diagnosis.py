@@ -85,6 +85,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " versions, or install the library with the system's package manager.",
     ),
     Symptom(
+        "shadowed-module",
+        "app",
+        r"AttributeError: (?:partially initialized )?module '([\w.]+)' has no attribute '([^']+)'",
+        "The module {0} that was imported has no {1}: a file {0}.py of the app takes the place of the real one, two modules"
+        " import each other, or the package has another version than the app was written for.",
+        "Rename the app's file if there is one of that name; else pin the package's version.",
+    ),
+    Symptom(
         "no-attribute",
         "app",
         r"Failed to find attribute '([^']+)' in '([^']+)'",

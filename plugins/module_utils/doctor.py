@@ -197,7 +197,7 @@ class Doctor:
 
     def _look_at_disks(self, apps: list[App]) -> None:
         paths = [self.options.base_dir, self.options.conf_dir, "/var/log", "/run", "/tmp", "/dev/shm"]
-        paths += [path for app in apps for path in (app.root, app.log_dir, app.run_dir)]
+        paths += [path for app in apps for path in (app.root, f"{app.root}/shared", app.log_dir, app.run_dir)]
         seen = set()
         for path in paths:
             if not os.path.isdir(path):

@@ -14,7 +14,7 @@ from patient import INVENTORY, ROOT, Patient
 CURRENT = "/srv/patient/current"
 KEEP = f"cp -p {CURRENT}/src/wsgi.py /root/wsgi.py; cp -p {CURRENT}/pygun.py /root/pygun.py"
 RESTART = "supervisorctl stop patient:patient-0; supervisorctl start patient:patient-0 || true"
-PUT_BACK = f"cp -p /root/wsgi.py {CURRENT}/src/wsgi.py; cp -p /root/pygun.py {CURRENT}/pygun.py; rm -f {CURRENT}/src/logging.py; {RESTART}"
+PUT_BACK = f"cp -p /root/wsgi.py {CURRENT}/src/wsgi.py; cp -p /root/pygun.py {CURRENT}/pygun.py; rm -f {CURRENT}/src/statistics.py; {RESTART}"
 BACKOFF = "supervisorctl status patient:patient-0 | grep -q BACKOFF"
 
 
@@ -61,10 +61,10 @@ def test_the_apps_own_words_are_shown_when_it_does_not_boot(patient: Patient, te
 
 def test_a_module_shadowed_by_a_file_of_the_app_is_named(patient: Patient) -> None:
     with patient.ill(
-        f"{source('import logging; logging.getLogger()')}; echo > {CURRENT}/src/logging.py; {RESTART}", PUT_BACK
+        f"{source('import statistics; statistics.mean([1])')}; echo > {CURRENT}/src/statistics.py; {RESTART}", PUT_BACK
     ):
         patient.wait(BACKOFF)
-        patient.diagnosed("instance-failed", "module 'logging' has no attribute", "logging")
+        patient.diagnosed("instance-failed", "module 'statistics' has no attribute", "a file statistics.py of the app")
 
 
 def test_a_factory_that_is_not_called_is_told_by_its_health(patient: Patient) -> None:
@@ -189,7 +189,7 @@ def app(environ, start_response):
     "options, fill, code",
     [
         ("size=4m", "dd if=/dev/zero of=/srv/patient/shared/fill bs=1M", "disk-full"),
-        ("nr_inodes=40", "for n in $(seq 50); do : > /srv/patient/shared/$n; done", "inodes-full"),
+        ("nr_inodes=40", "for n in $(seq 50); do touch /srv/patient/shared/$n; done", "inodes-full"),
     ],
 )
 def test_a_full_disk_is_told_from_one_without_inodes(patient: Patient, options: str, fill: str, code: str) -> None:
@@ -252,9 +252,6 @@ def test_a_volume_that_is_not_mounted_is_one_finding(patient: Patient) -> None:
         patient.diagnosed(
             "mount-missing", r"/srv/patient is not mounted \(/etc/fstab: /root/volume\)", "mount /srv/patient"
         )
-        patient.sh("mount /srv/patient; supervisorctl start all", check=False)
-        patient.wait_until_well()
-        assert patient.examine().codes == []
 
 
 def test_a_release_that_is_gone_is_one_finding(patient: Patient) -> None:
@@ -266,11 +263,11 @@ def test_a_release_that_is_gone_is_one_finding(patient: Patient) -> None:
 
 
 def test_an_instance_on_another_release_than_current_is_named(patient: Patient) -> None:
-    other = "/srv/patient/releases/0123456789abcdef"
+    own = patient.sh(f"readlink {CURRENT}").strip()
+    other = "releases/0123456789abcdef"
     with patient.ill(
-        f"mkdir -p {other}; cp -a {CURRENT}/. {other}/; ln -sfn releases/$(basename $(readlink {CURRENT})) /root/link;"
-        f" ln -sfn releases/0123456789abcdef {CURRENT}; supervisorctl restart patient:patient-0; supervisorctl restart patient:patient-0",
-        f"cp -Pf --remove-destination /root/link {CURRENT}; rm -r {other}; supervisorctl restart patient:patient-0",
+        f"cd /srv/patient; cp -a {own} {other}; ln -sfn {other} current; supervisorctl restart patient:patient-0",
+        f"cd /srv/patient; ln -sfn {own} current; supervisorctl restart patient:patient-0; rm -r {other}",
     ):
         patient.wait("grep -q 0123456789abcdef /run/patient/patient-0.json")
         patient.diagnosed(

@@ -132,6 +132,12 @@ def a_name_that_is_missing(folder: Path) -> str:
     return gunicorn(folder, "from os import no_such_name\n")
 
 
+@prints("shadowed-module")
+def a_file_of_the_app_in_the_place_of_a_module(folder: Path) -> str:
+    (folder / "statistics.py").write_text("")
+    return gunicorn(folder, "import statistics\nstatistics.mean([1])\n")
+
+
 @prints("no-attribute")
 def an_attribute_that_is_missing(folder: Path) -> str:
     return gunicorn(folder, "application = None\n")
