@@ -16,7 +16,13 @@ from tools.shell import CACHE, ROOT, Failed, logged, output, say
 LOGS = CACHE / "logs"
 
 # Tests of what (almost) never meets Ansible, and takes minutes because real servers run in them.
-WITHOUT_ANSIBLE = ("app/tests", "tests/unit/activation", "tests/unit/load", "tests/unit/preflight", "tests/unit/runtime")
+WITHOUT_ANSIBLE = (
+    "app/tests",
+    "tests/unit/activation",
+    "tests/unit/load",
+    "tests/unit/preflight",
+    "tests/unit/runtime",
+)
 # They wait for real processes more than they compute.
 PROCESSES = "3"
 

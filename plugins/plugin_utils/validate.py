@@ -922,18 +922,6 @@ def _times(values: Values) -> Iterator[tuple[str, str]]:
 
 
 @between
-def _boot(values: Values) -> Iterator[tuple[str, str]]:
-    boot = values["flask_app_boot_timeout"]
-    name, timeout = values.gunicorn("timeout", "flask_app_timeout")
-    if 0 < timeout < boot and not values["flask_app_preload"]:
-        yield (
-            "flask_app_boot_timeout",
-            f"({boot} s) is longer than {name} ({timeout} s), after which gunicorn kills a worker that still imports the app."
-            f" Raise {name}, or set flask_app_preload.",
-        )
-
-
-@between
 def _max_requests(values: Values) -> Iterator[tuple[str, str]]:
     _name, most = values.gunicorn("max_requests", "flask_app_max_requests")
     name, jitter = values.gunicorn("max_requests_jitter", "flask_app_max_requests_jitter")

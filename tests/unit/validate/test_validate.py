@@ -94,6 +94,7 @@ def test_the_table_proves_that_it_can_fail():
 
 
 GOOD = [
+    {"flask_app_boot_timeout": 300, "flask_app_timeout": 30},  # a timeout begins with the first heartbeat
     {"flask_app_name": "a"},
     {"flask_app_name": "scoring-api_2"},
     {"flask_app_instances": "3", "flask_app_preload": "yes"},
