@@ -221,9 +221,10 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "no-such-version",
         "installer",
-        r"Because (?:there is no version of|only) ([^\s,]+)",
-        "The index (or wheelhouse) has {0} only in versions that the requirements rule out.",
-        "Compare the requirements with the versions it has; a mirror may be behind.",
+        r"Because there is no version of ([^\s,]+)|Because only [^\n]* (?:is|are) available and ([^,\n]+)",
+        "The index (or the wheelhouse) does not have what is required: {0}.",
+        "Compare the requirements with the versions it has; a mirror may be behind. Without an index, add the wheel, and"
+        " those of what it needs, to the wheelhouse.",
     ),
     Symptom(
         "requirements-conflict",

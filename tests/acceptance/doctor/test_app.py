@@ -322,7 +322,7 @@ WITHOUT_INDEX = {"python_extra_args": ["--no-index", "--find-links", "/root"]}
     "settings, phrase",
     [
         (UNREACHABLE, "Cause: The package index cannot be reached"),
-        (WITHOUT_INDEX, "Cause: The host installs without an index, and the wheelhouse does not have no-such-thing"),
+        (WITHOUT_INDEX, "Cause: The index (or the wheelhouse) does not have what is required: gunicorn"),
     ],
 )
 def test_a_deploy_says_why_the_index_gives_nothing(patient: Patient, settings: dict[str, object], phrase: str) -> None:

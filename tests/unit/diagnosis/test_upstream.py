@@ -534,6 +534,12 @@ def a_version_that_does_not_exist(_folder: Path) -> str:
         return uv("plain==2.0", url=url)
 
 
+@prints("no-such-version")
+def a_version_that_is_too_new(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return uv("plain>=2", url=url)
+
+
 @prints("requirements-conflict")
 def requirements_that_contradict_each_other(_folder: Path) -> str:
     with index.served(uv.packages) as url:
