@@ -4,14 +4,8 @@
 
 from __future__ import annotations
 
-import pytest
 from rig.crashes import crash, everything_is_as_it_should_be, note
 from rig.load import by_error, in_flight
-
-
-@pytest.fixture(scope="module", autouse=True)
-def default(host, sample):
-    sample.deploy(sample.source.reset().version("7.0.0"))
 
 
 def test_a_worker_that_is_killed_loses_only_what_it_had_in_flight(host, report):

@@ -17,8 +17,7 @@ BOOT = "import time; time.sleep(2)"  # so that a kill meets an instance that is 
 
 
 @pytest.fixture(scope="module")
-def load(host, sample, report):
-    sample.deploy(sample.source.reset().version("4.0.0"))
+def load(host, report):
     with Load(host, "interruptions") as load:
         yield load
     report.figure(f"{len(load.result['rolls'])} deploys killed, each then completed", load)

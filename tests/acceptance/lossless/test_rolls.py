@@ -23,7 +23,6 @@ def change(source, number: int) -> dict:
 def test_no_request_is_lost_by_deploys_restarts_and_rollbacks(host, sample, report, full):
     rounds = 10 if full else 2
     deployed = 0
-    sample.deploy(sample.source.reset().version("1.9.9"))
     with Load(host, "rolls") as load:
         time.sleep(60 if full else 10)  # what the figures during the rolls are compared with
         for number in range(rounds):

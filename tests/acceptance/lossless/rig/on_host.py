@@ -266,23 +266,28 @@ def recovered(app: str, avoid: set[int], count: int = 2) -> float:
     return time.time()
 
 
+def running(app: str) -> float:
+    """The moment at which supervisord, too, took every instance for running."""
+    deadline = time.monotonic() + PATIENCE
+    while set(statuses(app).values()) != {"RUNNING"} and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return time.time()
+
+
 def kill(app: str, what: str) -> dict:
-    running = instances(app)
+    found = instances(app)
     victim = {
-        "worker": lambda: running[0]["workers"][0],
-        "master": lambda: running[0]["pid"],
+        "worker": lambda: found[0]["workers"][0],
+        "master": lambda: found[0]["pid"],
         "supervisord": supervisord,
     }[what]()
     avoid = {victim}
     if what != "worker":  # the successor has workers of its own
-        avoid |= {pid for one in running[: 1 if what == "master" else 2] for pid in (one["pid"], *one["workers"])}
+        avoid |= {pid for one in found[: 1 if what == "master" else 2] for pid in (one["pid"], *one["workers"])}
     os.kill(victim, signal.SIGKILL)
     at = time.time()
     ready = recovered(app, avoid)
-    deadline = time.monotonic() + PATIENCE
-    while set(statuses(app).values()) != {"RUNNING"} and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return {"pid": victim, "at": at, "ready": ready, "running": time.time()}
+    return {"pid": victim, "at": at, "ready": ready, "running": running(app)}
 
 
 def main() -> None:
@@ -304,6 +309,7 @@ def main() -> None:
         answer = kill(app, values[0])
     elif word == "recovered":
         answer = {"at": recovered(app, set())}
+        running(app)
     elif word == "listeners":
         answer = listeners(int(values[0]))
     else:
