@@ -130,7 +130,8 @@ class Installer:
         environment = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV"))
+            # COLUMNS: uv would wrap its messages, and the causes in them would not be recognised.
+            if not key.startswith(("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV")) and key not in ("COLUMNS", "FORCE_COLOR")
         }
         environment.update(
             LC_ALL="C.UTF-8",
