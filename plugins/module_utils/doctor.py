@@ -7,7 +7,6 @@ What a root cause brings about is not reported beside it: a volume that is not m
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import glob
 import json
@@ -17,6 +16,16 @@ import time
 import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import host_view
+from ansible_collections.pygun.stack.plugins.module_utils.apps import (
+    App,
+    find_apps,
+    get,
+    health_of_release,
+    parse,
+    program_files,
+    settle,
+    socket_path,
+)
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     Diagnosis,
     diagnose,
@@ -91,21 +100,6 @@ class Finding:
     remedy: str
 
 
-@dataclasses.dataclass(frozen=True)
-class App:
-    """An app as the host knows it."""
-
-    name: str
-    root: str
-    conf: str
-    run_dir: str
-    user: str
-    bind: str
-    instances: int
-    log_dir: str
-    by_systemd: bool
-
-
 class Doctor:
     """One examination. Call `examine` once."""
 
@@ -114,7 +108,7 @@ class Doctor:
         self.findings: list[Finding] = []
         self.facts: dict[str, t.Any] = {}
         self.conf = os.path.join(options.conf_dir, "supervisord.conf")
-        self.settings = _parse(self.conf)
+        self.settings = parse(self.conf)
         self.processes = host_view.processes()
         self.unit: dict[str, str] = {}
         self.supervisord = 0
@@ -173,25 +167,9 @@ class Doctor:
     # -- apps --------------------------------------------------------------------------------------------------------
 
     def _apps(self) -> list[App]:
-        """What conf.d names, and what stands in the base directory beside."""
-        found: dict[str, App] = {}
-        for path in _program_files(self.options.conf_dir):
-            parser = _parse(path)
-            for section in parser.sections():
-                kind, _sep, name = section.partition(":")
-                if kind in ("program", "fcgi-program") and "/pygun_runtime/launch.py" in _get(
-                    parser, section, "command"
-                ):
-                    found[name.strip()] = _app(name.strip(), path, parser, section)
-        for state in sorted(glob.glob(os.path.join(glob.escape(self.options.base_dir), "*", "state.json"))):
-            root = os.path.dirname(state)
-            name = os.path.basename(root)
-            if name not in found and os.path.islink(os.path.join(root, "current")):
-                found[name] = App(
-                    name, root, "", f"/run/{name}", name, _bind_of_release(root), 0, f"/var/log/{name}", False
-                )
         wanted = self.options.name
-        return [found[name] for name in sorted(found) if wanted in ("", name)]
+        found = find_apps(self.options.base_dir, self.options.conf_dir)
+        return [app for app in found if wanted in ("", app.name)]
 
     # -- the host ----------------------------------------------------------------------------------------------------
 
@@ -312,7 +290,7 @@ class Doctor:
 
     def _look_at_configuration(self) -> None:
         hidden = False
-        for path in [self.conf, *_program_files(self.options.conf_dir), *sorted(glob.glob("/etc/pygun/*.env"))]:
+        for path in [self.conf, *program_files(self.options.conf_dir), *sorted(glob.glob("/etc/pygun/*.env"))]:
             hidden = self._look_for_hidden_characters(path) or hidden
         if not os.path.isfile(self.conf):
             if not self._found("unit-missing"):
@@ -415,7 +393,7 @@ class Doctor:
                 " servers is configured to use`.",
                 f"Move its programs away, end it (`{ending}`), then `systemctl restart {self.options.unit}`.",
             )
-        page = _get(self.settings, "inet_http_server", "port")
+        page = get(self.settings, "inet_http_server", "port")
         address, _sep, port = page.rpartition(":")
         if not port.isdigit():
             return
@@ -517,7 +495,7 @@ class Doctor:
                 found.symptom += f"; {unit} is {active}"
         if explained:
             return
-        stale = [path for path in (self._socket_path(), self._pid_file()) if path and os.path.exists(path)]
+        stale = [path for path in (socket_path(self.settings), self._pid_file()) if path and os.path.exists(path)]
         if stale and not self.supervisord:
             self._error(
                 "stale-files",
@@ -548,14 +526,11 @@ class Doctor:
         obstacles = ("port-taken", "orphan", "web-port-taken", "supervisor-second")
         return self._found(*obstacles) and host_view.uptime_of(self.supervisord) < _STAYS
 
-    def _socket_path(self) -> str:
-        return _get(self.settings, "unix_http_server", "file") or "/run/supervisor/supervisor.sock"
-
     def _pid_file(self) -> str:
-        return _get(self.settings, "supervisord", "pidfile")
+        return get(self.settings, "supervisord", "pidfile")
 
     def _log_file(self) -> str:
-        return _get(self.settings, "supervisord", "logfile") or "/var/log/supervisor/supervisord.log"
+        return get(self.settings, "supervisord", "logfile") or "/var/log/supervisor/supervisord.log"
 
     def _ask_supervisord(self) -> list[Process] | None:
         """Its processes; None, with a finding, if it does not answer."""
@@ -563,7 +538,7 @@ class Doctor:
         self.facts["supervisord"] = {"pid": self.supervisord, "uptime_s": round(up)}
         control = os.path.join(self.options.tools_dir, "supervisor", "bin", "supervisorctl")
         code, text = host_view.run([control, "-c", self.conf, "pid"])
-        supervisor = Supervisor(self._socket_path(), timeout=ANSWER_TIMEOUT)
+        supervisor = Supervisor(socket_path(self.settings), timeout=ANSWER_TIMEOUT)
         broken = self._found("conf-section", "conf-invalid", "conf-missing", "hidden-character")
         if code and not broken:
             known = diagnose(text, "supervisord")
@@ -765,12 +740,12 @@ class Doctor:
                 )
             return
         count = min(app.instances or len(running), len(running))
-        supervisor = Supervisor(self._socket_path(), timeout=ANSWER_TIMEOUT)
+        supervisor = Supervisor(socket_path(self.settings), timeout=ANSWER_TIMEOUT)
         ready = workers = 0
         for process in running:
             if process.number >= count:
                 continue
-            process, fine = self._settle(app, supervisor, process)
+            process, fine = settle(app, supervisor, process, SETTLE)
             record = RunDirectory(app.run_dir).record(process.name)
             if fine:
                 ready += 1
@@ -784,24 +759,6 @@ class Doctor:
         facts.update(instances=count, ready=ready, workers=workers)
         if ready:
             self._look_at_answers(app, store, [one for one in running if one.number < count])
-
-    def _settle(self, app: App, supervisor: Supervisor, process: Process) -> tuple[Process, bool]:
-        """The process as it is after a while, and whether it serves."""
-        directory = RunDirectory(app.run_dir)
-        give_up = time.monotonic() + SETTLE
-        while True:
-            record = directory.record(process.name)
-            if process.state in ("RUNNING", "STARTING") and record.get("pid") == process.pid:
-                wanted = record.get("workers")
-                if directory.ready_workers(process.name, process.pid) >= (wanted if isinstance(wanted, int) else 1):
-                    return process, True
-            if process.state in (*DEAD_STATES, "STOPPED") or time.monotonic() > give_up:
-                return process, False
-            time.sleep(0.2)
-            try:
-                process = supervisor.process(process.full_name)
-            except SupervisorError:
-                return process, False
 
     def _look_at_failure(self, app: App, process: Process) -> None:
         """An instance that does not serve: its own words, and what they mean."""
@@ -965,7 +922,7 @@ class Doctor:
 
     def _look_at_answers(self, app: App, store: ReleaseStore, running: list[Process]) -> None:
         directory = RunDirectory(app.run_dir)
-        path, host = _health_of_release(store.path(str(store.current())))
+        path, host = health_of_release(store.path(str(store.current())))
         well = True
         for process in running:
             record = directory.record(process.name)
@@ -1008,60 +965,6 @@ class Doctor:
 
 
 # -- small parts -----------------------------------------------------------------------------------------------------
-
-
-def _program_files(conf_dir: str) -> list[str]:
-    folder = os.path.join(glob.escape(conf_dir), "conf.d")
-    return sorted(glob.glob(os.path.join(folder, "*.conf")) + glob.glob(os.path.join(folder, "*.ini")))
-
-
-def _parse(path: str) -> configparser.RawConfigParser:
-    """As much of a file as can be read; whether supervisor takes it, supervisor's own parser says."""
-    parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
-    try:
-        parser.read_string(host_view.read_text(path).lstrip("\ufeff").replace("\r", ""))
-    except configparser.Error:
-        pass
-    return parser
-
-
-def _get(parser: configparser.RawConfigParser, section: str, option: str) -> str:
-    return parser.get(section, option, fallback="") or ""
-
-
-def _app(name: str, path: str, parser: configparser.RawConfigParser, section: str) -> App:
-    command, environment = _get(parser, section, "command"), _get(parser, section, "environment")
-    variables = dict(re.findall(r'(\w+)="?([^",]*)"?', environment))
-    root = command.partition("/current/")[0]
-    socket = _get(parser, section, "socket")
-    log = os.path.dirname(_get(parser, section, "stdout_logfile"))
-    instances = variables.get("PYGUN_INSTANCES", "")
-    by_systemd = "PYGUN_SOCKET_KEEPER" in variables
-    bind = (
-        SystemdSocket(name).wanted() or "" if by_systemd else re.sub(r"^tcp://", "", socket).replace("unix://", "unix:")
-    )
-    return App(
-        name=name,
-        root=root,
-        conf=path,
-        run_dir=variables.get("PYGUN_RUN_DIR", f"/run/{name}"),
-        user=_get(parser, section, "user").partition(":")[0] or name,
-        bind=bind,
-        instances=int(instances) if instances.isdigit() else 0,
-        log_dir=log or f"/var/log/{name}",
-        by_systemd=by_systemd,
-    )
-
-
-def _bind_of_release(root: str) -> str:
-    found = re.search(r"""^\s*bind=["']([^"']+)["']""", host_view.read_text(f"{root}/current/pygun.py"), re.MULTILINE)
-    return found.group(1) if found else ""
-
-
-def _health_of_release(path: str) -> tuple[str, str]:
-    text = host_view.read_text(os.path.join(path, "pygun.py"))
-    found = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", text, re.MULTILINE))
-    return found.get("path", ""), found.get("host") or "localhost"
 
 
 def _blocking_frame(text: str, root: str) -> str:
