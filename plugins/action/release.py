@@ -1,13 +1,15 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Packs the source on the control node and hands the module an archive only when the host lacks that release."""
+"""Packs the source on the control node, once for all hosts, and uploads it only where the release is missing."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import tempfile
 from pathlib import Path
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
@@ -32,31 +34,35 @@ class ActionModule(ActionBase):
                 ("runtime", ""),
             )
         }
-        with tempfile.TemporaryDirectory(prefix="pygun-release-") as scratch:
-            try:
-                entries, args["requirements"], args["origin"] = self._collect(
-                    Path(scratch), requirements=args.pop("requirements", None) or [], **on_control_node
-                )
-                files = pack.manifest(entries)
-                args["content"] = pack.digest(files)
-                answer = self._module(args, task_vars)
-                if answer.get("failed") or answer["exists"]:
-                    return {**result, **answer}
-                if self._task.check_mode:
-                    return {**result, **self._module({**args, "files": files}, task_vars)}
-                return {**result, **self._build(Path(scratch), entries, files, args, task_vars)}
-            except pack.PackError as error:
-                raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+        pygun_py = on_control_node.pop("pygun_py")
+        on_control_node["requirements"] = args.pop("requirements", None) or []
+        shared = pack.Shared(self._folder_of_this_run(on_control_node))
+        try:
+            collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
+            entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
+            files = pack.manifest(entries)
+            args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
+            answer = self._module(args, task_vars)
+            if answer.get("failed") or answer["exists"]:
+                return {**result, **answer}
+            if self._task.check_mode:
+                return {**result, **self._module({**args, "files": files}, task_vars)}
+            return {**result, **self._build(shared.archive(entries), args, task_vars)}
+        except pack.PackError as error:
+            raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+
+    def _folder_of_this_run(self, source):
+        """Where the hosts that run this task with this source meet; Ansible removes it at the end of the run."""
+        identity = json.dumps([self._task._uuid, self._task.get_search_path(), source], sort_keys=True, default=str)
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        return Path(constants.DEFAULT_LOCAL_TMP, f"pygun-release-{key}")
 
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
-    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, pygun_py, runtime, requirements):
+    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements):
         """The entries of the release, the paths of its requirement files in it, and where the source comes from."""
-        entries = [
-            *pack.tree(Path(runtime), "lib/" + Path(runtime).name),
-            pack.entry_from_bytes("pygun.py", pygun_py.encode()),
-        ]
+        entries = list(pack.tree(Path(runtime), "lib/" + Path(runtime).name))
         origin = {}
         source = None
         if git_repo:
@@ -97,11 +103,9 @@ class ActionModule(ActionBase):
                 inside = f"requirements/{number}-{given.name}"
                 entries.append(pack.entry_from_file(inside, given.resolve(), given.resolve().parent))
             paths.append(inside)
-        return entries, paths, origin
+        return pack.Collected(entries, paths, origin)
 
-    def _build(self, scratch, entries, files, args, task_vars):
-        archive = scratch / "release.tar.gz"
-        pack.write_archive([*entries, pack.entry_from_bytes("manifest.json", pack.to_json(files))], archive)
+    def _build(self, archive, args, task_vars):
         self._make_tmp_path()
         try:
             remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.tar.gz")

@@ -8,6 +8,7 @@ the order in which a directory lists its files do not count; of the permissions 
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import gzip
 import hashlib
@@ -19,8 +20,9 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # Never part of a release, wherever they stand in a source tree. A directory with a pyvenv.cfg is left out as well.
@@ -198,6 +200,65 @@ def _git(git: str, arguments: list[str]) -> subprocess.CompletedProcess:
         env=environment,
         stdin=subprocess.DEVNULL,
     )
+
+
+@dataclass
+class Collected:
+    """What a source gives to a release, apart from what is rendered for each host."""
+
+    entries: list[Entry]
+    requirements: list[str]
+    origin: dict[str, str]
+
+
+class Shared:
+    """What the hosts of one run share: the source is read and packed once, whatever the number of hosts.
+
+    Ansible works on each host in a process of its own; they meet in a folder that lives as long as the run.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def collected(self, collect: Callable[[Path], Collected]) -> Collected:
+        """What ``collect`` returned when the first host asked. It is given a folder that stays until the run ends."""
+        found = self.folder / "collected.json"
+        with self._alone():
+            if not found.exists():
+                scratch = self.folder / "scratch"
+                shutil.rmtree(scratch, ignore_errors=True)
+                scratch.mkdir()
+                self._write(found, json.dumps(asdict(collect(scratch)), default=str))
+        known = json.loads(found.read_text(encoding="utf-8", errors="surrogateescape"))
+        entries = [
+            Entry(**{**entry, "source": Path(entry["source"]) if entry["source"] else None})
+            for entry in known["entries"]
+        ]
+        return Collected(entries, known["requirements"], known["origin"])
+
+    def archive(self, entries: list[Entry]) -> Path:
+        """The archive of a release: these entries, and the manifest of them."""
+        files = manifest(entries)
+        target = self.folder / f"{digest(files)}.tar.gz"
+        with self._alone():
+            if not target.exists():
+                part = target.with_suffix(".part")
+                write_archive([*entries, entry_from_bytes("manifest.json", to_json(files))], part)
+                part.rename(target)
+        return target
+
+    @contextmanager
+    def _alone(self):
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8", errors="surrogateescape")
+        part.rename(path)
 
 
 def manifest(entries: Iterable[Entry]) -> dict[str, str]:

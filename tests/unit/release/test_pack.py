@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What belongs to a release, and that the same content always gives the same one."""
 
+import multiprocessing
 import os
 import subprocess
 import tarfile
@@ -169,3 +170,72 @@ def test_a_git_reference_that_does_not_exist_is_an_error_that_names_it(source, t
 
 def test_the_password_of_a_repository_is_not_shown():
     assert pack.without_password("https://me:s3cret@host/repo.git: no") == "https://***@host/repo.git: no"
+
+
+# ---- what the hosts of one run share
+
+
+def collect_from(source, counter):
+    def collect(scratch):
+        with counter.open("a") as stream:
+            stream.write("read\n")
+        (scratch / "checkout").mkdir()
+        (scratch / "checkout" / "made.py").write_text("")
+        entries = [
+            *pack.tree(source, "src"),
+            pack.entry_from_file("src/made.py", scratch / "checkout/made.py", scratch),
+        ]
+        return pack.Collected(entries, ["src/requirements.txt"], {"ref": "main"})
+
+    return collect
+
+
+def test_hosts_that_ask_at_the_same_time_have_the_source_read_once_and_get_the_same(source, tmp_path):
+    counter = tmp_path / "counter"
+
+    def one_host(number):
+        shared = pack.Shared(tmp_path / "run")
+        collected = shared.collected(collect_from(source, counter))
+        archive = shared.archive([*collected.entries, pack.entry_from_bytes("pygun.py", b"")])
+        (tmp_path / f"answer{number}").write_bytes(archive.read_bytes())
+
+    hosts = [multiprocessing.get_context("fork").Process(target=one_host, args=(number,)) for number in range(4)]
+    for host in hosts:
+        host.start()
+    for host in hosts:
+        host.join()
+    assert counter.read_text() == "read\n"
+    answers = {(tmp_path / f"answer{number}").read_bytes() for number in range(4)}
+    assert len(answers) == 1
+    with tarfile.open(tmp_path / "answer0") as archive:
+        assert {"src/wsgi.py", "src/made.py", "pygun.py", "manifest.json"} <= set(archive.getnames())
+
+
+def test_what_the_first_host_collected_is_what_the_others_get(source, tmp_path):
+    (source / "link").symlink_to("wsgi.py")
+    (source / os.fsdecode(b"not-utf-8-\xff")).write_text("")
+    collect = collect_from(source, tmp_path / "counter")
+    first = pack.Shared(tmp_path / "run").collected(collect)
+    assert pack.Shared(tmp_path / "run").collected(collect) == first
+    assert [entry.link for entry in first.entries if entry.path == "src/link"] == ["wsgi.py"]
+
+
+def test_each_host_may_render_its_own_settings(source, tmp_path):
+    shared = pack.Shared(tmp_path / "run")
+    collected = shared.collected(collect_from(source, tmp_path / "counter"))
+    one, other = (
+        shared.archive([*collected.entries, pack.entry_from_bytes("pygun.py", text)]) for text in (b"workers = 1", b"")
+    )
+    assert one.read_bytes() != other.read_bytes()
+
+
+def test_a_source_that_cannot_be_packed_is_read_again_by_the_next_host(tmp_path):
+    shared = pack.Shared(tmp_path / "run")
+
+    def fail(scratch):
+        (scratch / "half").write_text("")
+        raise pack.PackError("no")
+
+    for _ in range(2):
+        with pytest.raises(pack.PackError):
+            shared.collected(fail)
