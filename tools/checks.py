@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools import artifact, containers, environment, sanity
+from tools import artifact, browser, containers, environment, sanity
 from tools.shell import CACHE, ROOT, Failed, logged, output, say
 
 LOGS = CACHE / "logs"
@@ -189,8 +189,19 @@ def run_demo(log: Path) -> None:
         raise Failed(f"`git status` was\n{before}\nand is now\n{after}")
 
 
+# What a scenario needs on the machine that runs it, beside a container engine.
+NEEDS = {"many": browser.ensure}
+
+
+def have_needs(name: str) -> None:
+    """Install what a scenario needs and this machine lacks."""
+    if name in NEEDS:
+        NEEDS[name]()
+
+
 def run_scenario(log: Path, name: str) -> None:
     """One scenario. A playbook that is missing passes with Molecule; not here."""
+    have_needs(name)
     logged(log, "molecule", "test", "--no-command-borders", "--scenario-name", name)
     if not re.search(r"missing=0", re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))):
         raise Failed("Molecule passed over a playbook that is not there.")

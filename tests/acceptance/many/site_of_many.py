@@ -1,0 +1,128 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The host of many programs, and the playbooks as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rig.host import HERE, ROOT, Host
+
+INVENTORY = ROOT / "molecule" / "inventories" / "many.yml"
+SCENARIO = ROOT / "molecule" / "many"
+PORTS = {"hoard": 5000, "greeter": 5001, "clock": 5002}
+
+
+@dataclass
+class Run:
+    """A playbook that has ended."""
+
+    code: int
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, on all hosts."""
+        counts = re.findall(r"\bchanged=(\d+)", self.text)
+        assert counts, self.text
+        return sum(map(int, counts))
+
+    @property
+    def message(self) -> str:
+        """The text in one line, as Ansible breaks it where it likes."""
+        return " ".join(self.text.split())
+
+
+class Site(Host):
+    """The container with everything on it."""
+
+    def __init__(self, name: str, scratch: Path) -> None:
+        super().__init__(name)
+        self.scratch = scratch
+        self.put({HERE: [Path(__file__).with_name("on_many.py")]})
+        self.sources = {}
+        for app in PORTS:
+            self.sources[app] = scratch / app
+            shutil.copytree(SCENARIO / "apps" / app, self.sources[app], ignore=shutil.ignore_patterns("__pycache__"))
+
+    def playbook(self, path: str, *variables: dict[str, Any] | Path, options: tuple[str, ...] = ()) -> Run:
+        """Run a playbook of the repository."""
+        command = ["ansible-playbook", "-i", str(INVENTORY), path, *options]
+        for given in ({"flask_app_hosts": "containers"}, *variables):
+            command += ["-e", f"@{given}" if isinstance(given, Path) else json.dumps(given)]
+        done = subprocess.run(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=300, check=False,
+            env={
+                **os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
+                "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_DIFF_ALWAYS": "1",
+            },
+        )  # fmt: skip
+        return Run(done.returncode, done.stdout)
+
+    def deploy(self, app: str, **settings: Any) -> Run:
+        """A deploy of one app that must work. The settings are flask_app_* variables without their prefix."""
+        given = {f"flask_app_{key}": value for key, value in {"src": f"{self.sources[app]}/", **settings}.items()}
+        done = self.playbook("playbooks/deploy.yml", SCENARIO / "vars" / f"{app}.yml", given)
+        assert done.ok, done.text
+        return done
+
+    def new_version(self, app: str) -> str:
+        """Another version in the app's source; its answers name it."""
+        source = self.sources[app] / "wsgi.py"
+        text = source.read_text()
+        version = str(int(re.search(r'^VERSION = "(\d+)"', text, re.MULTILINE).group(1)) + 1)
+        source.write_text(re.sub(r'^VERSION = ".*"', f'VERSION = "{version}"', text, flags=re.MULTILINE))
+        return version
+
+    def ask(self, app: str, path: str = "/", times: int = 1) -> dict[str, Any]:
+        """What an app answers at last, on the host itself."""
+        request = f"r.urlopen('http://127.0.0.1:{PORTS[app]}{path}', timeout=20).read().decode()"
+        code = f"import urllib.request as r\nfor _ in range({times}): said = {request}\nprint(said)"
+        return json.loads(self.run("python3", "-c", code))
+
+    def processes(self) -> dict[str, list[list[int]]]:
+        """Every process that stays, by its name (on_many.py)."""
+        return json.loads(self.run("python3", f"{HERE}/on_many.py"))
+
+    def settled(self, seconds: float = 30) -> dict[str, list[list[int]]]:
+        """The processes, once every program is RUNNING and nobody drains any more."""
+        deadline = time.monotonic() + seconds
+        while True:
+            statuses = self.statuses()
+            seen = self.processes()
+            if (set(statuses.values()) == {"RUNNING"} and seen == self.processes()) or time.monotonic() > deadline:
+                assert set(statuses.values()) == {"RUNNING"}, statuses
+                return seen
+            time.sleep(0.3)
+
+    def statuses(self) -> dict[str, str]:
+        """supervisorctl's words for each process, by `group:name`, or `name` where both are the same."""
+        lines = [line.split() for line in self.run("supervisorctl", "status", check=False).splitlines()]
+        return {line[0]: line[1] for line in lines if len(line) > 1}
+
+    def address(self) -> str:
+        """Where the machine that runs the tests reaches the host."""
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        shown = subprocess.run(
+            [self.engine, "container", "inspect", "--format", form, self.name],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return shown.stdout.split()[0]
+
+
+def differences(before: dict[str, list], after: dict[str, list]) -> set[str]:
+    """The names of what is not the same processes as before."""
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
