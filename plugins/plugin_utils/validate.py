@@ -259,9 +259,11 @@ def _of_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
             for key in value:
                 if not isinstance(key, str):
                     yield f"the name {shown(key)} is {_yaml_kind(key)}. Put it in quotes."
-    if "choices" in option and isinstance(value, str) and value not in option["choices"]:
-        near = difflib.get_close_matches(value, option["choices"], 1)
-        yield f"write one of {', '.join(option['choices'])}{f'; is {near[0]} meant?' if near else '.'}"
+    for entry in value if isinstance(value, (list, tuple)) else [value]:
+        if "choices" in option and isinstance(entry, str) and entry not in option["choices"]:
+            near = difflib.get_close_matches(entry, option["choices"], 1)
+            subject = "" if entry is value else f"{shown(entry)} is no choice: "
+            yield f"{subject}write one of {', '.join(option['choices'])}{f'; is {near[0]} meant?' if near else '.'}"
 
 
 def _yaml_kind(value: t.Any) -> str:
@@ -349,8 +351,11 @@ _RANGES = {
     "flask_app_max_requests_jitter": (0, 10**9, ""),
     "flask_app_boot_timeout": (1, 3600, "seconds"),
     "flask_app_log_backups": (0, 1000, "files"),
+    "flask_app_log_max_age": (0, 3650, "days; 0 is no limit"),
     "flask_app_keep_releases": (2, 1000, "the current one, and one to go back to, at least"),
     "supervisor_log_backups": (0, 1000, "files"),
+    # A log is written to for up to a second after it was renamed, and compressed at the next rotation.
+    "supervisor_logrotate_interval": (2, 86400, "seconds"),
     "supervisor_minfds": (256, 1048576, "file descriptors"),
     "supervisor_stop_timeout": (STOP_MARGIN + 2, 86400, "seconds"),
     "supervisor_http_port": (1, 65535, ""),
@@ -477,6 +482,19 @@ def _bind(value: str) -> Iterator[str]:
         yield f"an IPv6 address stands in brackets, an IPv4 address does not. {example}"
     elif "%" in host:
         yield "an address with a zone works on one network card only. Write an address without %."
+
+
+def collide(one: str, other: str) -> bool:
+    """Whether two apps cannot both listen on these values of ``flask_app_bind``."""
+    if one.startswith("unix:") or other.startswith("unix:"):
+        return one == other
+    (host, _colon, port), (other_host, _colon, other_port) = one.rpartition(":"), other.rpartition(":")
+    first, second = _ip(host.strip("[]")), _ip(other_host.strip("[]"))
+    if port != other_port or first is None or second is None:
+        return False
+    if first.version != second.version:  # [::] takes the port of IPv4 too
+        return any(address.version == 6 and address.is_unspecified for address in (first, second))
+    return first == second or first.is_unspecified or second.is_unspecified
 
 
 def _ip(text: str) -> t.Any:
@@ -1105,7 +1123,8 @@ def _too_late(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:
 
 
 def _unbounded_logs(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:
-    if re.fullmatch(r"0+([KMG]B)?", str(values["flask_app_log_maxbytes"]), re.IGNORECASE):
+    sized = not re.fullmatch(r"0+([KMG]B)?", str(values["flask_app_log_maxbytes"]), re.IGNORECASE)
+    if not sized and not values["flask_app_log_rotate"] and not values["flask_app_log_max_age"]:
         yield "flask_app_log_maxbytes", "is 0: logs are never rotated and grow until the disk is full."
     elif values["flask_app_log_backups"] == 0:
         yield "flask_app_log_backups", "is 0: at each rotation the log so far is thrown away."
