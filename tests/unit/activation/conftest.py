@@ -287,6 +287,25 @@ class App:
         more.setdefault("program_conf", {"path": str(self.conf)})
         return self.activate(release, **more)
 
+    def run_module(self, module, check=False, **parameters):
+        """Another module of the collection as a process, on this host."""
+        given = {"conf_dir": str(self.host.folder), "base_dir": str(self.host.folder / "none"), **parameters}
+        done = subprocess.run(
+            [*as_root(), sys.executable, str(HERE / "run_module.py"), module],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check, "_ansible_diff": True}}),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def control(self, state, **more):
+        """As playbooks/start.yml, stop.yml and restart.yml do it."""
+        return self.run_module("control", **{"name": self.name, "state": state, **more})
+
     # -- what is there --
 
     @property

@@ -1,0 +1,342 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Start, stop and restart the instances of an app that is deployed. Needs to be told nothing but its name.
+
+A restart of the whole app is an activation of the release that serves. What is left for this file are the things
+that touch no release: they need no journal, since there is nothing to go back to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import time
+import typing as t
+
+from ansible_collections.pygun.stack.plugins.module_utils import apps
+from ansible_collections.pygun.stack.plugins.module_utils.activation import (
+    BOOT_MARGIN,
+    STOP_MARGIN,
+    Activation,
+    ActivationError,
+    Journal,
+    ManagedFile,
+    StepFailure,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.activation import Options as ActivationOptions
+from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import ID_PATTERN
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+    STOPPABLE_STATES,
+    STOPPED_STATES,
+    NotRunning,
+    Process,
+    SupervisorError,
+)
+
+#: Seconds for the boot of a release that does not say how long its may take.
+BOOT_TIMEOUT = 30.0
+NOTHING = "Nothing was changed."
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is asked for; see the documentation of the module `control`."""
+
+    name: str
+    state: str
+    instance: str = ""
+    force: bool = False
+    base_dir: str = "/srv"
+    conf_dir: str = "/etc/supervisor"
+    by: str = ""
+
+
+def control(options: Options, warn: t.Callable[[str], None], check: bool) -> dict[str, t.Any]:
+    """Do it, or say what would be done; raises ActivationError."""
+    app = _find(options)
+    asked = _as_activation(app, options)
+    if options.state == "restarted" and not options.instance and not options.force:
+        activation = Activation(asked, warn)
+        return activation.predict() if check else activation.run()
+    return Control(app, options, asked, warn).control(check)
+
+
+def _find(options: Options) -> apps.App:
+    if options.force and options.state != "restarted":
+        raise ActivationError(f"force belongs to a restart, not to {options.state}. {NOTHING}", step="prepare")
+    found = apps.find_apps(options.base_dir, options.conf_dir)
+    known = f"Apps on this host: {apps.names(found)}."
+    if not options.name:
+        raise ActivationError(f"Name the app: -e flask_app_name=NAME. {known} {NOTHING}", step="prepare")
+    for app in found:
+        if app.name == options.name and app.conf:
+            return app
+    raise ActivationError(
+        f"There is no app {options.name} that supervisord could start: nothing in {options.conf_dir}/conf.d is one."
+        f" {known} {NOTHING}",
+        step="prepare",
+    )
+
+
+def _as_activation(app: apps.App, options: Options) -> ActivationOptions:
+    return ActivationOptions(
+        name=app.name,
+        release="current",
+        root=app.root,
+        run_dir=app.run_dir,
+        log_dir=app.log_dir,
+        supervisor_socket=apps.socket_path(apps.parse(os.path.join(options.conf_dir, "supervisord.conf"))),
+        boot_timeout=apps.boot_timeout_of_release(os.path.join(app.root, "current"), BOOT_TIMEOUT),
+        stop_timeout=app.stop_timeout,
+        program_conf=ManagedFile(app.conf, None, 0o644),
+        env_file=ManagedFile(f"/etc/pygun/{app.name}.env", None, 0o640),
+        restart=True,
+        bind=app.bind,
+        keep=sys.maxsize,  # to prune is a deploy's business
+        by=options.by,
+    )
+
+
+class Control(Activation):
+    """One start, stop or restart. Shares with an activation how instances are stopped, started and waited for."""
+
+    def __init__(
+        self, app: apps.App, asked: Options, options: ActivationOptions, warn: t.Callable[[str], None]
+    ) -> None:
+        super().__init__(options, warn)
+        self.app = app
+        self.asked = asked
+        self._before: dict[str, str] = {}
+        self._holding: list[Process] = []
+
+    def control(self, check: bool) -> dict[str, t.Any]:
+        """Do what is asked for, or say what it would be."""
+        self.step = {"started": "start", "stopped": "stop", "restarted": "restart"}[self.asked.state]
+        if check:
+            return self._predict()
+        patience = self.options.stop_timeout + STOP_MARGIN
+        try:
+            with locked(self.options.root, self.options.by, patience):
+                return self._act()
+        except Held as error:
+            raise ActivationError(str(error), step="lock", holder=error.holder) from error
+        except FileNotFoundError as error:
+            raise ActivationError(f"There is no {self.options.root}. {NOTHING}", step="prepare") from error
+
+    # -- what is there -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> list[Process]:
+        """The instances that are meant; refuses what cannot be done."""
+        self.wanted = self.baseline = self.store.current() or ""
+        if not self.wanted:
+            raise ActivationError(
+                f"No release of {self.app.name} is in service here. Deploy one first. {NOTHING}", step="prepare"
+            )
+        try:
+            self._processes = self._now()
+        except SupervisorError as error:
+            raise ActivationError(
+                f"{error}. `systemctl status supervisord` tells more. {NOTHING}", step="prepare"
+            ) from error
+        if not self._processes:
+            raise ActivationError(
+                f"supervisord does not know the program of {self.app.conf}. Deploy the app, or `supervisorctl update`."
+                f" {NOTHING}",
+                step="prepare",
+            )
+        if Journal.load(self._journal_path):
+            self.warn(
+                f"A deploy, restart or rollback of {self.app.name} was interrupted before. Restart the whole app, deploy"
+                " or roll back to finish or undo it."
+            )
+        instances, self._holding = apps.serving(self.app, self._processes)
+        self._serving = len(instances)
+        self._before = {process.name: process.state for process in self._processes}
+        wanted = self.asked.instance.rpartition(":")[2]
+        if not wanted:
+            return instances
+        for process in instances:
+            if process.name == wanted:
+                return [process]
+        if wanted in (process.name for process in self._holding):
+            known = f"{wanted} only holds the socket open and serves nothing"
+        else:
+            known = f"There is no instance {wanted}"
+        raise ActivationError(
+            f"{known}. Instances of {self.app.name}: {', '.join(one.name for one in instances)}. {NOTHING}",
+            step="prepare",
+        )
+
+    def _release_of(self, process: Process) -> str:
+        """The release that a start of the instance runs: launch.py decides, this must agree."""
+        try:
+            name = os.path.basename(os.readlink(self.run_dir.candidate(process.name)))
+        except OSError:
+            name = ""
+        return name if ID_PATTERN.fullmatch(name) else self.wanted
+
+    # -- what is done ------------------------------------------------------------------------------------------------
+
+    def _act(self) -> dict[str, t.Any]:
+        instances = self._look()
+        try:
+            if self.asked.state == "started":
+                self._start_all(instances)
+            elif self.asked.state == "stopped":
+                self._stop_all(instances)
+            elif self.asked.force:
+                self._restart_by_force(instances)
+            else:
+                self._restart_one(instances[0])
+        except (StepFailure, SupervisorError, OSError) as error:
+            failure = error if isinstance(error, StepFailure) else StepFailure(str(error))
+            raise self._failed(failure) from error
+        return self._told()
+
+    def _failed(self, failure: StepFailure) -> ActivationError:
+        what = f"The {self.step} of {self.app.name} did not come to its end."
+        after = "supervisord goes on trying to start what did not start; doctor.yml looks for the cause."
+        if self.step == "stop":
+            after = "What did not stop still runs."
+        return self._error(failure, what, after)
+
+    def _start_all(self, instances: list[Process]) -> None:
+        started = {}
+        for process in [*self._holding, *instances]:
+            if process.state not in ("RUNNING", "STARTING"):
+                if process.state not in STOPPED_STATES:
+                    self._stop([process.full_name])  # supervisord calls one started that waits for its next try
+                self._mark(process)
+                self._start(process.full_name)
+                started[process.name] = self.supervisor.process(process.full_name)
+        self._wait([started.get(process.name, process) for process in instances], set(started), "started")
+
+    def _wait(self, processes: list[Process], touched: set[str], action: str) -> None:
+        for process in processes:
+            begun = time.monotonic()
+            fresh = process.name in touched
+            release = self._release_of(process)
+            if not fresh:
+                record = self.run_dir.record(process.name)
+                release = str(record.get("release")) if record.get("pid") == process.pid else release
+            self._gate(process.full_name, release, process.pid, self.options.boot_timeout + BOOT_MARGIN)
+            ready = time.monotonic() - begun if fresh else 0.0
+            self._account(process, action if fresh else "kept", release, ready_s=ready)
+
+    def _stop_all(self, instances: list[Process]) -> None:
+        # The socket closes with its last holder: callers that wait are answered for as long as somebody serves.
+        for group in (instances, [] if self.asked.instance else self._holding):
+            begun = time.monotonic()
+            self._stop([process.full_name for process in group])
+            for process in group if group is instances else ():
+                stopped = process.state not in STOPPED_STATES
+                seconds = time.monotonic() - begun if stopped else 0.0
+                self._account(process, "stopped" if stopped else "kept", self._release_of(process), 0, seconds)
+
+    def _restart_one(self, process: Process) -> None:
+        instances, _holders = apps.serving(self.app, self._processes)
+        others = [one for one in instances if one.name != process.name]
+        if others and self._serves(process) and not any(self._serves(one) for one in others):
+            names = ", ".join(one.name for one in others)
+            raise ActivationError(
+                f"{process.name} is the only instance that serves: to restart it would leave nobody. Start {names}"
+                f" first (start.yml), or restart the whole app, which takes care of the order. {NOTHING}",
+                step="prepare",
+            )
+        for holder in self._holding:
+            if holder.state in STOPPED_STATES:
+                self._start(holder.full_name)
+        done = self._protected(lambda: self._stop_and_start(process), f"restarting {process.name}")
+        self._mark(process, done["mark"])
+        self._ready_again(process, done)
+
+    def _ready_again(self, process: Process, done: dict[str, t.Any]) -> None:
+        begun, release = time.monotonic(), self._release_of(process)
+        self._gate(process.full_name, release, done["pid"], self.options.boot_timeout + BOOT_MARGIN)
+        action = "restarted" if self._before[process.name] in ("RUNNING", "STARTING") else "started"
+        self._account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
+
+    def _restart_by_force(self, instances: list[Process]) -> None:
+        """Kill, start, and only then wait: one after the other, so that the socket stays open for new callers."""
+        for holder in self._holding:
+            if holder.state in STOPPED_STATES:
+                self._start(holder.full_name)
+        done = {}
+        for process in instances:
+
+            def work(process: Process = process) -> dict[str, t.Any]:
+                self._kill(process)
+                return self._stop_and_start(process)
+
+            done[process.name] = self._protected(work, f"restarting {process.name}")
+            self._mark(process, done[process.name]["mark"])
+        for process in instances:
+            self._ready_again(process, done[process.name])
+        self.warn(f"{self.app.name} was restarted by force: requests that were in flight got no answer.")
+
+    def _kill(self, process: Process) -> None:
+        """End an instance at once, workers and all. supervisord is told first, or it would start it anew by itself."""
+        if process.state in STOPPABLE_STATES:
+            with contextlib.suppress(NotRunning):
+                self.supervisor.stop(process.full_name)
+        now = self.supervisor.process(process.full_name)
+        with contextlib.suppress(ProcessLookupError):
+            if now.pid and os.getpgid(now.pid) == now.pid:  # supervisord gives every program a group of its own
+                os.killpg(now.pid, signal.SIGKILL)
+            elif now.pid:
+                os.kill(now.pid, signal.SIGKILL)
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def _predict(self) -> dict[str, t.Any]:
+        instances = self._look()
+        for process in instances:
+            runs = process.state in ("RUNNING", "STARTING")
+            if self.asked.state == "restarted":
+                action = "restarted" if runs else "started"
+            elif self.asked.state == "started":
+                action = "kept" if runs else "started"
+            else:
+                action = "kept" if process.state in STOPPED_STATES else "stopped"
+            self._account(process, action, self._release_of(process))
+        idle = [one for one in self._holding if not self.asked.instance]
+        if self.asked.state == "stopped":
+            touched = any(one.state not in STOPPED_STATES for one in idle)
+        else:
+            touched = any(one.state in STOPPED_STATES for one in idle)
+        result = self._result(touched or any(one["action"] != "kept" for one in self.accounts.values()))
+        result["diff"] = [self._difference(name, one["action"]) for name, one in sorted(self.accounts.items())]
+        return self._without_kept(result)
+
+    def _told(self) -> dict[str, t.Any]:
+        states = {process.name: process.state for process in self._now()}
+        # A process that was starting and now runs was not changed by this.
+        still = ("RUNNING", "STARTING")
+        moved = any(
+            states[name] != state and not (states[name] in still and state in still)
+            for name, state in self._before.items()
+            if name in states
+        )
+        result = self._result(moved or any(one["action"] != "kept" for one in self.accounts.values()))
+        result["diff"] = [self._difference(name, one["action"]) for name, one in sorted(self.accounts.items())]
+        return self._without_kept(result)
+
+    def _difference(self, name: str, action: str) -> dict[str, str]:
+        after = {"kept": self._before[name], "stopped": "STOPPED"}.get(action, "RUNNING")
+        again = " (another process)" if action == "restarted" else ""
+        header = f"{self.app.name}:{name}"
+        return {
+            "before_header": header,
+            "after_header": header,
+            "before": f"{self._before[name]}\n",
+            "after": f"{after}{again}\n",
+        }
+
+    @staticmethod
+    def _without_kept(result: dict[str, t.Any]) -> dict[str, t.Any]:
+        result["diff"] = [one for one in result["diff"] if one["before"] != one["after"]]
+        return result
