@@ -74,8 +74,8 @@ _ANY_LETTER = {
 }
 
 # What Ansible takes for a boolean.
-_YES = {"y", "yes", "on", "1", "true", "t", "1.0"}
-_NO = {"n", "no", "off", "0", "false", "f", "0.0"}
+_YES = {"y", "yes", "on", "1", "true", "t"}
+_NO = {"n", "no", "off", "0", "false", "f"}
 
 Rule = Callable[[t.Any], Iterator[str]]
 _RULES: dict[str, Rule] = {}
@@ -231,11 +231,12 @@ def _of_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
     if value is None:
         yield "it has no value (YAML's null). Give it one, or take the line out to get the default."
     elif kind in ("str", "path") and not isinstance(value, str):
-        if not (kind == "str" and isinstance(value, int) and not isinstance(value, bool) and value == 0):
+        nought = value == 0 and isinstance(value, int) and not isinstance(value, bool)  # as sizes are
+        if not (kind == "str" and nought and "choices" not in option):
             yield (
                 f"YAML took it for {_yaml_kind(value)}, which changes how it is written. Put the value in quotes."
                 if not isinstance(value, (list, dict))
-                else "a text is expected here."
+                else f"a text is expected, and this is {_yaml_kind(value)}. Write one value."
             )
     elif kind == "int":
         if isinstance(value, bool) or not re.fullmatch(r"\s*[+-]?\d+\s*", str(value), re.ASCII):
@@ -388,7 +389,7 @@ def _git_ref(value: str) -> Iterator[str]:
     if not value:
         yield "write a branch, a tag or a commit, or HEAD for the default branch."
     elif value.startswith("-") or re.search(r"[\s:?*\[\\^~]|\.\.|@\{|\.lock$|/$|^/|//", value):
-        yield "git allows no such name for a branch, a tag or a commit."
+        yield "git allows no such name for a branch, a tag or a commit. Correct it."
 
 
 @rule("flask_app_git_repo")
@@ -402,7 +403,7 @@ def _requirements(values: list[str]) -> Iterator[str]:
     for value in values:
         text = value.strip()
         if text.startswith("-"):
-            yield f"{shown(value)} is an option of the installer; python_extra_args takes those."
+            yield f"{shown(value)} is an option of the installer. Put it into python_extra_args."
         elif "://" in text or text.startswith("/"):
             if " " in text.partition(";")[0].partition(" @ ")[2 if " @ " in text else 0]:
                 yield f"{shown(value)} holds a space within an address. Write it as %20."
@@ -557,7 +558,7 @@ def _pygun_extra(value: str) -> Iterator[str]:
         yield f"line {error.lineno}: {error.msg}. It goes into pygun.py as it is: write Python."
         return
     except ValueError as error:  # NUL, or a character that cannot be written
-        yield f"it cannot be written into a file of Python: {error}."
+        yield f"it cannot be written into a file of Python: {error}. Correct it."
         return
     for statement in tree.body:
         for name in _assigned(statement):
@@ -581,9 +582,9 @@ def _assigned(statement: ast.stmt) -> Iterator[str]:
 def _exclude(values: list[str]) -> Iterator[str]:
     for value in values:
         if value.startswith(("/", "./", "../")) or "/../" in value:
-            yield f"{shown(value)} matches nothing: patterns are names, or paths relative to the source, without ./ before."
+            yield f"{shown(value)} matches nothing. Write a name, or a path relative to the source without ./ before it."
         elif value in ("*", "**", "*.py"):
-            yield f"{shown(value)} would leave nothing to run."
+            yield f"{shown(value)} would leave nothing to run. Take it out."
 
 
 @rule("python_index_url")
@@ -591,7 +592,7 @@ def _index_url(value: str) -> Iterator[str]:
     if value and not re.fullmatch(r"(https?|file)://\S+", value):
         yield "write the whole address of the index, such as https://packages.example.com/simple."
     elif value and re.fullmatch(r"https?://(\S*@)?", value):
-        yield "it names no host."
+        yield "it names no host. Write the whole address, such as https://packages.example.com/simple."
 
 
 @rule("python_extra_args")
@@ -633,7 +634,7 @@ def _ctl_link(value: str) -> Iterator[str]:
 @rule("supervisor_http_user")
 def _http_user(value: str) -> Iterator[str]:
     if re.search(r"[:%\s]", value):
-        yield "neither a colon, a percent sign nor a space can be in it."
+        yield "neither a colon, a percent sign nor a space can be in it. Choose another."
 
 
 @rule("supervisor_http_password")
@@ -670,12 +671,12 @@ def _unit_options(values: dict[str, t.Any]) -> Iterator[str]:
     }
     for name, value in values.items():
         if name in own:
-            yield f"{name} is the role's own; with another value supervisord or the apps would not work.{own[name]}"
+            yield f"{name} is the role's own; with another value supervisord or the apps would not work. Take it out.{own[name]}"
         elif name not in DIRECTIVES:
             near = difflib.get_close_matches(name, DIRECTIVES, 1, 0.7)
             yield (
                 f"{name} is no directive that systemd knows in [Service], and systemd would pass over it;"
-                f" {f'is {near[0]} meant?' if near else 'see systemd.exec(5) and systemd.resource-control(5).'}"
+                f" {f'is {near[0]} meant? Correct it.' if near else 'take it out, or see systemd.exec(5) and systemd.resource-control(5).'}"
             )
         elif isinstance(value, (list, dict)):
             yield f"{name} is {_yaml_kind(value)}. Write its values in one text, with spaces between them."
@@ -703,7 +704,7 @@ def _environment(values: dict[str, t.Any]) -> Iterator[str]:
         elif isinstance(value, bool):
             yield f'{name} is a yes or no, and the app would read the text "{value}". Put in quotes what it shall read.'
         elif isinstance(value, (list, dict)):
-            yield f"{name} is {_yaml_kind(value)}, and a variable of the environment is a text; `| to_json` makes one."
+            yield f"{name} is {_yaml_kind(value)}, and a variable of the environment is a text. Write one; `| to_json` makes it."
         else:
             text = str(value)
             total += len(name) + 2 + len(text.encode(errors="replace"))
@@ -717,7 +718,7 @@ def _environment_text(name: str, text: str) -> Iterator[str]:
     if "\0" in text:
         yield "holds a NUL (U+0000), which no environment can hold. Encode it, for example in base64."
     elif any("\ud800" <= character <= "\udfff" for character in text):
-        yield "holds half of a surrogate pair, which UTF-8 cannot write."
+        yield "holds half of a surrogate pair, which UTF-8 cannot write. Type it again."
     elif len(name) + 1 + len(text.encode()) > _ENVIRONMENT_ENTRY:
         yield "is longer than 128 KiB; a process with it could start no program. Put it into a file, and its path here."
     else:
@@ -731,14 +732,14 @@ def _environment_text(name: str, text: str) -> Iterator[str]:
 
 # --- gunicorn's settings --------------------------------------------------------------------------------------------
 
-_ROLE = "the role sets it."
+_ROLE = "The role sets it: leave it out."
 #: Settings that decide whether restarts lose requests, or that other files must agree with.
 _NOT_YOURS = {
     "backlog": "the socket's holder has to know it too. Set flask_app_backlog.",
     "bind": "the socket's holder opens it. Set flask_app_bind.",
     "chdir": "an instance runs in its release. " + _ROLE,
-    "check_config": "gunicorn would check its settings and end.",
-    "config": "pygun.py is the configuration.",
+    "check_config": "gunicorn would check its settings and end. Leave it out.",
+    "config": "pygun.py is the configuration. Leave it out.",
     "control_socket": "each instance has its own. " + _ROLE,
     "daemon": "supervisor would lose sight of gunicorn. Leave it out.",
     "default_proc_name": "gunicorn sets it itself. Set proc_name.",
@@ -746,10 +747,10 @@ _NOT_YOURS = {
     "group": "supervisor starts the app with its group. Set flask_app_group.",
     "paste": "it would take the place of the app. Set flask_app_wsgi.",
     "pidfile": "each instance needs its own. Set flask_app_pid_file.",
-    "print_config": "gunicorn would print its settings and end.",
-    "reload": "a release never changes, so there is nothing to reload. Deploy.",
-    "reload_engine": "a release never changes, so there is nothing to reload. Deploy.",
-    "reload_extra_files": "a release never changes, so there is nothing to reload. Deploy.",
+    "print_config": "gunicorn would print its settings and end. Leave it out.",
+    "reload": "a release never changes, so there is nothing to reload. Leave it out, and deploy.",
+    "reload_engine": "a release never changes, so there is nothing to reload. Leave it out, and deploy.",
+    "reload_extra_files": "a release never changes, so there is nothing to reload. Leave it out, and deploy.",
     "user": "supervisor starts the app as its user. Set flask_app_user.",
     "wsgi_app": "Set flask_app_wsgi.",
 }
@@ -758,11 +759,11 @@ _OF_SUPERVISOR = {
     "autorestart": _SUPERVISORS + _ROLE,
     "autostart": _SUPERVISORS + _ROLE,
     "command": _SUPERVISORS + _ROLE,
-    "directory": _SUPERVISORS + "gunicorn runs in its release.",
+    "directory": _SUPERVISORS + "gunicorn runs in its release: leave it out.",
     "environment": _SUPERVISORS + "Set flask_app_env.",
     "exitcodes": _SUPERVISORS + _ROLE,
     "killasgroup": _SUPERVISORS + _ROLE,
-    "logfile": "gunicorn has no logfile and would pass over it. Its error log goes to flask_app_log_dir; gunicorn calls it errorlog.",
+    "logfile": "gunicorn has no logfile and would pass over it (it calls it errorlog). Set flask_app_log_dir.",
     "logfile_backups": _SUPERVISORS + "Set flask_app_log_backups.",
     "logfile_maxbytes": _SUPERVISORS + "Set flask_app_log_maxbytes.",
     "numprocs": _SUPERVISORS + "Set flask_app_instances.",
@@ -793,9 +794,9 @@ def _gunicorn(values: dict[str, t.Any]) -> Iterator[str]:
 def _nearest(name: str) -> str:
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip().lstrip("-")).replace("-", "_").replace(" ", "_").lower()
     if plain in COMMAND_LINE:
-        return f"on the command line it is called so, in the configuration file {COMMAND_LINE[plain]}."
+        return f"on the command line it is called so. Write {COMMAND_LINE[plain]}, as in the configuration file."
     near = [plain] if plain in SETTINGS else difflib.get_close_matches(plain, SETTINGS, 1)
-    return f"is {near[0]} meant?" if near else "`gunicorn --help` lists what it has."
+    return f"is {near[0]} meant? Correct it." if near else "take it out (`gunicorn --help` lists what there is)."
 
 
 def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
@@ -806,7 +807,7 @@ def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
         yield "it has no value (YAML's null). Leave the line out to get gunicorn's default."
     elif kind == "pos_int":
         if isinstance(value, (bool, float, list, dict)) or not re.fullmatch(r"\d+|0[xob][0-9a-fA-F]+", str(value)):
-            yield f"{shown(value)} is not a whole number, without a unit, from 0 on."
+            yield f"{shown(value)} is not a whole number from 0 on. Write one, without a unit."
         elif isinstance(value, str) and re.fullmatch(r"0\d+", value):
             yield f"{shown(value)} is no number that gunicorn reads; write 0o before octal digits."
     elif kind == "bool":
@@ -818,20 +819,20 @@ def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
         elif kind == "string_to_addr_list":
             for address in filter(None, (part.strip() for part in value.split(","))):
                 if address != "*" and not _network(address):
-                    yield f"{shown(address)} is neither an IP address nor a network (nor *)."
+                    yield f"{shown(address)} is neither an IP address nor a network (nor *). Correct it."
         elif kind == "class":
             yield from _worker_class(value) if name == "worker_class" else ()
     elif kind == "list_string":
         if not isinstance(value, str) and not (
             isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value)
         ):
-            yield f"a list of texts is expected, and this is {_yaml_kind(value)}."
+            yield f"a list of texts is expected, and this is {_yaml_kind(value)}. Write each on a line of its own, after a dash."
         elif name == "raw_env":
             entries = [value] if isinstance(value, str) else value
             if not all(re.match(r"[A-Za-z_]\w*=", entry) for entry in entries):
                 yield "an entry is not NAME=value. Better use flask_app_env, which keeps values from others' eyes."
     elif kind == "dict" and not isinstance(value, dict):
-        yield f"names with values are expected, and this is {_yaml_kind(value)}."
+        yield f"names with values are expected, and this is {_yaml_kind(value)}. Write a line NAME: VALUE for each."
 
 
 def _network(text: str) -> bool:
@@ -857,7 +858,7 @@ def _source(values: Values) -> Iterator[tuple[str, str]]:
     if not src and not repo and not values["flask_app_packages"]:
         yield (
             "flask_app_src",
-            "is empty, and so are flask_app_git_repo and flask_app_packages. One of them has to say where the app comes from.",
+            "is empty, and so are flask_app_git_repo and flask_app_packages. Set the one that says where the app comes from.",
         )
     if values["flask_app_git_ref"] != "HEAD" and not repo:
         yield (
@@ -885,7 +886,10 @@ def _relative_requirements(values: Values) -> Iterator[tuple[str, str]]:
 @between
 def _overrides(values: Values) -> Iterator[tuple[str, str]]:
     if values["flask_app_overrides"] and values["flask_app_installer"] != "uv":
-        yield "flask_app_overrides", "needs flask_app_installer to be uv: pip has no such thing."
+        yield (
+            "flask_app_overrides",
+            "needs flask_app_installer to be uv, since pip has no such thing. Set that, or leave the overrides out.",
+        )
 
 
 @between
