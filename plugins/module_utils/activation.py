@@ -48,7 +48,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     environment_digest,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release
+from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     ReleaseStore,
@@ -527,6 +527,9 @@ class Activation:
                 log=outcome.output,
                 blames_release=True,
             )
+        crowd = too_many_workers(outcome.facts, options.instances or 1, memory_of_host("MemTotal"))
+        if crowd:
+            self.warn(crowd)
 
     def _user(self) -> str:
         """The app's user, as asked for or as the program's configuration names it; empty if neither does."""
