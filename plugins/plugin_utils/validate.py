@@ -19,6 +19,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterator
 
+from ansible_collections.pygun.stack.plugins.module_utils import program_conf
 from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import COMMAND_LINE, SETTINGS
 from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import VERSION as GUNICORN
 from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
@@ -61,7 +62,7 @@ _NOT_ON_DISK = ("/dev", "/proc", "/sys", "/run", "/var/run", "/tmp", "/var/tmp")
 _READ_ONLY = ("/boot", "/efi", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64")  # under ProtectSystem=full
 
 # Text that may hold any character that can be written into a file.
-_FREE = {"flask_app_env", "flask_app_pygun_extra"}
+_FREE = {"flask_app_env", "flask_app_pygun_extra", "supervisor_listeners", "supervisor_programs"}
 # Names on the control node, or shown to people: any letter of any language.
 _ANY_LETTER = {
     "flask_app_deployed_by",
@@ -249,7 +250,10 @@ def _of_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
             yield f"a list is expected, and this is {_yaml_kind(value)}. Write each entry on a line of its own, after a dash."
         else:
             for number, entry in enumerate(value, 1):
-                if not isinstance(entry, str):
+                if option.get("elements") == "dict":
+                    if not isinstance(entry, dict):
+                        yield f"entry {number} is {_yaml_kind(entry)}. Write its settings on lines NAME: VALUE."
+                elif not isinstance(entry, str):
                     yield f"entry {number} is {_yaml_kind(entry)}, a text is expected. Put it in quotes."
                 elif not entry.strip():
                     yield f"entry {number} is empty. Take it out."
@@ -416,7 +420,7 @@ def _requirements(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} is no requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
 
 
-@rule("python_uv_version", "supervisor_version")
+@rule("python_uv_version", "supervisor_superlance_version", "supervisor_version")
 def _version(value: str) -> Iterator[str]:
     if not re.fullmatch(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?", value):
         yield "write a plain version such as 4.3.0, without an operator or a v."
@@ -528,6 +532,19 @@ def _size(value: t.Any) -> Iterator[str]:
         unit = match.group(2)[:1].upper() if match else ""
         hint = f", as in {match.group(1)}{unit}B" if match and unit in ("K", "M", "G") else ", such as 50MB"
         yield f"write bytes, or a number followed by KB, MB or GB without a space{hint}."
+
+
+@rule("flask_app_log_redact")
+def _redacted_names(values: list[str]) -> Iterator[str]:
+    for value in values:
+        if not value or re.search(r"[\s=&;?#]", value):
+            yield f"{shown(value)} is no name. Write that of a query parameter or of a variable, such as token."
+
+
+@rule("flask_app_log_to")
+def _log_to(values: list[str]) -> Iterator[str]:
+    if not values:
+        yield "the log would go nowhere. Write file, journald or syslog, or several."
 
 
 @rule("flask_app_worker_class")
@@ -728,6 +745,139 @@ def _environment_text(name: str, text: str) -> Iterator[str]:
                 f"begins or ends with a character that cannot be seen ({unseen(edges[0], allowed=chr(9) + chr(10))[0].partition(': ')[2]})."
                 " Type it again instead of pasting it; a file with Windows line ends has a U+000D at every end."
             )
+
+
+# --- programs of any kind -------------------------------------------------------------------------------------------
+
+
+@rule("supervisor_programs")
+def _programs(values: list[dict]) -> Iterator[str]:
+    yield from _declared("program", values)
+
+
+@rule("supervisor_listeners")
+def _listeners(values: list[dict]) -> Iterator[str]:
+    yield from _declared("eventlistener", values)
+
+
+def _declared(kind: str, entries: list[dict]) -> Iterator[str]:
+    for number, entry in enumerate(entries, 1):
+        name = entry.get("name")
+        subject = name if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else f"entry {number}"
+        yield from (f"{subject}: {text}" for text in _declared_entry(kind, entry))
+
+
+def _declared_entry(kind: str, entry: dict) -> Iterator[str]:
+    """Types and characters first, as for a variable; what the settings mean is known to who writes them into files."""
+    right = {}
+    for name, value in entry.items():
+        if not isinstance(name, str):
+            yield f"the name {shown(name)} is {_yaml_kind(name)}. Put it in quotes."
+            continue
+        found = list(_characters(name, True, f"the name {shown(name)}: ")) or list(program_conf.unknown(kind, [name]))
+        if not found:
+            found = [f"{name}: {text}" for text in _setting_of_program(kind, name, value)]
+        yield from found
+        if not found:
+            right[name] = typed({"type": program_conf.SETTINGS[kind][name]}, value)
+    missing = {*program_conf.REQUIRED[kind]}.intersection(entry) - set(right)
+    for text in program_conf.problems(kind, right):
+        if not text.startswith(tuple(f"{name} is missing" for name in missing)):
+            yield text
+
+
+def _setting_of_program(kind: str, name: str, value: t.Any) -> Iterator[str]:
+    of_type = program_conf.SETTINGS[kind][name]
+    if (of_type == "size" and isinstance(value, int)) or (name == "autorestart" and isinstance(value, bool)):
+        return
+    if name == "exitcodes" and isinstance(value, (list, tuple)):
+        value = [str(code) if isinstance(code, int) and not isinstance(code, bool) else code for code in value]
+    found = list(_of_type({"size": "str", "path": "str"}.get(of_type, of_type), {}, value))
+    if not found and not isinstance(value, dict):  # of an environment, the writer of files says it better
+        found = list(_characters(value, ascii_only=name not in ("command", "directory")))
+    if not found and name in ("stdout_logfile", "stderr_logfile") and _below(value, *_READ_ONLY):
+        found = [f"systemd keeps {_below(value, *_READ_ONLY)} read-only for supervisor. Write a file below /var/log."]
+    yield from found
+
+
+@between
+def _names_of_programs(values: Values) -> Iterator[tuple[str, str]]:
+    programs, listeners = values["supervisor_programs"], values["supervisor_listeners"]
+    for text in program_conf.collisions(programs, listeners):
+        yield ("supervisor_programs" if programs else "supervisor_listeners"), f"has a name twice: {text}"
+
+
+@between
+def _program_or_app(values: Values) -> Iterator[tuple[str, str]]:
+    app = values["flask_app_name"]
+    for variable in ("supervisor_programs", "supervisor_listeners"):
+        for entry in values[variable]:
+            for name in {entry["name"], entry.get("group")}.intersection({app, f"{app}-memory"}):
+                yield variable, f"has {name}, a name that the app {app} needs in supervisor. Choose another."
+
+
+@between
+def _time_to_stop_programs(values: Values) -> Iterator[tuple[str, str]]:
+    patience = values["supervisor_stop_timeout"]
+    for variable in ("supervisor_programs", "supervisor_listeners"):
+        for entry in values[variable]:
+            if int(entry.get("stopwaitsecs", 0)) >= patience:
+                yield (
+                    variable,
+                    f"gives {entry['name']} {entry['stopwaitsecs']} s to stop (stopwaitsecs), and supervisor_stop_timeout is"
+                    f" {patience} s: systemd would end supervisord before. Raise supervisor_stop_timeout.",
+                )
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def _bytes(value: str) -> int:
+    """The bytes in 500MB, 500M or 500."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]?)B?", value.upper()).groups()
+    return int(number) * _UNITS[unit]
+
+
+@rule("supervisor_memory_max")
+def _memory_of_all(value: str) -> Iterator[str]:
+    if value and not re.fullmatch(r"\d+[KMG]B?|[1-9]\d?%|100%", value, re.IGNORECASE | re.ASCII):
+        yield "write a number followed by MB, GB or %, such as 4GB, or nothing."
+    elif value and not value.endswith("%") and _bytes(value) < 128 * 2**20:
+        yield "supervisord and one app would not fit into it. Write 128MB or more."
+
+
+@rule("flask_app_memory_max")
+def _memory_of_instance(value: str) -> Iterator[str]:
+    if value and not re.fullmatch(r"\d+[KMG]B", value, re.IGNORECASE | re.ASCII):
+        yield "write a number followed by MB or GB, such as 500MB, or nothing."
+    elif value and _bytes(value) < 2 * _EMPTY_WORKER * 2**20:
+        yield f"an instance with one worker and an app of no size takes {2 * _EMPTY_WORKER} MB. Write more."
+
+
+@between
+def _memory(values: Values) -> Iterator[tuple[str, str]]:
+    most = values["flask_app_memory_max"]
+    _name, workers = values.gunicorn("workers", "flask_app_workers")
+    if most and _bytes(most) < (1 + workers) * _EMPTY_WORKER * 2**20:
+        yield (
+            "flask_app_memory_max",
+            f"is {shown(most)}: an instance with {workers} workers takes {(1 + workers) * _EMPTY_WORKER} MB with an app of no"
+            " size, and would be restarted for ever. Write more, or lower the number of workers.",
+        )
+    limit = values["supervisor_memory_max"]
+    if most and limit and not limit.endswith("%") and _bytes(most) > _bytes(limit):
+        yield (
+            "flask_app_memory_max",
+            f"is {shown(most)}, above supervisor_memory_max ({limit}) of all programs together. Lower the one, or raise the other.",
+        )
+
+
+@between
+def _two_limits(values: Values) -> Iterator[tuple[str, str]]:
+    if values["supervisor_memory_max"] and "MemoryMax" in values["supervisor_unit_options"]:
+        yield "supervisor_memory_max", "and MemoryMax in supervisor_unit_options are the same. Leave one of the two out."
 
 
 # --- gunicorn's settings --------------------------------------------------------------------------------------------
@@ -1069,6 +1219,18 @@ def _homes(values: Values) -> Iterator[tuple[str, str]]:
                 name,
                 f"is {shown(path)}: supervisor's unit keeps home directories read-only. Use /srv or /var, or set"
                 ' supervisor_unit_options: {ProtectHome: "false"}.',
+            )
+
+
+@between
+def _masked_values(values: Values) -> Iterator[tuple[str, str]]:
+    for name in values["flask_app_log_redact"]:
+        value = values["flask_app_env"].get(name)
+        if value is not None and 0 < len(str(value)) < 6:
+            yield (
+                "flask_app_log_redact",
+                f"names {name} of flask_app_env, whose value is shorter than 6 characters: it would be masked wherever it"
+                " occurs by chance. Give it a longer value, or take the name out.",
             )
 
 

@@ -1,6 +1,7 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The gunicorn hooks of an instance, from its start to its end. They know no worker class and cost no request.
+"""The gunicorn hooks of an instance, from its start to its end. They know no worker class; only the request's id costs
+something per request.
 
 A boot is bounded: importing the app and its health check have `boot_timeout` seconds together, in the master
 too (preload). A worker that fails its health check
@@ -22,7 +23,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import health
+from . import health, log_capture, logs, request_id
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -32,6 +33,7 @@ HOOKS = {
     "pre_fork": 2,
     "post_fork": 2,
     "post_worker_init": 1,
+    "pre_request": 2,
     "child_exit": 2,
     "nworkers_changed": 3,
     "pre_exec": 1,
@@ -76,7 +78,7 @@ class Lifecycle:
         """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
         ours = getattr(self, name)
         if own is None:
-            return ours
+            return ours if name != "pre_request" else request_id.begin
         from gunicorn.config import validate_callable
 
         own = validate_callable(HOOKS[name])(own)
@@ -185,6 +187,8 @@ class Lifecycle:
 
     def post_fork(self, _server, worker) -> None:
         sys.argv[1:] = []
+        if isinstance(worker.log, logs.Logger):
+            log_capture.install_in_gevent(logs.instance_log().say)
         self.limit = TimeLimit()
 
         def late(stack):
@@ -196,6 +200,7 @@ class Lifecycle:
         boot = worker.pygun_boot
         health_state = self._check_health(worker, boot)
         self.limit.stop()
+        request_id.attach(worker)
         record = {
             "pid": worker.pid,
             "master": worker.ppid,
@@ -205,6 +210,9 @@ class Lifecycle:
         }
         self._try(worker.log, self.runtime.records.write_ready, worker.ppid, worker.pid, record)
         boot.set_ready()
+
+    def pre_request(self, worker, request) -> None:
+        request_id.begin(worker, request)
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""
