@@ -322,12 +322,12 @@ def test_the_rules_run_without_ansible():
     """They are plain Python."""
     code = (
         "import sys, types\n"
-        "for name in ('', '.pygun', '.pygun.stack', '.pygun.stack.plugins', '.pygun.stack.plugins.plugin_utils'):\n"
+        "for name in ('', '.pygun', '.pygun.stack', '.pygun.stack.plugins'):\n"
         "    module = types.ModuleType('ansible_collections' + name)\n"
         "    module.__path__ = [sys.argv[1]]\n"
         "    sys.modules['ansible_collections' + name] = module\n"
         "import ansible_collections.pygun.stack.plugins.plugin_utils.validate as validate\n"
         "assert 'ansible' not in sys.modules\n"
     )
-    folder = ROOT / "plugins" / "plugin_utils"
+    folder = ROOT / "plugins"
     subprocess.run([sys.executable, "-I", "-c", code, folder], check=True)
