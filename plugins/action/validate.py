@@ -10,7 +10,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import validate
+from ansible_collections.pygun.stack.plugins.plugin_utils import requirement_files, validate
 
 ROLES = Path(__file__).parents[2] / "roles"
 #: Each role with those that it brings along: their variables are part of the same play.
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
             return {**result, "changed": False, "skipped": True, "skip_reason": "Checked with the role that brings it."}
         report, values = self._check(role, task_vars)
         if role == "flask_app":
-            apps = {values.get("flask_app_name"): values.get("flask_app_bind")}
+            apps = [(values.get("flask_app_name"), values.get("flask_app_bind"))]
             for later in self._later_apps(task_vars):
                 report.problems += self._ahead(role, later, apps)
         result["warnings"] = [f"{name}{text}" for name, text in report.warnings]
@@ -108,12 +108,12 @@ class ActionModule(ActionBase):
         """What is wrong with an app that comes later in the play."""
         report, values = self._check(role, task_vars, ahead=True)
         name, bind = values.get("flask_app_name"), values.get("flask_app_bind")
-        for other, taken in apps.items():
+        for other, taken in apps:
             if name != other and isinstance(bind, str) and isinstance(taken, str) and validate.collide(bind, taken):
                 report.problems.append(
                     ("flask_app_bind", f" is {bind!r}, and that of {other} is {taken!r}. Choose another port.")
                 )
-        apps[name] = bind
+        apps.append((name, bind))
         for variable, text in report.problems:
             yield variable, f"{text} (In the app {name}, later in this play.)"
 
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):
 
     def _on_control_node(self, values, wrong):
         """What has to be there before a release can be packed."""
-        source = values.get("flask_app_src")
+        source, found = values.get("flask_app_src"), None
         if source and not values.get("flask_app_git_repo") and "flask_app_src" not in wrong:
             found = self._found(source)
             if found is None:
@@ -142,7 +142,14 @@ class ActionModule(ActionBase):
         if "flask_app_requirements" not in wrong:
             for path in values.get("flask_app_requirements", ()):
                 if path.startswith("/") and not Path(path).is_file():
-                    yield "flask_app_requirements", f" names {path}, and there is no such file on the control node."
+                    yield (
+                        "flask_app_requirements",
+                        f" names {path}, and there is no such file on the control node. Correct it.",
+                    )
+            for path in values.get("flask_app_requirements") or ["requirements.txt"]:
+                if path.startswith("/") or found is not None:
+                    for text in requirement_files.strange(Path(path) if found is None else found / path):
+                        yield "flask_app_requirements", f": {text}"
 
     def _found(self, source):
         try:

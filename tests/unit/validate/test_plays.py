@@ -82,6 +82,12 @@ def test_a_wrong_type_is_told_in_our_words_by_an_included_role(play):
     assert "flask_app_workers is 'auto': write a whole number" in output
 
 
+def test_a_name_that_is_no_text_is_told_as_any_other_mistake(play):
+    output = play(app(SCORING, {"flask_app_name": ["scoring"]}), app(RANKING, {"flask_app_name": {"a": "b"}}))
+    assert "flask_app_name: a text is expected, and this is a list. Write one value." in output
+    assert "flask_app_name: a text is expected, and this is a dictionary." in output
+
+
 def test_an_app_that_comes_later_is_checked_before_the_first_is_deployed(play):
     output = play(app(SCORING), app(RANKING, BAD))
     assert not taken(output)
@@ -96,6 +102,18 @@ def test_two_apps_of_a_play_with_the_same_address_are_told(play):
     output = play(app(SCORING), app(RANKING, {"flask_app_bind": "0.0.0.0:5000"}))
     assert not taken(output)
     assert "flask_app_bind is '0.0.0.0:5000', and that of scoring is '127.0.0.1:5000'. Choose another port." in output
+
+
+@pytest.mark.parametrize("where", ["in the source", "elsewhere"])
+def test_a_character_in_a_requirement_file_that_nobody_sees_is_told(play, tmp_path, where):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "wsgi.py").write_text("")
+    file = tmp_path / ("source" if where == "in the source" else "") / "requirements.txt"
+    file.write_text("# fine\u00a0here\nflask\u00a0==3.1.2\n")
+    named = {} if where == "in the source" else {"flask_app_requirements": [str(file)]}
+    output = play(app(SCORING, {"flask_app_src": f"{tmp_path}/source/"}, named))
+    assert not taken(output)
+    assert f"flask_app_requirements: {file}, line 2, column 6: U+00A0 NO-BREAK SPACE. Type the line again." in output
 
 
 UNCERTAIN = {
