@@ -247,8 +247,9 @@ class Guard(Memmon):
                     signal.signal(number, signal.SIG_IGN)
                 self.app.connect()
                 self._stop(instance)
-                os.write(writing, str(time.monotonic() - begun).encode())
+                stopped = time.monotonic() - begun
                 self.app.call("startProcess", f"{self.app.name}:{instance}", False)
+                os.write(writing, str(stopped).encode())  # last: nobody may be there to read it
                 status = 0
             except Exception as error:
                 say("ERROR", f"{instance} could not be restarted: {error}")
