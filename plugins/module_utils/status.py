@@ -76,7 +76,7 @@ class Status:
             facts["state"] = self.supervisor.call("supervisor.getState")["statename"]
             facts["pid"] = self.supervisor.call("supervisor.getPID")
             facts["uptime_s"] = round(host_view.uptime_of(facts["pid"]))
-            facts["memory"] = self._memory([facts["pid"]])
+            facts["memory"] = self._memory([facts["pid"]], alone=True)
             running = self.supervisor.all_processes()
         except SupervisorError as error:
             self._problem("supervisord", str(error))
@@ -253,8 +253,8 @@ class Status:
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
-    def _memory(self, pids: list[int]) -> dict[str, t.Any] | None:
-        """What these processes and all their descendants take.
+    def _memory(self, pids: list[int], alone: bool = False) -> dict[str, t.Any] | None:
+        """What these processes take, with all their descendants unless they are meant alone.
 
         PSS counts a page that several processes share once; RSS counts it for each of them. The kernel tells PSS only
         to who may trace a process, which root may not in some containers.
@@ -263,7 +263,7 @@ class Status:
         while todo:
             pid = todo.pop()
             tree.append(pid)
-            todo.extend(self.children.get(pid, []))
+            todo.extend([] if alone else self.children.get(pid, []))
         if not tree:
             return None
         shares = {pid: _kib(host_view.read_text(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in tree}

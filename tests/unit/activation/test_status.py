@@ -77,6 +77,15 @@ def test_memory_is_that_of_masters_and_workers(running):
     assert app["memory"]["bytes"] == pytest.approx(expected, rel=0.1)
 
 
+def test_requests_are_counted_since_the_instances_were_started(running, eventually):
+    running.control("restarted")
+    before = look(running)["apps"][0]["requests"]
+    for _ in range(9):
+        assert running.get()[0] == 200
+    eventually(lambda: look(running)["apps"][0]["requests"] >= before + 9)
+    assert look(running)["apps"][0]["requests"] < before + 20
+
+
 def test_without_a_name_every_app_of_the_host_is_told(running, make_app):
     other = make_app()
     other.deploy(other.release())

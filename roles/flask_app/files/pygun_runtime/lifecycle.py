@@ -14,6 +14,7 @@ Workers that end before they are ready, three in a row, end the master: gunicorn
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import sys
@@ -35,6 +36,7 @@ HOOKS = {
     "post_worker_init": 1,
     "pre_request": 2,
     "child_exit": 2,
+    "worker_exit": 2,
     "nworkers_changed": 3,
     "pre_exec": 1,
     "on_exit": 1,
@@ -154,6 +156,7 @@ class Lifecycle:
 
     def child_exit(self, server, worker) -> None:
         self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
+        self._try(server.log, self.runtime.records.retire_served, server.pid, worker.pid)
         boot = worker.pygun_boot
         if boot.ready:
             server.pygun_early_exits = 0
@@ -210,9 +213,34 @@ class Lifecycle:
         }
         self._try(worker.log, self.runtime.records.write_ready, worker.ppid, worker.pid, record)
         boot.set_ready()
+        self._count_requests(worker)
 
     def pre_request(self, worker, request) -> None:
         request_id.begin(worker, request)
+
+    def _count_requests(self, worker) -> None:
+        """Tell others with the heartbeat what gunicorn counts in the worker alone: a request costs nothing more."""
+        beat, told, at = worker.notify, 0, 0.0
+        self._tell_requests(worker)
+
+        def notify():
+            nonlocal told, at
+            beat()
+            if worker.nr != told and time.monotonic() - at >= 1.0:  # some workers' hearts beat with each request
+                told, at = worker.nr, time.monotonic()
+                self._tell_requests(worker)
+
+        worker.notify = notify
+
+    def _tell_requests(self, worker) -> None:
+        if os.getppid() != worker.ppid:
+            return  # the count belongs to the master, which is gone
+        with contextlib.suppress(OSError):  # not worth a line a second
+            self.runtime.records.write_served(worker.ppid, worker.pid, worker.nr)
+
+    def worker_exit(self, _server, worker) -> None:
+        if worker.pygun_boot.ready:
+            self._tell_requests(worker)
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""
