@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import apps, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process, Supervisor, SupervisorError
 
@@ -124,6 +125,7 @@ class Status:
         elif not app.conf:
             self._problem(app.name, f"nothing in {self.options.conf_dir}/conf.d starts it")
         elif running is not None:
+            self._socket(app)
             self._instances(app, facts, [process for process in running if process.group == app.name])
         processes = [one for one in facts["processes"] if not one["holds_socket"]]
         counts = [one["requests"] for one in processes]
@@ -157,6 +159,11 @@ class Status:
         return max(0, round(self.started - then.timestamp()))
 
     # -- instances ---------------------------------------------------------------------------------------------------
+
+    def _socket(self, app: apps.App) -> None:
+        socket = SystemdSocket(app.name)
+        if app.by_systemd and not socket.settled():
+            self._problem(app.name, f"systemd does not listen on {socket.wanted()} for it")
 
     def _instances(self, app: apps.App, facts: dict[str, t.Any], running: list[Process]) -> None:
         if not running:
