@@ -52,6 +52,7 @@ def one_line(text: str) -> str:
 
 
 _second = (0, "")
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 
 def timestamp(now: float) -> str:
@@ -62,7 +63,7 @@ def timestamp(now: float) -> str:
     if second != whole:
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
         _second = (whole, text)
-    return f"{text}.{int((now - whole) * 1000):03d}Z"
+    return text + _MILLISECONDS[int((now - whole) * 1000)]
 
 
 class Redaction:
