@@ -252,14 +252,14 @@ class Programs:
         return groups
 
     def _pending(self) -> set[str]:
-        """Groups of ours that supervisord does not run as the files on disk say, or that it should let go of."""
+        """Groups that supervisord does not run as the files on disk say; those of others among them."""
         try:
             added, changed, _removed = self.supervisor.reload_config()
         except CannotReread:
             if not any(file.differs() for file in self._files.values()):
                 raise
             added, changed = [], []
-        return {*added, *changed}.intersection(self._files).union(self._left_behind())
+        return {*added, *changed}
 
     def _unreachable(self, error: SupervisorError) -> str:
         if isinstance(error, CannotReread):
