@@ -350,7 +350,7 @@ def test_a_logger_class_of_ones_own_is_used(service):
         "from gunicorn.glogging import Logger\nclass Own(Logger):\n    error_fmt = 'own %(message)s'\n"
     )
     service.start(
-        own="import sys\nsys.path.insert(0, %r)\nlogger_class = 'own_logger.Own'\n" % str(service.host.folder)
+        own=f"import sys\nsys.path.insert(0, {str(service.host.folder)!r})\nlogger_class = 'own_logger.Own'\n"
     )
     assert service.get("/id", "X-Request-ID: mine")[2] == "mine"
     service.instance.stop()

@@ -152,14 +152,11 @@ class JsonLines(Lines):
         return ",".join(parts) + "}\n"
 
     def _value(self, value) -> str:
-        if value is None or isinstance(value, (bool, int)):
+        if value is None or type(value) in (bool, int):
             return dumps(value)
-        if isinstance(value, float):
+        if type(value) is float:
             return dumps(value) if abs(value) < float("inf") else quote(str(value))
-        try:
-            return self._quote(str(value))
-        except Exception as error:
-            return quote(f"<{type(value).__name__} without a text: {type(error).__name__}>")
+        return self._quote(_text(value))
 
     def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
         """*size* in bytes (None: not known), *duration* in microseconds."""
@@ -201,6 +198,13 @@ class JsonLines(Lines):
         return line + "}\n"
 
 
+def _text(value) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without a text: {type(error).__name__}>"
+
+
 def _path_of(target: str) -> str:
     """The path of a request target that is not just a path: http://host/path, host:port or *."""
     try:
@@ -224,7 +228,7 @@ class TextLines(Lines):
         if error:
             text = "\n".join(part for part in (text, error[2] or ": ".join(filter(None, error[:2]))) if part)
         for name, value in (labels or {}).items():
-            text += f" {name}={value!r}"
+            text += f" {name}={_text(value)}"
         return f"{self._start(now, level, logger, request_id)} {one_line(self.redaction.mask(text))}\n"
 
     def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
