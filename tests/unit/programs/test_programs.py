@@ -296,6 +296,16 @@ def test_no_supervisord_is_said(host):
     assert host.apply([host.program("one")], check=True)["changed"]
 
 
+def test_a_supervisord_that_is_just_starting_is_waited_for(host):
+    host.shut_down()
+    process = host.start([host.program("one")])
+    time.sleep(1)
+    host.boot()
+    result = host.outcome(process)
+    assert not result.get("failed"), result
+    assert host.states() == {"one:one": "RUNNING"}
+
+
 STEPS = ("files", "read", "took out changes", "put in changes", "took out goes", "took out comes", "put in comes")
 
 
