@@ -62,12 +62,12 @@ class Service:
         self.instance = None
 
     def start(self, app=APP, runtime="", own="", workers=1, **settings):
-        """*own* holds lines of pygun.py after those about the log; *runtime* more arguments of Runtime."""
+        """*own* holds more lines of pygun.py, *runtime* more arguments of Runtime."""
         self.instance = self.host.start(
             name=self.name,
             app=app,
             runtime=f"log_dir={str(self.folder)!r}, {runtime}",
-            own="logger_class = runtime.logger_class\n" + own,
+            own=own,
             workers=workers,
             **{"accesslog": "-", **settings},
         ).wait_ready(workers)

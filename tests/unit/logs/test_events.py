@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -138,7 +139,6 @@ def test_a_worker_that_cannot_import_its_app_says_why_in_one_line(service):
     instance = service.host.start(
         app="import nothing_of_that_name",
         runtime=f"log_dir={str(service.folder)!r}",
-        own="logger_class = runtime.logger_class",
     )
     service.instance = instance
     assert instance.wait_exit() == 3
@@ -262,14 +262,14 @@ def test_a_child_that_the_app_forks_writes_whole_lines_of_its_own(service):
 
 def test_by_hand_the_lines_go_to_stdout(host, eventually):
     instance = host.start(
-        own="logger_class = runtime.logger_class\naccesslog = '-'",
+        accesslog="-",
         runtime=f"log_dir={str(host.folder / 'none')!r}",
         environ={"SUPERVISOR_PROCESS_NAME": None},
     )
     eventually(lambda: "Booting worker" in instance.log(), what=instance.log)
     host.get()
     instance.stop()
-    lines = [json.loads(line) for line in instance.log().splitlines()]
+    lines = [json.loads(line) for line in instance.log_path.read_text().splitlines()]
     assert [line["message"] for line in lines if line["log.logger"] == "access"] == ["GET / 200"]
     assert all("service.node.name" not in line for line in lines)
 
@@ -279,13 +279,13 @@ def test_a_log_that_cannot_be_written_is_replaced_by_the_raw_one(service, eventu
     service.folder.chmod(0o555)
     service.start()
     service.get()
-    eventually(lambda: '"GET / 200"' in service.instance.log())
+    eventually(lambda: "info GET / 200" in service.instance.log())
     service.path.touch()
     time.sleep(1.1)
     service.get()
     service.instance.stop()
     assert len(service.access()) == 1
-    assert service.instance.log().count('"GET / 200"') == 1
+    assert service.instance.log().count("info GET / 200") == 1
 
 
 # -- gunicorn's own settings -------------------------------------------------------------------------------------------
@@ -343,6 +343,19 @@ def test_who_configures_logging_himself_gets_what_he_configured(service):
     assert "wsgi: said app" in own.read_text()
     assert service.text() == ""
     assert headers["x-request-id"]
+
+
+def test_gunicorns_metrics_go_on(service):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(5)
+        service.start(statsd_host=f"127.0.0.1:{daemon.getsockname()[1]}")
+        service.get()
+        found = b""
+        while b"gunicorn.request.status.200" not in found:
+            found += daemon.recv(9999)
+    service.instance.stop()
+    assert [line["message"] for line in service.access()] == ["GET / 200"]
 
 
 def test_a_logger_class_of_ones_own_is_used(service):

@@ -187,8 +187,8 @@ def post_request(worker, req, environ, resp):
     assert service.saying("after mine")["http.request.id"] == "mine"
 
 
-def test_it_is_there_without_any_log(host):
-    instance = host.start().wait_ready()
+def test_it_is_there_with_another_logger(host):
+    instance = host.start(own="logger_class = 'gunicorn.glogging.Logger'").wait_ready()
     client = host.connect()
     client.send("/", headers=["X-Request-ID: mine"])
     assert client.receive()[1]["x-request-id"] == "mine"

@@ -51,7 +51,7 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else quote(text)[1:-1].replace('\\"', '"')
 
 
-_second = (0, "")
+_second = (-1, "")
 _MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from gunicorn import glogging
 from gunicorn.config import AccessLogFormat
+from gunicorn.instrument.statsd import Statsd
 
 from . import log_capture, request_id
 from .log_file import LogFile, Stream, VolumeEvents
@@ -312,6 +313,20 @@ class Logger(glogging.Logger):
             for destination in (self._log.destination, self._access_to, self._error_to):
                 if destination is not None:
                     destination.reopen()
+
+
+class StatsdLogger(Logger, Statsd):
+    """The same beside gunicorn's metrics: its setting statsd_host exchanges the logger, but only the default one."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        if self._log is not None:
+            self._access_log_enabled = False  # of gunicorn's logger, which Statsd calls
+
+    def access(self, resp, req, environ, request_time):
+        if self._log is not None:
+            Logger.access(self, resp, req, environ, request_time)
+        Statsd.access(self, resp, req, environ, request_time)
 
 
 def _destination(name: str | None, before):
