@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -400,6 +401,20 @@ def test_systemd_reads_the_directives_that_were_given_and_no_other(directives_gi
     assert len(read) == len(assignments(render("etc/systemd/system/supervisord.service.j2", "supervisor"))) + sum(
         (1 if value else 0) - (name in BASE["__supervisor_unit_options"]) for name, value in expected.items()
     )
+
+
+@quick
+@given(texts | st.from_regex(r"[1-9][0-9]{0,4}([KMGkmg][Bb]?|%)", fullmatch=True))
+@example("4gb")
+@example("80%")
+def test_systemd_reads_the_memory_that_was_given(most):
+    if not refused(supervisor_memory_max=most):
+        read = assignments(
+            render("etc/systemd/system/supervisord.service.j2", "supervisor", supervisor_memory_max=most)
+        )
+        found = [value for name, value in read if name == "MemoryMax"]
+        assert found == ([most.upper().removesuffix("B")] if most else [])
+        assert not found or re.fullmatch(r"[0-9]+[KMG%]", found[0])  # what systemd.resource-control(5) takes
 
 
 @quick
