@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import os
@@ -89,15 +90,24 @@ class Log:
         if self.forwarders:
             self._forward(level, line, self.json.event(*fields), now)
 
-    def access(self, now, environ, status, size, duration, message=None, destination=None) -> None:
-        identifier = request_id.current.get() or ""
-        line = self.lines.access(now, environ, status, size, duration, identifier, message)
+    def access_writer(self, destination=None):
+        """The function that writes access lines; made once, for what it looks up would cost each request."""
         destination = destination or self.destination
-        if destination is not None:
-            destination.write(line.encode(), now)
-        if self.forwarders:
-            in_json = self.json.access(now, environ, status, size, duration, identifier, message)
-            self._forward("info" if status < 500 else "error", line, in_json, now)
+        line_of, identifier, clock = self.lines.access, request_id.current.get, time.time
+
+        def write(environ, status, size, duration, message=None) -> None:
+            now = clock()
+            destination.write(line_of(now, environ, status, size, duration, identifier() or "", message).encode(), now)
+
+        def write_and_forward(environ, status, size, duration, message=None) -> None:
+            now = clock()
+            fields = (now, environ, status, size, duration, identifier() or "", message)
+            line = line_of(*fields)
+            if destination is not None:
+                destination.write(line.encode(), now)
+            self._forward("info" if status < 500 else "error", line, self.json.access(*fields), now)
+
+        return write_and_forward if self.forwarders else write
 
     def say(self, level, logger, message, exception) -> None:
         """For log_capture."""
@@ -164,6 +174,8 @@ class _FullVolume(VolumeEvents):
             with contextlib.suppress(OSError):
                 self._marker.unlink()
 
+
+_MICROSECOND = datetime.timedelta(microseconds=1)
 
 _settings: Settings | None = None
 _log: Log | None = None
@@ -251,7 +263,7 @@ class Logger(glogging.Logger):
         self._install_handlers(log)
         # Read once: each look at gunicorn's configuration costs as much as an eighth of a line.
         self._is_slow = self._own_access_format or bool(self.access_log.handlers)
-        self._write_access = log.access if cfg.accesslog else None
+        self._write_access = log.access_writer(self._access_to) if cfg.accesslog else None
         log_capture.install(lambda *event: instance_log().say(*event))
 
     def _install_handlers(self, log: Log) -> None:
@@ -290,9 +302,8 @@ class Logger(glogging.Logger):
         elif not size and resp.response_length:
             size = _sent_by_kernel(resp)
         message = self._own_message(resp, req, environ, request_time) if self._is_slow else None
-        duration = (request_time.days * 86400 + request_time.seconds) * 1000000 + request_time.microseconds
         try:
-            write(time.time(), environ, status, size, duration, message, self._access_to)
+            write(environ, status, size, request_time // _MICROSECOND, message)
         except Exception:
             self.exception("An access line could not be written")
 
