@@ -64,7 +64,7 @@ class Guarded:
         path = self.app.log / f"{self.name}.log"
         return path.read_text() if path.exists() else ""
 
-    def stop(self, eventually):
+    def stop(self):
         supervisor = self.host.status()
         supervisor.call("supervisor.stopProcess", self.name)
         supervisor.remove_group(self.name)
@@ -72,12 +72,12 @@ class Guarded:
 
 
 @pytest.fixture
-def guarded(app, eventually):
+def guarded(app):
     result = app.deploy(app.release(source=LEAKING))
     assert not result.get("failed"), result["msg"]
     found = Guarded(app)
     yield found
-    found.stop(eventually)
+    found.stop()
 
 
 def cap_above(app, megabytes):
@@ -122,6 +122,20 @@ def test_a_leak_is_ended_at_the_cap_and_no_request_is_lost(guarded, load, eventu
     assert requests.sent > 100
     assert watch.least >= 1
     assert "ready" in guarded.log()
+
+
+def test_the_only_instance_is_restarted_while_callers_wait(make_app, load, eventually):
+    app = make_app(instances=1)
+    result = app.deploy(app.release(source=LEAKING))
+    assert not result.get("failed"), result["msg"]
+    guarded = Guarded(app)
+    try:
+        with load(app, "/leak") as requests:
+            guarded.start(cap_above(app, 60))
+            eventually(lambda: "was restarted" in guarded.log(), 60)
+    finally:
+        guarded.stop()
+    assert requests.failures == []
 
 
 def test_an_instance_below_the_cap_is_left_alone(guarded):

@@ -306,6 +306,22 @@ def test_a_supervisord_that_is_just_starting_is_waited_for(host):
     assert host.states() == {"one:one": "RUNNING"}
 
 
+def test_two_runs_at_once_come_one_after_the_other(host):
+    """Each would take out and put in groups while the other waits for its own."""
+    runs = [
+        host.start([host.program(f"p{scope}{number}") for number in range(4)], scope=scope) for scope in ("a", "b", "c")
+    ]
+    results = [host.outcome(run) for run in runs]
+    assert [result.get("msg") for result in results] == [None] * 3
+    assert list(host.states().values()) == ["RUNNING"] * 12
+
+
+def test_a_host_without_supervisor_is_said(host):
+    result = host.apply([host.program("one")], conf_dir=str(host.folder / "nowhere"))
+    assert "nowhere: No such file or directory. Apply pygun.stack.supervisor" in result["msg"]
+    assert host.apply([host.program("one")], conf_dir=str(host.folder / "nowhere"), check=True)["changed"]
+
+
 STEPS = ("files", "read", "took out changes", "put in changes", "took out goes", "took out comes", "put in comes")
 
 
