@@ -282,6 +282,9 @@ def test_supervisor_reads_the_program_that_was_given(variables):
     assert process.command.startswith(f"{root}/current/venv/bin/python ")
     assert process.directory == f"{root}/shared"
     assert process.stdout_logfile == f"{wanted['flask_app_log_dir']}/{name}-1.log"
+    assert process.stdout_logfile_maxbytes == 0, "two would rotate one file"
+    assert process.stderr_logfile == f"{wanted['flask_app_log_dir']}/{name}-1.raw.log"
+    assert not process.redirect_stderr
     assert process.environment["HOME"] == f"{root}/shared"
     assert process.environment["USER"] == wanted["flask_app_user"]
     assert process.environment["PYGUN_RUN_DIR"] == f"/run/{name}"

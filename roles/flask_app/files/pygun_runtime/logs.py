@@ -10,6 +10,7 @@ Access lines are made from the request at once, without a LogRecord: see log_lin
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import datetime
@@ -65,7 +66,7 @@ class Settings:
 class Log:
     """Where all lines of a process meet."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, before: Log | None = None):
         self.settings = settings
         self.json = JsonLines(settings.service, settings.redaction)
         self.lines: Lines = TextLines(settings.service, settings.redaction) if settings.format == "text" else self.json
@@ -76,8 +77,9 @@ class Log:
             self.forwarders.append(Syslog(settings.app))
         self.destination: LogFile | Stream | None = None
         if "file" in settings.to or not self.forwarders:
-            path = settings.path
-            self.destination = LogFile(path, events=_FullVolume(self)) if path else Stream(1)
+            self.destination = _file_of(before, settings.path) or Stream(1)
+            if isinstance(self.destination, LogFile):
+                self.destination.events = _FullVolume(self, self.destination)
 
     def was_forked(self) -> None:
         self.json.renew()
@@ -130,6 +132,14 @@ class Log:
                 self._put(self.lines.event(*report), now, None)
 
 
+def _file_of(before: Log | None, path: str | None) -> LogFile | None:
+    """The file at *path*; the one that is open already, at a HUP."""
+    old = before.destination if before else None
+    if isinstance(old, LogFile) and old.path == path:
+        return old
+    return LogFile(path) if path else None
+
+
 def describe(exception) -> tuple[str, str, str]:
     """Type, message and stack trace of what sys.exc_info() returned."""
     kind, value, trace = exception
@@ -149,10 +159,17 @@ def describe(exception) -> tuple[str, str, str]:
 class _FullVolume(VolumeEvents):
     """Says once per instance that lines are dropped: the marker in the run directory is made by one process."""
 
-    def __init__(self, log: Log):
+    def __init__(self, log: Log, file: LogFile):
         self._log = log
+        self._file = file
         settings = log.settings
         self._marker = settings.run_dir / f"{settings.instance}.log-full" if settings.run_dir else None
+        atexit.register(self._at_end)
+
+    def _at_end(self) -> None:
+        if self._file.lost and self._file.events is self:
+            text = f"{self._file.lost} lines of process {os.getpid()} were lost: it ended before {self._file.path} had room."
+            tell_the_host(self._log.settings.app, "error", text)
 
     def full(self, path: str, why: str) -> None:
         if self._marker:
@@ -189,9 +206,10 @@ def configure(settings: Settings) -> None:
 
 def instance_log() -> Log:
     """The log of this process, as configured last."""
-    global _log  # noqa: PLW0603
+    global _log, _settings  # noqa: PLW0603
     if _log is None or _log.settings is not _settings:
-        _log = Log(_settings or Settings(app="app"))
+        _settings = _settings or Settings(app="app")
+        _log = Log(_settings, _log)
     return _log
 
 
@@ -247,8 +265,11 @@ class Logger(glogging.Logger):
         self._own_access_format = self._is_slow = False
         self._write_access = None
         super().__init__(cfg)
+        if self._log is not None and isinstance(self._log.destination, LogFile):
+            self._log.destination.events.room()  # what a killed master left behind says nothing about now
 
     def setup(self, cfg):
+        self._remove_handlers()
         if cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
             self._log = self._write_access = None
             super().setup(cfg)
@@ -266,12 +287,14 @@ class Logger(glogging.Logger):
         self._write_access = log.access_writer(self._access_to) if cfg.accesslog else None
         log_capture.install(lambda *event: instance_log().say(*event))
 
-    def _install_handlers(self, log: Log) -> None:
-        root = logging.getLogger()
-        for logger in (self.error_log, self.access_log, root):
+    def _remove_handlers(self) -> None:
+        for logger in (self.error_log, self.access_log, logging.getLogger()):
             for handler in list(logger.handlers):
                 if getattr(handler, "_gunicorn", False):
                     logger.removeHandler(handler)
+
+    def _install_handlers(self, log: Log) -> None:
+        root = logging.getLogger()
         self.error_log.addHandler(_Handler(log, self._error_to))
         root.addHandler(_Handler(log))
         self.error_log.setLevel(self.loglevel)
@@ -319,7 +342,8 @@ class Logger(glogging.Logger):
             return None
 
     def reopen_files(self):
-        super().reopen_files()
+        if self._log is None or not self.cfg.capture_output:  # gunicorn's way of it would move our descriptors
+            super().reopen_files()
         if self._log is not None:
             for destination in (self._log.destination, self._access_to, self._error_to):
                 if destination is not None:
