@@ -1,5 +1,6 @@
 """Programs of any kind under a real supervisord."""
 
+import fcntl
 import os
 import shutil
 import stat
@@ -306,14 +307,15 @@ def test_a_supervisord_that_is_just_starting_is_waited_for(host):
     assert host.states() == {"one:one": "RUNNING"}
 
 
-def test_two_runs_at_once_come_one_after_the_other(host):
-    """Each would take out and put in groups while the other waits for its own."""
-    runs = [
-        host.start([host.program(f"p{scope}{number}") for number in range(4)], scope=scope) for scope in ("a", "b", "c")
-    ]
-    results = [host.outcome(run) for run in runs]
-    assert [result.get("msg") for result in results] == [None] * 3
-    assert list(host.states().values()) == ["RUNNING"] * 12
+def test_a_run_waits_for_another(host):
+    """Or one would read files that the other is about to put back."""
+    descriptor = os.open(host.conf, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    process = host.start([host.program("one")])
+    time.sleep(2)
+    assert host.files() == {}
+    os.close(descriptor)
+    assert host.outcome(process)["changed"]
 
 
 def test_a_host_without_supervisor_is_said(host):
