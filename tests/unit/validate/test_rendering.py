@@ -25,6 +25,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
 from ansible_collections.pygun.stack.plugins.filter.python_literal import FilterModule
+from ansible_collections.pygun.stack.plugins.module_utils import program_conf
 from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settings, validate
 from pygun_runtime import env_file
 
@@ -477,6 +478,25 @@ def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
         assert (name + text).isprintable()
         (name + text).encode()
     assert report.text("flask_app").endswith("\nNothing was changed.")
+
+
+@quick
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(sorted({*program_conf.PROGRAM, *program_conf.LISTENER})) | texts, anything)
+    ),
+    st.sampled_from(["supervisor_programs", "supervisor_listeners"]),
+)
+@example([{"name": "x", "command": "/bin/true", "user": "x", "environment": {1: 2}}], "supervisor_programs")
+@example([{"name": "x", "command": "/bin/true", "user": "x", "stopwaitsecs": True}], "supervisor_programs")
+def test_no_program_of_any_shape_is_more_than_the_rules_can_take(entries, variable):
+    entries = [{"name": "x", "command": "/bin/true", "user": "x", "events": ["TICK_5"], **entry} for entry in entries]
+    if variable == "supervisor_programs":
+        entries = [{name: value for name, value in entry.items() if name != "events"} for entry in entries]
+    for _name, text in validate.check(OPTIONS, options_of(**{variable: entries})).problems:
+        assert "\n" not in text
+        assert text.isprintable()
+        text.encode()
 
 
 @quick
