@@ -773,6 +773,11 @@ class Doctor:
                     "Deploy: the role sets owners and modes. For a release itself, remove it and deploy.",
                 )
         if not os.path.isdir(app.log_dir):
+            # supervisor's parser stumbles over the same.
+            follows = [
+                one for one in self.findings if one.code == "supervisor-value" and f"{app.log_dir}/" in one.symptom
+            ]
+            self.findings = [one for one in self.findings if one not in follows]
             self._error(
                 "log-dir-missing",
                 app.name,
