@@ -54,6 +54,8 @@ STOP_MARGIN = 5.0
 LOCK_TIMEOUT = 120.0
 #: Seconds within which supervisord has to answer.
 ANSWER_TIMEOUT = 5.0
+#: Seconds that supervisord may take to listen after it was started, also on a busy host.
+START_TIMEOUT = 15.0
 #: The last lines of a program's log that a message shows.
 LOG_LINES = 15
 #: Where supervisord looks for a command without a slash (systemd's default for a unit).
@@ -160,7 +162,7 @@ class Programs:
     def _run(self) -> dict[str, t.Any]:
         self._look()
         try:
-            self._running = self._groups(patience=ANSWER_TIMEOUT)
+            self._running = self._groups(patience=START_TIMEOUT)
             pending = self._pending()
         except SupervisorError as error:
             raise ProgramsError(self._unreachable(error)) from error

@@ -60,7 +60,15 @@ def test_every_entry_of_the_table_is_provoked_here() -> None:
 # -- gunicorn --------------------------------------------------------------------------------------------------------
 
 
-def gunicorn(folder: Path, source: str, *options: str, seconds: float = 8, until: str = "", ask: bool = False) -> str:
+def gunicorn(
+    folder: Path,
+    source: str,
+    *options: str,
+    seconds: float = 8,
+    until: str = "",
+    ask: bool = False,
+    names: tuple[str, ...] = ("wsgi:app",),
+) -> str:
     """What gunicorn logs about an app, until it ends or has said something."""
     (folder / "wsgi.py").write_text(textwrap.dedent(source))
     log = folder / "log"
@@ -69,7 +77,7 @@ def gunicorn(folder: Path, source: str, *options: str, seconds: float = 8, until
         options = (*options, "-b", f"unix:{address}")
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [PROGRAMS / "gunicorn", "--no-control-socket", *options, "wsgi:app"], cwd=folder, stdout=stream, stderr=stream
+            [PROGRAMS / "gunicorn", "--no-control-socket", *options, *names], cwd=folder, stdout=stream, stderr=stream
         )  # fmt: skip
     asked = None
     try:
@@ -120,6 +128,18 @@ def a_crash_that_python_tells(folder: Path) -> str:
 def an_app_with_a_command_line(folder: Path) -> str:
     parses = "import argparse\nargparse.ArgumentParser().parse_args()\n"
     return gunicorn(folder, parses, "-w", "1", until="unrecognized arguments")
+
+
+@prints("settings-as-app")
+def settings_without_the_option_for_them(folder: Path) -> str:
+    (folder / "pygun.conf").write_text("workers = 1\n")
+    return gunicorn(folder, "app = None\n", names=("pygun.conf", "wsgi:app"))
+
+
+@prints("settings-as-app")
+def settings_in_python_without_the_option_for_them(folder: Path) -> str:
+    (folder / "pygun.py").write_text("workers = 1\n")
+    return gunicorn(folder, "app = None\n", names=("pygun.py", "wsgi:app"))
 
 
 @prints("module-not-found")
