@@ -214,7 +214,7 @@ def rotate(app: str, days: float) -> dict:
         assert "2020-1-1" in state, state
         STATE.write_text(state)
         systemctl("start", "pygun-logrotate.service")
-        return {"files": [path.name for path in files(app)]}
+        return {"files": {path.name: (time.time() - path.stat().st_mtime) / 86400 for path in files(app)}}
 
 
 def systemctl(*words: str) -> None:
