@@ -257,7 +257,7 @@ class App:
         """Another module of the collection as a process, on this host."""
         given = {"conf_dir": str(self.host.folder), "base_dir": str(self.host.folder / "none"), **parameters}
         done = subprocess.run(
-            [*as_root(), sys.executable, str(HERE / "run_module.py"), module],
+            [*as_root(), sys.executable, str(HERE.parent / "run_module.py"), module],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check, "_ansible_diff": True}}),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             capture_output=True,

@@ -1,0 +1,306 @@
+#!/usr/bin/python
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Directories, files and links of a role, in one round trip."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: files
+short_description: Have directories, files and links, all in one round trip
+version_added: 0.1.0
+author: The pygun.stack authors (@pygun)
+description:
+  - Does what a task of M(ansible.builtin.file), M(ansible.builtin.copy) or M(ansible.builtin.template) for each of them would do, but asks the
+    host once. A run that has nothing to change costs the same for one file as for twenty.
+  - Every file is checked by its O(files[].validate) before the first of them is replaced. Each is replaced in one step (rename).
+  - Parents that are missing are made, owned by root. What stands in the way (a directory where a file is to be) is an error.
+options:
+  directories:
+    description: Directories, parents first.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The directory.
+        type: path
+        required: true
+      owner:
+        description: Its owner.
+        type: str
+        default: root
+      group:
+        description: Its group.
+        type: str
+        default: root
+      mode:
+        description: Its mode (octal).
+        type: str
+        default: "0755"
+  files:
+    description: Files.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: What stands in it.
+        type: str
+      secret_content:
+        description: What stands in it, if nobody may see that. Neither logs nor diffs show it.
+        type: str
+      owner:
+        description: Its owner.
+        type: str
+        default: root
+      group:
+        description: Its group.
+        type: str
+        default: root
+      mode:
+        description: Its mode (octal).
+        type: str
+        default: "0644"
+      validate:
+        description: A command that ends with 0 if the file is right. C(%s) stands for its name. No shell reads it.
+        type: str
+  links:
+    description: Symbolic links. What they point at need not be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The link.
+        type: path
+        required: true
+      target:
+        description: What it points at.
+        type: str
+        required: true
+attributes:
+  check_mode:
+    support: full
+    description: Predicts what would change, on a host of any state. Commands of O(files[].validate) are run if they are there.
+  diff_mode:
+    support: full
+    description: Shows the files; of those with O(files[].secret_content) only that they change.
+"""
+
+EXAMPLES = r"""
+- name: Write what the service reads, where it reads it
+  pygun.stack.files:
+    directories:
+      - path: /etc/scoring
+      - path: /var/log/scoring
+        group: scoring
+        mode: "0750"
+    files:
+      - path: /etc/scoring/limits.conf
+        content: "{{ lookup('ansible.builtin.template', 'limits.conf.j2') }}"
+      - path: /etc/scoring/token
+        secret_content: "{{ vault_token }}"
+        group: scoring
+        mode: "0640"
+    links:
+      - path: /usr/local/bin/scoring
+        target: /opt/scoring/bin/scoring
+  register: written
+
+- name: Restart what reads them, if one of them changed
+  ansible.builtin.systemd_service:
+    name: scoring.service
+    state: "{{ 'restarted' if '/etc/scoring/limits.conf' in written.paths else 'started' }}"
+"""
+
+RETURN = r"""
+paths:
+  description: What was made or changed, be it only its owner or mode.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+import shlex
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
+
+OWNED = {
+    "path": {"type": "path", "required": True},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+}
+ARGUMENT_SPEC = {
+    "directories": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {**OWNED, "mode": {"type": "str", "default": "0755"}},
+    },
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            **OWNED,
+            "mode": {"type": "str", "default": "0644"},
+            "content": {"type": "str"},
+            "secret_content": {"type": "str", "no_log": True},
+            "validate": {"type": "str"},
+        },
+        "mutually_exclusive": [("content", "secret_content")],
+        "required_one_of": [("content", "secret_content")],
+    },
+    "links": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "target": {"type": "str", "required": True},
+        },
+    },
+}
+
+
+class Tree:
+    """What is to be on the host, and what of it changed."""
+
+    def __init__(self, module):
+        self.module = module
+        self.paths = []
+        self.diffs = []
+
+    def obstacles(self, directories, files, links):
+        """What stands where something else is to be."""
+        for kind, entries, right in (
+            ("directory", directories, os.path.isdir),
+            ("file", files, lambda path: not os.path.isdir(path)),
+            ("link", links, os.path.islink),
+        ):
+            for path in (given["path"] for given in entries):
+                if os.path.lexists(path) and not right(path):
+                    yield f"{path} is to be a {kind}, and something else stands there: move it away."
+
+    def directory(self, given):
+        """Have one directory."""
+        path = given["path"]
+        made = not os.path.isdir(path)
+        if made:
+            self.changed(path, "", "a directory\n")
+            if not self.module.check_mode:
+                os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+                os.mkdir(path, 0o700)
+        self.attributes(given, made)
+
+    def write(self, given):
+        """Have one file."""
+        path = given["path"]
+        new = differs(given)
+        if new:
+            secret = given["secret_content"] is not None
+            before, after = read(path), content(given)
+            hidden = "(not shown)\n"
+            self.changed(path, (hidden if secret and before else before) or "", hidden if secret else after)
+            if not self.module.check_mode:
+                mode = int(given["mode"], 8)
+                write_atomically(path, after.encode(), mode)
+        self.attributes(given, new)
+
+    def validate(self, given):
+        """Have its command look at a file that will be written."""
+        command = shlex.split(given["validate"] or "")
+        # In check mode it may be that an earlier task would have installed it.
+        if not command or not differs(given) or (self.module.check_mode and not shutil.which(command[0])):
+            return
+        with tempfile.NamedTemporaryFile(dir=self.module.tmpdir) as file:
+            file.write(content(given).encode())
+            file.flush()
+            code, out, err = self.module.run_command([word.replace("%s", file.name) for word in command])
+        if code:
+            self.refuse(
+                f"{given['path']} would not be right: `{given['validate']}` ends with {code}: {(err or out).strip()}"
+            )
+
+    def link(self, given):
+        """Have one symbolic link."""
+        path, target = given["path"], given["target"]
+        before = os.readlink(path) if os.path.islink(path) else None
+        if before != target:
+            self.changed(path, f"-> {before}\n" if before else "", f"-> {target}\n")
+            if not self.module.check_mode:
+                write_link(path, target)
+
+    def attributes(self, given, new):
+        """Owner, group and mode."""
+        if self.module.check_mode and new:
+            return  # they are part of what is said already, and the user may not be there yet
+        diff = {}
+        arguments = self.module.load_file_common_arguments(given)
+        if self.module.set_fs_attributes_if_different(arguments, False, diff=diff) and not new:
+            before, after = diff.get("before", {}), diff.get("after", {})
+            self.changed(
+                given["path"],
+                "".join(f"{name}: {before[name]}\n" for name in after if name != "path"),
+                "".join(f"{name}: {after[name]}\n" for name in after if name != "path"),
+            )
+
+    def changed(self, path, before, after):
+        """Note what changed."""
+        self.paths.append(path)
+        self.diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
+
+    def refuse(self, message):
+        """End, before anything has been done."""
+        self.module.fail_json(msg=f"{message} Nothing was changed.")
+
+
+def differs(given):
+    """Whether a file is not there, or has another content, or is a link."""
+    return os.path.islink(given["path"]) or read(given["path"]) != content(given)
+
+
+def content(given):
+    """What is to stand in a file."""
+    return given["content"] if given["content"] is not None else given["secret_content"]
+
+
+def read(path):
+    """What stands in a file; None if there is none. Bytes that are no text count as different from any."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    tree = Tree(module)
+    obstacles = list(tree.obstacles(**module.params))
+    if obstacles:
+        tree.refuse(" ".join(obstacles))
+    for given in module.params["files"]:
+        tree.validate(given)
+    for given in module.params["directories"]:
+        tree.directory(given)
+    for given in module.params["files"]:
+        tree.write(given)
+    for given in module.params["links"]:
+        tree.link(given)
+    module.exit_json(changed=bool(tree.paths), paths=sorted(set(tree.paths)), diff=tree.diffs)
+
+
+if __name__ == "__main__":
+    main()
