@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
 
     def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements):
         """The entries of the release, the paths of its requirement files in it, and where the source comes from."""
-        entries = list(pack.tree(Path(runtime), "lib/" + Path(runtime).name))
+        entries = list(pack.tree(Path(runtime), "lib/" + Path(runtime).name)) if runtime else []
         origin = {}
         source = None
         if git_repo:

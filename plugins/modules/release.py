@@ -181,17 +181,6 @@ def release_id(params, python):
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def named_in(files):
-    """Names of the distributions that requirement files name."""
-    names = set()
-    for path in files:
-        with open(path, encoding="utf-8-sig") as stream:
-            for line in stream:
-                if not line.lstrip().startswith(("#", "-")):
-                    names.add(python_env.requirement_name(line))
-    return names - {None}
-
-
 def build(params, release, python, store):
     """Build the release in its place; ``release.json`` comes last and makes it count."""
     path = store.path(release)
@@ -227,7 +216,7 @@ def _unpack(archive, path):
 def _install(params, path):
     venv = os.path.join(path, "venv")
     files = [os.path.join(path, name) for name in params["requirements"]]
-    chosen = named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
+    chosen = python_env.named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
     server = [package for package in params["server_packages"] if python_env.requirement_name(package) not in chosen]
     own = [argument for name in files for argument in ("-r", name)] + params["packages"]
     installer = python_env.Installer.from_options(params)
@@ -354,7 +343,7 @@ def main():
         module.fail_json(msg=str(error), **result)
     except (OSError, python_env.InstallError, tarfile.TarError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
-        known = diagnose(str(error), "installer")
+        known = error if isinstance(error, python_env.MissingWheel) else diagnose(str(error), "installer")
         cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
         module.fail_json(
             msg=f"Release {release} of {params['name']} cannot be built: {error}{cause}\n{running}",

@@ -51,10 +51,12 @@ installed:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     INSTALLER_OPTIONS,
     Installer,
     InstallError,
+    MissingWheel,
     installed,
     lacking,
     made_from,
@@ -91,7 +93,9 @@ def main():
             installer.create(path, params["python"])
         installer.install(path, params["requirements"])
     except InstallError as error:
-        module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}")
+        known = error if isinstance(error, MissingWheel) else diagnose(str(error), "installer")
+        cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
+        module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}{cause}")
     after = installed(path)
     module.exit_json(changed=True, installed=after, diff=_diff(path, before, after))
 

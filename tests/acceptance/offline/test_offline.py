@@ -1,0 +1,153 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A host that never had a network: installed from the wheelhouse, changed, and left as it was before.
+
+Every real run follows a check of the same, which must have named exactly the tasks that then changed something.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+WHEELHOUSE = Path(os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY", "")) / "wheelhouse"
+SAMPLE = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5000/').read().decode())"
+
+
+def test_the_host_cannot_reach_anything(site, bare):
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
+    assert "Network is unreachable" in site.run("sh", "-c", f'python3 -c "{code}" 2>&1 || true')
+    assert not [line for line in bare if line.startswith(("/opt/pygun", "/srv/"))]
+
+
+def test_missing_packages_of_the_distribution_are_named(site):
+    packages = json.dumps({"__python_packages": ["logrotate", "not-in-the-image"]})
+    lacks = site.playbook("deploy.yml", "-e", packages, app="sample")
+    assert not lacks.ok
+    assert "apt-get install python3-apt logrotate not-in-the-image" in lacks.message, lacks.text
+
+
+def test_a_missing_wheel_is_named_with_the_command_that_adds_it(site, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for wheel in WHEELHOUSE.glob("*.whl"):
+        if not wheel.name.startswith("supervisor"):
+            shutil.copy(wheel, few)
+    done = site.playbook("deploy.yml", app="sample", python_wheelhouse=str(few))
+    assert not done.ok
+    assert "no supervisor==4.3.0 for Python 3.11" in done.message, done.text
+    assert "ansible-playbook pygun.stack.wheelhouse" in done.message
+
+
+def test_the_first_install_needs_no_network(site, bare):
+    site.playbook("uninstall.yml", uninstall_everything=True, uninstall_data=True)  # what the test before left
+    assert site.listing() == bare
+    site.predicted("deploy.yml", app="sample")
+    assert json.loads(site.run("python3", "-c", SAMPLE))["service"] == "scoring"
+
+
+def test_pip_and_a_socket_of_systemd_need_none_either(site):
+    site.predicted("deploy.yml", app="greeter")
+    assert "greeter" in site.run("python3", "-c", _GREETER)
+
+
+_GREETER = """
+import socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/greeter/greeter.sock")
+s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+print(s.makefile().read())
+"""
+
+
+def test_the_second_run_changes_nothing(site):
+    assert site.predicted("deploy.yml", app="sample").changed == []
+    assert site.predicted("deploy.yml", app="greeter").changed == []
+
+
+def test_a_change_of_the_code_is_predicted(site):
+    (site.source / "wsgi.py").open("a").write("# one line more\n")
+    changed = [task for task, _item in site.predicted("deploy.yml", app="sample").changed]
+    assert [task.rpartition(" : ")[2] for task in changed] == [
+        "Build the release of sample",
+        "Activate the release of sample",
+    ]
+
+
+def test_a_change_of_the_configuration_is_predicted(site):
+    changed = site.predicted(
+        "deploy.yml",
+        app="sample",
+        supervisor_log_level="debug",
+        supervisor_logrotate_interval=90,
+        flask_app_log_backups=3,
+    ).changed
+    assert any("Write supervisord.conf" in task for task, _item in changed), changed
+    assert any("Restart supervisord" in task for task, _item in changed), changed
+
+
+def test_a_missing_wheel_of_a_release_leaves_the_old_one_serving(site):
+    before = site.masters("sample")
+    lacks = site.playbook("deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"])
+    assert not lacks.ok
+    assert "no no-such-package" in lacks.message, lacks.text
+    assert "ansible-playbook pygun.stack.wheelhouse" in lacks.message
+    assert site.masters("sample") == before
+
+
+def test_an_app_is_not_removed_while_somebody_changes_it(site):
+    hold = "import fcntl, json, os, sys, time; f = open('/srv/sample/activation.lock', 'r+'); fcntl.flock(f, fcntl.LOCK_EX); f.truncate(); json.dump({'pid': os.getpid(), 'by': 'somebody'}, f); f.flush(); print('held', flush=True); time.sleep(60)"  # noqa: E501
+    before = site.masters("sample")
+    holder = site.spawn("python3", "-c", hold, stdout=-1)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        refused = site.playbook("uninstall.yml", flask_app_name="sample")
+    finally:
+        site.run("pkill", "-f", "activation.lock")
+        holder.wait()
+    assert not refused.ok
+    assert "somebody" in refused.message and "Nothing was changed" in refused.message, refused.text
+    assert site.masters("sample") == before
+
+
+def test_one_app_goes_and_the_other_is_left_alone(site):
+    before = site.masters("sample")
+    site.run("touch", "/srv/greeter/shared/data", "/var/log/services/greeter/not-ours.txt")
+    gone = site.predicted("uninstall.yml", flask_app_name="greeter")
+    assert gone.changed
+    assert site.masters("sample") == before
+    assert site.masters("greeter") == {}
+    left = {line.split()[0] for line in site.listing() if "greet" in line.split()[0]}
+    assert left == {
+        "/srv/greeter",
+        "/srv/greeter/shared",
+        "/srv/greeter/shared/data",
+        "/var/log/services/greeter",
+        "/var/log/services/greeter/not-ours.txt",
+    }
+    assert "/srv/greeter/shared" in gone.text
+    assert site.run("id", "-u", "greeting")
+    assert site.predicted("uninstall.yml", flask_app_name="greeter").changed == []
+    site.run("rm", "/var/log/services/greeter/not-ours.txt")
+    assert site.predicted("uninstall.yml", flask_app_name="greeter", uninstall_data=True).changed
+    assert not site.run("sh", "-c", "getent passwd greeting; getent group greeting; ls -d /srv/greeter || true")
+
+
+def test_everything_goes_only_when_every_app_is_named(site):
+    before = site.masters("sample")
+    refused = site.playbook("uninstall.yml", uninstall_everything=True, uninstall_apps="another")
+    assert not refused.ok
+    assert "uninstall_apps=sample" in refused.message, refused.text
+    assert site.masters("sample") == before
+
+
+def test_everything_goes_and_the_host_is_as_it_was(site, bare):
+    everything = {"uninstall_everything": True, "uninstall_apps": "sample", "uninstall_data": True}
+    gone = site.predicted("uninstall.yml", **everything)
+    assert "python3-venv" in gone.text  # the packages that stay are named
+    site.run("rmdir", "/var/log/services")  # made on the way to a folder that a variable names
+    after = site.listing()
+    assert after == bare, f"new: {sorted(after - bare)}\nmissing: {sorted(bare - after)}"
+    assert site.predicted("uninstall.yml", **everything).changed == []
