@@ -238,6 +238,7 @@ def platform():
 
 #: How uv and pip say that no wheel of what they were given will do.
 _LACKING = (
+    r"was not found in the provided package locations and (?:you require|\S+ depends on) ([^\s,]+)",
     r"(\S+) was not found in the provided package locations",
     r"No matching distribution found for ([^\s(]+)",
     r"(\S+) has no wheels with a matching",
