@@ -139,12 +139,6 @@ class ActionModule(ActionBase):
                     "flask_app_src",
                     f" is {source!r}, which is not a directory. Name the directory that holds the app.",
                 )
-        wheelhouse = values.get("python_wheelhouse")
-        if wheelhouse and "python_wheelhouse" not in wrong and not any(Path(wheelhouse).glob("*.whl")):
-            yield (
-                "python_wheelhouse",
-                f" is {wheelhouse!r}, and there is no wheel in it. `ansible-playbook pygun.stack.wheelhouse` collects them there.",
-            )
         if "flask_app_requirements" not in wrong:
             for path in values.get("flask_app_requirements", ()):
                 if path.startswith("/") and not Path(path).is_file():

@@ -26,6 +26,10 @@ LOGROTATE_STATE = "/var/lib/pygun-logrotate"
 FIRST_PERSON = 1000
 
 
+#: Folders of the tools. What ends with .before, an interrupted upgrade has left.
+_TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "uv", "uv.before")
+
+
 @dataclasses.dataclass(frozen=True)
 class Thing:
     """One thing of ours that stands on the host."""
@@ -165,7 +169,7 @@ class HostPlaces:
             *self._link(),
             *[Thing(os.path.join(self.cache_dir, name), "tree") for name in ("uv", "pip")],
             Thing(self.cache_dir, "empty"),
-            *[Thing(os.path.join(self.tools_dir, name), "tree") for name in ("wheelhouse", "supervisor", "uv")],
+            *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
             *[Thing(os.path.join(self.tools_dir, name)) for name in ("keeper.py", "end_orphans.py", "memory_guard.py")],
             Thing(self.tools_dir, "empty"),
             Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),

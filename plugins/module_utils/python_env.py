@@ -121,6 +121,17 @@ def same_minor(one, other):
     return bool(one and other) and one.split(".")[:2] == other.split(".")[:2]
 
 
+def usable(path):
+    """Whether the virtual environment at ``path`` runs, and on the Python that its packages were installed for.
+
+    An upgrade of the distribution leaves environments whose interpreter is gone, or has become another.
+    """
+    python, made = os.path.join(path, "bin", "python"), made_from(path)
+    if not os.access(python, os.X_OK):
+        return False
+    return made is None or same_minor(made, python_version(python))
+
+
 def lacking(path, requirements):
     """The requirements that the virtual environment at ``path`` does not meet: absent, or pinned to another version."""
     found = installed(path)

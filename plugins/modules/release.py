@@ -325,7 +325,9 @@ def main():
     if python is None:
         module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
     release = release_id(params, python)
-    result = {"release": release, "path": store.path(release), "exists": store.is_complete(release)}
+    # A release whose interpreter is gone (or has become another) is built anew in its place: nothing could start from it.
+    standing = store.is_complete(release) and python_env.usable(os.path.join(store.path(release), "venv"))
+    result = {"release": release, "path": store.path(release), "exists": standing}
     if result["exists"] or not (params["archive"] or params["files"]):
         module.exit_json(changed=False, **result)
 

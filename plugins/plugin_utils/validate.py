@@ -890,7 +890,10 @@ def _memory(values: Values) -> Iterator[tuple[str, str]]:
 @between
 def _two_limits(values: Values) -> Iterator[tuple[str, str]]:
     if values["supervisor_memory_max"] and "MemoryMax" in values["supervisor_unit_options"]:
-        yield "supervisor_memory_max", "and MemoryMax in supervisor_unit_options are the same. Leave one of the two out."
+        yield (
+            "supervisor_memory_max",
+            "and MemoryMax in supervisor_unit_options are the same. Leave one of the two out.",
+        )
 
 
 # --- gunicorn's settings --------------------------------------------------------------------------------------------

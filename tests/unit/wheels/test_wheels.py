@@ -23,7 +23,9 @@ def test_a_target_is_written_as_it_is_read():
     assert wheels.Target.parse("3.13-manylinux_2_41_aarch64") == wheels.Target("3.13", "aarch64", 41)
 
 
-@pytest.mark.parametrize("text", ["", "3.11", "3.11-linux_x86_64", "2.7-manylinux_2_5_x86_64", "3.11-musllinux_1_2_x86_64"])
+@pytest.mark.parametrize(
+    "text", ["", "3.11", "3.11-linux_x86_64", "2.7-manylinux_2_5_x86_64", "3.11-musllinux_1_2_x86_64"]
+)
 def test_what_is_no_target_is_refused_with_an_example(text):
     with pytest.raises(wheels.WheelsError, match="3.11-manylinux_2_36_x86_64"):
         wheels.Target.parse(text)
@@ -41,7 +43,13 @@ def test_a_glibc_that_uv_does_not_know_counts_as_the_one_before():
 
 
 def test_a_lock_is_taken_apart():
-    lock = "flask==3.1.2 \\\n    --hash=sha256:" + "a" * 64 + " \\\n    --hash=sha256:" + "b" * 64 + "\n# a comment\nZope.Event==6.2\n"
+    lock = (
+        "flask==3.1.2 \\\n    --hash=sha256:"
+        + "a" * 64
+        + " \\\n    --hash=sha256:"
+        + "b" * 64
+        + "\n# a comment\nZope.Event==6.2\n"
+    )
     one, two = wheels.parse_lock(lock)
     assert (one.name, one.version, one.hashes) == ("flask", "3.1.2", {"a" * 64, "b" * 64})
     assert (two.name, two.version) == ("zope-event", "6.2")
