@@ -52,7 +52,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
-from ansible_collections.pygun.stack.plugins.module_utils.python_env import usable
+from ansible_collections.pygun.stack.plugins.module_utils.python_env import made_from, usable
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     ReleaseStore,
     now,
@@ -341,6 +341,13 @@ class Activation:
             raise ActivationError(
                 f"Release {wanted} of {options.name} does not stand on this host, or is half-built."
                 f" {self._standing()} Nothing was changed.",
+                step="prepare",
+            )
+        venv = os.path.join(store.path(wanted), "venv")
+        if complete and wanted != self.baseline and not usable(venv):
+            raise ActivationError(
+                f"Release {wanted} of {options.name} was built for Python {made_from(venv) or '?'}, which this host does not"
+                f" have any more: it cannot start. Deploy what was in it again. {self._standing()} Nothing was changed.",
                 step="prepare",
             )
         self.wanted = wanted
