@@ -1,0 +1,88 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What goes and what stays. Whether the list is complete, the scenario `offline` finds out on a host."""
+
+import json
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, Thing
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Plan, Uninstall, UninstallError
+from ansible_collections.pygun.stack.plugins.modules import wheelhouse
+
+
+@pytest.fixture(name="app")
+def app_fixture(tmp_path):
+    """An app called a, whose logs lie beside those of one called a-b."""
+    root = tmp_path / "srv" / "a"
+    for folder in (root / "releases" / "0" / "src", root / "shared", tmp_path / "log", tmp_path / "conf" / "conf.d"):
+        folder.mkdir(parents=True)
+    for name in ("state.json", "activation.lock"):
+        (root / name).write_text("")
+    (root / "current").symlink_to("releases/0")
+    for name in ("a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a-b-0.log", "a-0.logs", "notes"):
+        (tmp_path / "log" / name).write_text("")
+    return AppPlaces("a", str(root), str(tmp_path / "conf"), str(tmp_path / "log"), str(tmp_path / "run"))
+
+
+def test_logs_of_the_app_alone_are_its_own(app):
+    names = [path.rpartition("/")[2] for path in app.logs()]
+    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log"]
+
+
+def test_a_folder_goes_only_if_everything_in_it_goes(app):
+    kept, all_of_it = Plan(), Plan()
+    kept.add(app.things(data=False))
+    assert f"{app.root}/" not in kept.lines()
+    assert kept.left == [f"{app.log_dir}/{name}" for name in ("a-0.logs", "a-b-0.log", "notes")] + [app.shared]
+    all_of_it.add(app.things(data=True))
+    assert all_of_it.lines()[-1] == f"{app.root}/"
+    assert app.shared not in all_of_it.left
+
+
+def test_what_names_the_app_goes_last(app):
+    paths = [thing.path for thing in app.things(data=True)]
+    assert paths.index(f"{app.conf_dir}/conf.d/a.conf") < paths.index(f"{app.root}/releases")
+    assert paths.index(f"{app.root}/releases") < paths.index(f"{app.root}/state.json")
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("")
+    (tmp_path / "link").symlink_to("precious")
+    Thing(str(tmp_path / "link"), "tree").remove()
+    assert not (tmp_path / "link").exists()
+    assert (tmp_path / "precious" / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "Name the app"),
+        ({"name": "../etc"}, "is no name of an app"),
+        ({"name": "a", "everything": True}, "both are asked for"),
+        ({"everything": True, "apps": ("other",)}, "uninstall_apps=a "),
+    ],
+)
+def test_what_is_not_clear_is_refused(tmp_path, app, asked, words):
+    options = Options(base_dir=str(tmp_path / "srv"), conf_dir=app.conf_dir, **asked)
+    for action in (Uninstall(options).run, Uninstall(options).predict):
+        with pytest.raises(UninstallError, match=words) as refused:
+            action()
+        assert "Nothing was changed." in str(refused.value)
+
+
+def test_programs_that_the_collection_did_not_write_are_not_stopped(tmp_path, app):
+    (tmp_path / "conf" / "conf.d" / "mine.conf").write_text("[program:mine]\ncommand=/bin/true\n")
+    declared = "; Written by pygun.stack.programs for supervisor: changes here are overwritten.\n[program:x]\ncommand=/bin/true\n"
+    (tmp_path / "conf" / "conf.d" / "declared.conf").write_text(declared)
+    options = Options(everything=True, apps=("a",), base_dir=str(tmp_path / "srv"), conf_dir=app.conf_dir)
+    with pytest.raises(UninstallError, match=r"write them: \S+/mine\.conf\. Move"):
+        Uninstall(options).predict()
+
+
+def test_the_wheels_of_a_host_are_those_that_stand_there_as_recorded(tmp_path):
+    assert wheelhouse.recorded(str(tmp_path)) == {}
+    (tmp_path / "one.whl").write_text("")
+    (tmp_path / wheelhouse.RECORD).write_text(json.dumps({"one.whl": "file:1", "gone.whl": "file:2"}))
+    assert wheelhouse.recorded(str(tmp_path)) == {"one.whl": "file:1"}
