@@ -22,6 +22,7 @@ WITHOUT_ANSIBLE = (
     "tests/unit/load",
     "tests/unit/preflight",
     "tests/unit/runtime",
+    "tests/unit/upgrade",
 )
 # They wait for real processes more than they compute.
 PROCESSES = "3"

@@ -118,12 +118,15 @@ class AppPlaces:
         pattern = re.compile(rf"{re.escape(self.name)}-(\d+|memory)(\.raw)?\.log([.-].*)?")
         return [os.path.join(self.log_dir, name) for name in _names(self.log_dir) if pattern.fullmatch(name)]
 
-    def account(self) -> list[tuple[str, str]]:
+    def account(self, in_use: t.Collection[str] = ()) -> list[tuple[str, str]]:
         """The user and the group that were made for this app, as pairs of ``user`` or ``group`` and a name.
 
         A role gives its user the app's shared folder for a home, and nobody else has that.
+
+        :param in_use: users that other apps run as
         """
         found = [user for user in pwd.getpwall() if user.pw_dir == self.shared and 0 < user.pw_uid < FIRST_PERSON]
+        found = [user for user in found if user.pw_name not in in_use]
         pairs = [("user", user.pw_name) for user in found]
         for gid in sorted({user.pw_gid for user in found}):
             group = _group(gid)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import pwd
 import re
 import subprocess
 import time
@@ -92,6 +93,9 @@ class Uninstall:
                     self._remove_app(app)
                 if self.options.everything:
                     self._remove_host()
+                for kind, name in dict.fromkeys(plan.accounts):
+                    _delete(kind, name)
+                    self.removed.append(f"{kind} {name}")
             except (OSError, SupervisorError, UninstallError) as error:
                 raise UninstallError(
                     f"Not everything could be removed: {error}. Removed so far: {', '.join(self.removed) or 'nothing'}."
@@ -147,6 +151,9 @@ class Uninstall:
                     match = re.fullmatch(pattern, entry)
                     if match and (folder != self.options.base_dir or _is_root(os.path.join(folder, entry))):
                         found.add(match.group(1))
+        if self.options.data:  # of an app that was removed without its data
+            home = re.compile(rf"{re.escape(self.options.base_dir)}/([^/]+)/shared")
+            found.update(match.group(1) for user in pwd.getpwall() if (match := home.fullmatch(user.pw_dir)))
         return sorted(name for name in found if _NAME.fullmatch(name))
 
     def _apps(self) -> list[AppPlaces]:
@@ -201,7 +208,7 @@ class Uninstall:
         for app in self._apps():
             plan.processes += [process.full_name for process in self._processes(app) if _runs(process)]
             plan.add(app.things(self.options.data))
-            plan.accounts += app.account() if self.options.data else []
+            plan.accounts += app.account(self._users_of_others(app)) if self.options.data else []
         if self.options.everything:
             plan.processes += [process.full_name for process in self._all_processes() if _runs(process)]
             plan.add(self._host().things())
@@ -226,14 +233,16 @@ class Uninstall:
         if units:  # the instances hold the listening socket for as long as they finish their requests
             _systemctl("stop", *units)
         self._stop(app)
-        account = app.account() if self.options.data else []
         for thing in app.things(self.options.data):
             self._remove(thing)
         if units:
             _systemctl("daemon-reload")
-        for kind, name in account:
-            _delete(kind, name)
-            self.removed.append(f"{kind} {name}")
+
+    def _users_of_others(self, app: AppPlaces) -> set[str]:
+        """Users that apps which stay run as."""
+        if self.options.everything:
+            return set()
+        return {other.user for other in self._known.values() if other.name != app.name}
 
     def _stop(self, app: AppPlaces) -> None:
         processes = self._processes(app)
@@ -342,10 +351,8 @@ _LOG_FILE = re.compile(r"^std(?:out|err)_logfile\s*=\s*(/\S+)", re.MULTILINE)
 
 
 def _is_root(path: str) -> bool:
-    """Whether a folder is an app's: nothing else has releases with an id beside such a state."""
-    return os.path.isdir(os.path.join(path, "releases")) and (
-        os.path.lexists(os.path.join(path, "state.json")) or os.path.lexists(os.path.join(path, "activation.lock"))
-    )
+    """Whether a folder is an app's: this file comes with the first release, and goes last."""
+    return os.path.lexists(os.path.join(path, "activation.lock"))
 
 
 def _scope(text: str) -> str | None:

@@ -97,6 +97,37 @@ def test_a_missing_wheel_of_a_release_leaves_the_old_one_serving(site):
     assert site.masters("sample") == before
 
 
+OTHER = {
+    "python_uv_version": "0.13.8",
+    "supervisor_version": "4.2.5",
+    "flask_app_server_packages": ["gunicorn[gevent]==27.0.0", "gevent==26.8.0"],
+}
+
+
+def versions(site):
+    """What is installed: of the tools, and of the server in the release that serves."""
+    code = (
+        "import glob; print(*[path.split('/')[-1] for path in glob.glob('/opt/pygun/*/lib/*/site-packages/*.dist-info')"
+    )
+    code += " + glob.glob('/srv/sample/current/venv/lib/*/site-packages/*.dist-info')])"
+    names = [name.removesuffix(".dist-info") for name in site.run("python3", "-c", code).split()]
+    return dict(
+        sorted(name.rsplit("-", 1) for name in names if name.startswith(("uv-", "supervisor-", "gunicorn-", "gevent-")))
+    )
+
+
+def test_each_tool_and_server_goes_to_another_version_and_back(site):
+    before = versions(site)
+    collected = site.playbook("wheelhouse.yml", app="sample", **OTHER)
+    assert collected.ok, collected.text
+    site.predicted("deploy.yml", app="sample", **OTHER)
+    assert versions(site) == {"gevent": "26.8.0", "gunicorn": "27.0.0", "supervisor": "4.2.5", "uv": "0.13.8"}
+    assert json.loads(site.run("python3", "-c", SAMPLE))["service"] == "scoring"
+    site.predicted("deploy.yml", app="sample")
+    assert versions(site) == before
+    assert json.loads(site.run("python3", "-c", SAMPLE))["service"] == "scoring"
+
+
 def test_an_app_is_not_removed_while_somebody_changes_it(site):
     hold = "import fcntl, json, os, sys, time; f = open('/srv/sample/activation.lock', 'r+'); fcntl.flock(f, fcntl.LOCK_EX); f.truncate(); json.dump({'pid': os.getpid(), 'by': 'somebody'}, f); f.flush(); print('held', flush=True); time.sleep(60)"  # noqa: E501
     before = site.masters("sample")
