@@ -23,8 +23,11 @@ from ansible_collections.pygun.stack.plugins.module_utils.apps import (
     health_of_release,
     parse,
     program_files,
+    program_settings,
+    programs_beside,
     settle,
     socket_path,
+    wrong_with,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     Diagnosis,
@@ -130,6 +133,7 @@ class Doctor:
         running = self._ask_supervisord() if self.supervisord and not self._tries_in_vain() else None
         for app in apps:
             self._look_at_app(app, running)
+        self._look_at_programs(running or [])
         self._look_at_memory()
         if not apps:
             self._warn(
@@ -880,6 +884,32 @@ class Doctor:
             "Give the call to a thread (gevent.get_hub().threadpool.apply), use a driver that gevent can patch, or set"
             " flask_app_worker_class: gthread. Raising flask_app_timeout only makes everybody wait longer.",
         )
+
+    def _look_at_programs(self, running: list[Process]) -> None:
+        """Programs and listeners that are no apps."""
+        known = find_apps(self.options.base_dir, self.options.conf_dir)
+        others = programs_beside(running, known, self.options.name)
+        supervisor = Supervisor(socket_path(self.settings), timeout=ANSWER_TIMEOUT)
+        settings = program_settings(supervisor) if others else {}
+        for process in others:
+            wrong = wrong_with(process, settings.get((process.group, process.name), {}))
+            if not wrong:
+                continue
+            stopped = process.state in ("STOPPED", "STOPPING")
+            lines = [] if stopped else last_text(process.log_file).splitlines()[-SHOWN_LINES:]
+            shown = "".join(f"\n    {line}" for line in lines)
+            self._error(
+                "program-stopped" if stopped else "program-failed",
+                process.full_name,
+                f"{process.name} {wrong}." + (f" It says:{shown}" if shown else ""),
+                "Somebody stopped it (supervisorctl stop, or the web page)."
+                if stopped
+                else "It ends by itself, or cannot be started. Its own words are all there is.",
+                f"supervisorctl start {process.full_name}"
+                if stopped
+                else f"Correct what it says (all of it: supervisorctl tail {process.full_name}), then `supervisorctl"
+                f" start {process.full_name}`. Its settings are in supervisor_programs.",
+            )
 
     def _look_at_memory(self) -> None:
         """An out-of-memory kill that no log of an instance has told about."""

@@ -153,5 +153,8 @@ def _age(seconds: t.Any) -> str:
 
 
 def _bytes(number: float) -> str:
-    number /= 1024 * 1024
-    return f"{number:.0f} MiB" if number < 10000 else f"{number / 1024:.0f} GiB"
+    for unit in ("KiB", "MiB"):
+        number /= 1024
+        if number < (1000, 10000)[unit == "MiB"]:
+            return f"{number:.0f} {unit}"
+    return f"{number / 1024:.0f} GiB"

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import program_conf
+from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
 
 GUARD = Path(__file__).parents[3] / "roles" / "supervisor" / "files" / "memory_guard.py"
 MB = 1024 * 1024
@@ -82,8 +84,6 @@ def cap_above(app, megabytes):
 
 def leak(app, name, megabytes):
     """Through the private socket: this instance and no other."""
-    from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
-
     for _ in range(megabytes):
         assert RunDirectory(str(app.run)).ask(name, "/leak", 5).status == 200
 
@@ -96,8 +96,6 @@ class Watch(threading.Thread):
         self.app, self.least, self.ended = app, 99, threading.Event()
 
     def run(self):
-        from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
-
         run = RunDirectory(str(self.app.run))
         while not self.ended.is_set():
             ready = sum(1 for name, pid in self.app.pids().items() if pid and run.ready_workers(name, pid))
@@ -112,6 +110,8 @@ def test_a_leak_is_ended_at_the_cap_and_no_request_is_lost(guarded, load, eventu
     watch.start()
     with load(app, "/leak") as requests:
         guarded.start(cap_above(app, 60))
+        first = eventually(lambda: re.search(r"(\S+) was restarted", guarded.log()), 60).group(1)
+        assert RunDirectory(str(app.run)).ready_workers(first, app.pids()[first]), "told before it was ready"
         eventually(lambda: all(app.pids()[name] not in (0, pid) for name, pid in before.items()), 60)
         eventually(lambda: guarded.log().count("was restarted") >= 2, 20)
     watch.ended.set()

@@ -208,12 +208,13 @@ def test_other_programs_are_told_with_what_is_wrong(running, program):
     assert os.path.exists(f"/proc/{worker['pid']}")
 
 
-def test_the_programs_of_an_app_are_told_with_it_and_no_others(running, program):
-    program(f"{running.name}-queue", "command=sleep 1000\nstartsecs=0\n")
-    program("stranger", "command=sh -c 'exit 3'\nstartsecs=0\nautorestart=false\n")
-    found = look(running)
-    assert [one["name"] for one in found["programs"]] == [f"{running.name}-queue"]
-    assert found["ok"]
+def test_the_programs_of_another_app_are_not_told_with_an_app(running, make_app, program):
+    other = make_app()
+    other.deploy(other.release())
+    for name in (f"{running.name}-queue", f"{other.name}-queue", "anybody"):
+        program(name, "command=sleep 1000\nstartsecs=0\n")
+    assert {one["name"] for one in look(running)["programs"]} == {f"{running.name}-queue", "anybody"}
+    assert len(look(running, name="")["programs"]) == 3
 
 
 def test_a_supervisord_that_is_down_is_told(make_host):

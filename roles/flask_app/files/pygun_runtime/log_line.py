@@ -51,7 +51,8 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else quote(text)[1:-1].replace('\\"', '"')
 
 
-_second = (0, "")
+_second = (-1, "")
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 
 def timestamp(now: float) -> str:
@@ -62,7 +63,7 @@ def timestamp(now: float) -> str:
     if second != whole:
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
         _second = (whole, text)
-    return f"{text}.{int((now - whole) * 1000):03d}Z"
+    return text + _MILLISECONDS[int((now - whole) * 1000)]
 
 
 class Redaction:
@@ -151,14 +152,11 @@ class JsonLines(Lines):
         return ",".join(parts) + "}\n"
 
     def _value(self, value) -> str:
-        if value is None or isinstance(value, (bool, int)):
+        if value is None or type(value) in (bool, int):
             return dumps(value)
-        if isinstance(value, float):
+        if type(value) is float:
             return dumps(value) if abs(value) < float("inf") else quote(str(value))
-        try:
-            return self._quote(str(value))
-        except Exception as error:
-            return quote(f"<{type(value).__name__} without a text: {type(error).__name__}>")
+        return self._quote(_text(value))
 
     def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
         """*size* in bytes (None: not known), *duration* in microseconds."""
@@ -200,6 +198,13 @@ class JsonLines(Lines):
         return line + "}\n"
 
 
+def _text(value) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without a text: {type(error).__name__}>"
+
+
 def _path_of(target: str) -> str:
     """The path of a request target that is not just a path: http://host/path, host:port or *."""
     try:
@@ -223,7 +228,7 @@ class TextLines(Lines):
         if error:
             text = "\n".join(part for part in (text, error[2] or ": ".join(filter(None, error[:2]))) if part)
         for name, value in (labels or {}).items():
-            text += f" {name}={value!r}"
+            text += f" {name}={_text(value)}"
         return f"{self._start(now, level, logger, request_id)} {one_line(self.redaction.mask(text))}\n"
 
     def access(self, now, environ, status, size, duration, request_id, message=None) -> str:

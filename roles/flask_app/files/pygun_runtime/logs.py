@@ -22,6 +22,7 @@ from pathlib import Path
 
 from gunicorn import glogging
 from gunicorn.config import AccessLogFormat
+from gunicorn.instrument.statsd import Statsd
 
 from . import log_capture, request_id
 from .log_file import LogFile, Stream, VolumeEvents
@@ -89,11 +90,14 @@ class Log:
             self._forward(level, line, self.json.event(*fields), now)
 
     def access(self, now, environ, status, size, duration, message=None, destination=None) -> None:
-        fields = (now, environ, status, size, duration, request_id.current.get() or "", message)
-        line = self.lines.access(*fields)
-        self._put(line, now, destination)
+        identifier = request_id.current.get() or ""
+        line = self.lines.access(now, environ, status, size, duration, identifier, message)
+        destination = destination or self.destination
+        if destination is not None:
+            destination.write(line.encode(), now)
         if self.forwarders:
-            self._forward("info" if status < 500 else "error", line, self.json.access(*fields), now)
+            in_json = self.json.access(now, environ, status, size, duration, identifier, message)
+            self._forward("info" if status < 500 else "error", line, in_json, now)
 
     def say(self, level, logger, message, exception) -> None:
         """For log_capture."""
@@ -228,12 +232,13 @@ class Logger(glogging.Logger):
     def __init__(self, cfg):
         self._log: Log | None = None
         self._access_to = self._error_to = None
-        self._own_access_format = False
+        self._own_access_format = self._is_slow = False
+        self._write_access = None
         super().__init__(cfg)
 
     def setup(self, cfg):
         if cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
-            self._log = None
+            self._log = self._write_access = None
             super().setup(cfg)
             return
         self.cfg = cfg
@@ -244,6 +249,9 @@ class Logger(glogging.Logger):
         self._access_to = _destination(cfg.accesslog, self._access_to)
         self._error_to = _destination(cfg.errorlog, self._error_to)
         self._install_handlers(log)
+        # Read once: each look at gunicorn's configuration costs as much as an eighth of a line.
+        self._is_slow = self._own_access_format or bool(self.access_log.handlers)
+        self._write_access = log.access if cfg.accesslog else None
         log_capture.install(lambda *event: instance_log().say(*event))
 
     def _install_handlers(self, log: Log) -> None:
@@ -263,34 +271,41 @@ class Logger(glogging.Logger):
                 self._set_syslog_handler(self.access_log, self.cfg, self.syslog_fmt, "access")
 
     def access(self, resp, req, environ, request_time):
-        log = self._log
-        if log is None:
-            super().access(resp, req, environ, request_time)
+        write = self._write_access
+        if write is None:
+            if self._log is None:
+                super().access(resp, req, environ, request_time)
+            elif self.access_log.handlers:
+                self._own_message(resp, req, environ, request_time)
             return
-        if not self._access_log_enabled:
-            return
-        status = getattr(resp, "status_code", None)
-        size = resp.sent
-        if status is None or not getattr(resp, "headers_sent", True):
+        try:
+            status, size, headers_sent = resp.status_code, resp.sent, resp.headers_sent
+        except AttributeError:
+            status, size, headers_sent = None, None, False
+        if not headers_sent:
             answered = _answered(resp, status)
             if answered is None:
                 return
             status, size = answered
         elif not size and resp.response_length:
             size = _sent_by_kernel(resp)
-        message = None
+        message = self._own_message(resp, req, environ, request_time) if self._is_slow else None
+        duration = (request_time.days * 86400 + request_time.seconds) * 1000000 + request_time.microseconds
         try:
-            if self._own_access_format or self.access_log.handlers:
-                atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
-                if self.access_log.handlers:
-                    self.access_log.info(self.cfg.access_log_format, atoms)
-                if self._own_access_format:
-                    message = self.cfg.access_log_format % atoms
-            if self.cfg.accesslog:
-                duration = (request_time.days * 86400 + request_time.seconds) * 1000000 + request_time.microseconds
-                log.access(time.time(), environ, status, size, duration, message, self._access_to)
+            write(time.time(), environ, status, size, duration, message, self._access_to)
         except Exception:
             self.exception("An access line could not be written")
+
+    def _own_message(self, resp, req, environ, request_time) -> str | None:
+        """What gunicorn's settings access_log_format and syslog ask for."""
+        try:
+            atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
+            if self.access_log.handlers:
+                self.access_log.info(self.cfg.access_log_format, atoms)
+            return self.cfg.access_log_format % atoms if self._own_access_format else None
+        except Exception:
+            self.exception("access_log_format could not be followed")
+            return None
 
     def reopen_files(self):
         super().reopen_files()
@@ -298,6 +313,20 @@ class Logger(glogging.Logger):
             for destination in (self._log.destination, self._access_to, self._error_to):
                 if destination is not None:
                     destination.reopen()
+
+
+class StatsdLogger(Logger, Statsd):
+    """The same beside gunicorn's metrics: its setting statsd_host exchanges the logger, but only the default one."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        if self._log is not None:
+            self._access_log_enabled = False  # of gunicorn's logger, which Statsd calls
+
+    def access(self, resp, req, environ, request_time):
+        if self._log is not None:
+            Logger.access(self, resp, req, environ, request_time)
+        Statsd.access(self, resp, req, environ, request_time)
 
 
 def _destination(name: str | None, before):
