@@ -150,7 +150,7 @@ class HostPlaces:
     cache_dir: str
     ctl_link: str
     program_files: tuple[str, ...] = ()
-    program_logs: tuple[str, ...] = ()
+    program_logs: tuple[str, ...] = ()  # regular expressions
 
     @staticmethod
     def units() -> list[str]:
@@ -182,9 +182,9 @@ class HostPlaces:
 
     def logs(self) -> list[str]:
         """supervisord's own logs and those of the programs that the collection declared."""
-        prefixes = [os.path.join(self.log_dir, "supervisord.log"), *self.program_logs]
+        patterns = [re.escape(os.path.join(self.log_dir, "supervisord.log")), *self.program_logs]
         found = [os.path.join(self.log_dir, name) for name in _names(self.log_dir)]
-        return [path for path in found if any(re.fullmatch(rf"{re.escape(one)}(\.\d+)?", path) for one in prefixes)]
+        return [path for path in found if any(re.fullmatch(rf"(?:{one})(?:\.\d+)?", path) for one in patterns)]
 
     def _link(self) -> list[Thing]:
         try:

@@ -191,7 +191,7 @@ class Uninstall:
     def _host(self) -> HostPlaces:
         tools, scopes = self.options.tools_dir, [path for path, text in self._confs.items() if _scope(text)]
         unit = re.search(r"^ExecStart=(/\S+)/supervisor/bin/supervisord\s", read_text(_UNIT), re.MULTILINE)
-        logs = [line for path in scopes for line in _LOG_FILE.findall(self._confs[path])]
+        logs = [pattern for path in scopes for pattern in _log_patterns(path)]
         return HostPlaces(
             conf_dir=self.options.conf_dir,
             log_dir=self._log_dir,
@@ -347,7 +347,6 @@ class Plan:
 
 
 _UNIT = os.path.join(belongings.UNITS, "supervisord.service")
-_LOG_FILE = re.compile(r"^std(?:out|err)_logfile\s*=\s*(/\S+)", re.MULTILINE)
 
 
 def _is_root(path: str) -> bool:
@@ -358,6 +357,23 @@ def _is_root(path: str) -> bool:
 def _scope(text: str) -> str | None:
     found = _SCOPE.match(text)
     return found.group(1) if found else None
+
+
+def _log_patterns(path: str) -> t.Iterator[str]:
+    """What the names of the logs look like that a file in conf.d names."""
+    parser = apps.parse(path)
+    for section in parser.sections():
+        name = section.partition(":")[2].strip()
+        for option in ("stdout_logfile", "stderr_logfile"):
+            parts = re.split(r"%\((\w+)\)([^ds]*[ds])", apps.get(parser, section, option))
+            known = {"program_name": re.escape(name), "process_num": r"\d+", "numprocs": r"\d+"}
+            if parts[0].startswith("/"):
+                pattern = "".join(
+                    re.escape(parts[at].replace("%%", "%"))
+                    + known.get(parts[at + 1], "[^/]*") * (parts[at + 2] != ".0s")
+                    for at in range(0, len(parts) - 1, 3)
+                )
+                yield pattern + re.escape(parts[-1].replace("%%", "%"))
 
 
 def _groups_in(text: str) -> list[str]:

@@ -97,7 +97,7 @@ class Site(Host):
         return real
 
     def listing(self) -> set[str]:
-        return set(self.run("python3", "-", text=(HERE / "on_host_offline.py").read_text()).splitlines())
+        return set(self.run("python3", "-", text=(HERE / "on_host_offline.py").read_text()).splitlines()) - {""}
 
     def masters(self, app: str) -> dict[str, str]:
         """supervisorctl's words for each instance of an app, with the pid."""

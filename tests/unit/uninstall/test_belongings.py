@@ -81,6 +81,26 @@ def test_programs_that_the_collection_did_not_write_are_not_stopped(tmp_path, ap
         Uninstall(options).predict()
 
 
+def test_logs_of_declared_programs_go_however_their_names_are_written(tmp_path):
+    conf = tmp_path / "conf" / "conf.d"
+    conf.mkdir(parents=True)
+    log = tmp_path / "log"
+    log.mkdir()
+    for name in ("w.log", "w.log.3", "v-00.out", "v-11.out", "mine.log", "w.log.old", "supervisord.log.1"):
+        (log / name).write_text("")
+    (tmp_path / "conf" / "supervisord.conf").write_text(f"[supervisord]\nlogfile={log}/supervisord.log\n")
+    (conf / "w.conf").write_text(
+        "; Written by pygun.stack.programs for supervisor: changes here are overwritten.\n"
+        f"[program:w]\nstdout_logfile={log}/%(program_name)s.log\n"
+        f"[program:v]\nstdout_logfile={log}/v-%(process_num)02d.out\nstderr_logfile=NONE\n"
+    )
+    options = Options(everything=True, base_dir=str(tmp_path / "srv"), conf_dir=str(tmp_path / "conf"))
+    plan = Uninstall(options).predict()
+    gone = {line.rpartition("/")[2] for line in plan["removed"] if line.startswith(str(log))}
+    assert gone == {"w.log", "w.log.3", "v-00.out", "v-11.out", "supervisord.log.1"}
+    assert {f"{log}/mine.log", f"{log}/w.log.old"} <= set(plan["left"])
+
+
 def test_the_wheels_of_a_host_are_those_that_stand_there_as_recorded(tmp_path):
     assert wheelhouse.recorded(str(tmp_path)) == {}
     (tmp_path / "one.whl").write_text("")
