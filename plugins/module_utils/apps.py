@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import host_view
-from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, environment_digest
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
     DEAD_STATES,
@@ -138,6 +138,17 @@ def boot_timeout_of_release(path: str, otherwise: float) -> float:
     text = host_view.read_text(os.path.join(path, "pygun.py"))
     found = re.search(r"^\s*boot_timeout\s*=\s*(\d+(?:\.\d+)?)", text, re.MULTILINE)
     return float(found.group(1)) if found else otherwise
+
+
+def environment_of_release(path: str) -> str:
+    """The digest of the environment file that the pygun.py of a release names, as an instance that starts now records it."""
+    text = host_view.read_text(os.path.join(path, "pygun.py"))
+    found = re.search(r"""^\s*env_file\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
+    try:
+        with open(found.group(1) if found else os.devnull, "rb") as stream:
+            return environment_digest(stream.read())
+    except OSError:
+        return environment_digest(b"")
 
 
 # -- instances -------------------------------------------------------------------------------------------------------

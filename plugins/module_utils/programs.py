@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import glob
 import os
 import pwd
@@ -49,6 +50,8 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
 POLL = 0.05
 #: Seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop.
 STOP_MARGIN = 5.0
+#: Seconds to wait for another run.
+LOCK_TIMEOUT = 120.0
 #: Seconds within which supervisord has to answer.
 ANSWER_TIMEOUT = 5.0
 #: The last lines of a program's log that a message shows.
@@ -124,6 +127,37 @@ class Programs:
     def run(self) -> dict[str, t.Any]:
         """Make it so; raises ProgramsError and leaves the host as it was."""
         self._refuse([*self._wrong(), *self._missing_on_host()])
+        with self._alone():
+            return self._run()
+
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        """One run at a time, of any scope: what supervisord has re-read is the same for all."""
+        folder = self.options.conf_dir
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ProgramsError(
+                f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
+            ) from error
+        try:
+            give_up = time.monotonic() + LOCK_TIMEOUT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise ProgramsError(
+                            f"Another run has been changing programs in {folder} for {LOCK_TIMEOUT:g} s. Nothing was changed."
+                            " Wait for it to end, then run this again."
+                        ) from None
+                    time.sleep(POLL)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _run(self) -> dict[str, t.Any]:
         self._look()
         try:
             self._running = self._groups(patience=ANSWER_TIMEOUT)

@@ -117,6 +117,7 @@ class Status:
                 for release, failure in sorted(store.failed().items())
             ],
             "transaction": self._transaction(app),
+            "environment_changed": False,
             "processes": [],
         }
         facts["age_s"] = self._age(facts["since"])
@@ -169,8 +170,11 @@ class Status:
         if not running:
             self._problem(app.name, f"supervisord does not know the program of {app.conf}")
         instances, holders = apps.serving(app, running)
+        environment = apps.environment_of_release(os.path.join(app.root, "current"))
         for process in instances:
-            facts["processes"].append(self._instance(app, facts, process))
+            told = self._instance(app, facts, process)
+            facts["processes"].append(told)
+            facts["environment_changed"] |= told.pop("environment") not in (None, environment)
         for process in holders:
             if process.state not in ("RUNNING", "STARTING"):
                 self._problem(process.full_name, f"holds the socket, but is {process.state}")
@@ -212,6 +216,7 @@ class Status:
             "release": release,
             "lossless": record.get("lossless"),
             "gunicorn": record.get("gunicorn"),
+            "environment": record.get("env_digest"),
             "memory": self._memory([process.pid] if process.pid else []),
             "requests": directory.requests(process.name, process.pid) if record else None,
         }

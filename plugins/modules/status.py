@@ -122,6 +122,9 @@ apps:
       description: Releases that were tried and did not pass, each with release, at and step.
       type: list
       elements: dict
+    environment_changed:
+      description: Whether its environment file has changed since an instance read it. A restart has it read anew.
+      type: bool
     transaction:
       description: Who changes the app right now, or that somebody was interrupted while doing so; empty if nobody.
       type: str

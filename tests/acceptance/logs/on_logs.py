@@ -56,7 +56,7 @@ def checked(line: bytes, path: Path) -> dict:
     assert line and min(line) >= 32 and 127 not in line, f"a control character: {where}"
     try:
         text = line.decode()
-        fields = json.loads(text, object_pairs_hook=once, parse_constant=None)
+        fields = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
     except ValueError as error:
         raise AssertionError(f"{error}: {where}") from None
     assert not re.search("[\x80-\x9f\u2028\u2029]", text), f"a control character: {where}"
@@ -83,6 +83,10 @@ def once(pairs: list) -> dict:
     if max(names.values(), default=0) > 1:
         raise ValueError(f"fields that stand twice: {names.most_common(1)}")
     return dict(pairs)
+
+
+def refuse(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def ids(app: str, agent: str) -> dict:

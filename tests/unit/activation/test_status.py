@@ -184,6 +184,16 @@ def test_a_failed_release_and_a_rollback_are_known(make_app):
     assert found["last_deploy"]["release"] == second
 
 
+def test_an_environment_file_that_is_newer_than_the_instances_is_known(running):
+    assert look(running)["apps"][0]["environment_changed"] is False
+    kept = running.env.read_text()
+    running.env.write_text("COLOUR=green\n")
+    changed = look(running)
+    running.env.write_text(kept)
+    assert changed["apps"][0]["environment_changed"] is True
+    assert changed["ok"]
+
+
 def test_other_programs_are_told_with_what_is_wrong(running, program):
     program("worker", "command=sleep 1000\nstartsecs=0\n")
     program("once", "command=true\nstartsecs=0\nautorestart=false\n")

@@ -222,6 +222,16 @@ def test_hup_takes_over_another_format(service, eventually):
     )
 
 
+def test_hup_leaves_no_descriptor_behind(service, eventually):
+    service.start()
+    for turn in (1, 2, 3):
+        service.instance.signal(signal.SIGHUP)
+        eventually(lambda turn=turn: service.text().count('"Hang up: ') == turn, what=service.text)
+        eventually(lambda turn=turn: service.text().count("Booting worker") == turn + 1, what=service.text)
+    found = [os.path.realpath(fd) for fd in Path(f"/proc/{service.instance.pid}/fd").iterdir()]
+    assert found.count(str(service.path)) == 1
+
+
 def test_with_preload_the_master_and_its_workers_write_to_the_same_log(service):
     service.start(preload_app=True, workers=2)
     for _ in range(20):

@@ -1,5 +1,6 @@
 """Programs of any kind under a real supervisord."""
 
+import fcntl
 import os
 import shutil
 import stat
@@ -304,6 +305,23 @@ def test_a_supervisord_that_is_just_starting_is_waited_for(host):
     result = host.outcome(process)
     assert not result.get("failed"), result
     assert host.states() == {"one:one": "RUNNING"}
+
+
+def test_a_run_waits_for_another(host):
+    """Or one would read files that the other is about to put back."""
+    descriptor = os.open(host.conf, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    process = host.start([host.program("one")])
+    time.sleep(2)
+    assert host.files() == {}
+    os.close(descriptor)
+    assert host.outcome(process)["changed"]
+
+
+def test_a_host_without_supervisor_is_said(host):
+    result = host.apply([host.program("one")], conf_dir=str(host.folder / "nowhere"))
+    assert "nowhere: No such file or directory. Apply pygun.stack.supervisor" in result["msg"]
+    assert host.apply([host.program("one")], conf_dir=str(host.folder / "nowhere"), check=True)["changed"]
 
 
 STEPS = ("files", "read", "took out changes", "put in changes", "took out goes", "took out comes", "put in comes")

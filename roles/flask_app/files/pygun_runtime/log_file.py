@@ -67,7 +67,7 @@ class LogFile:
         self.lost = 0
         self._flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
         self._flags |= os.O_CREAT if create else os.O_NOFOLLOW
-        self._events = events or VolumeEvents()
+        self.events = events or VolumeEvents()
         self._descriptor = -1
         self._identity = None
         self._looked = 0.0
@@ -113,6 +113,7 @@ class LogFile:
         self._shared = True
         self._looking = threading.Lock()  # a thread that does not exist here may have held it
         self._looked = 0.0
+        self._full_since = 0.0  # what was lost before is told by who lost it
         self.lost = 0
 
     def _look(self, now: float) -> None:
@@ -167,7 +168,7 @@ class LogFile:
         self._full_error = error
         if not self._full_since:
             self._full_since = now
-            self._events.full(self.path, os.strerror(error))
+            self.events.full(self.path, os.strerror(error))
 
     def _has_room(self, now: float) -> bool:
         if 0 < self._try_again - now <= LOOK_EVERY:
@@ -178,7 +179,7 @@ class LogFile:
                 volume = os.fstatvfs(self._descriptor)
                 if volume.f_bavail * volume.f_frsize < ENOUGH_ROOM:
                     return False
-            report = self._events.report(self.path, self.lost, self._full_since, now)
+            report = self.events.report(self.path, self.lost, self._full_since, now)
             written = os.write(self._descriptor, report)
         except OSError:
             return False
@@ -187,7 +188,7 @@ class LogFile:
             return False
         self._full_since = 0.0
         self.lost = 0
-        self._events.room()
+        self.events.room()
         return True
 
 
