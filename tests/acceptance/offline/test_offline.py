@@ -178,7 +178,7 @@ def test_everything_goes_and_the_host_is_as_it_was(site, bare):
     everything = {"uninstall_everything": True, "uninstall_apps": "sample", "uninstall_data": True}
     gone = site.predicted("uninstall.yml", **everything)
     assert "python3-venv" in gone.text  # the packages that stay are named
-    site.run("rmdir", "/var/log/services")  # made on the way to a folder that a variable names
+    site.run("sh", "-c", "rmdir /var/log/services || true")  # made on the way to a folder that a variable names
     after = site.listing()
     assert after == bare, f"new: {sorted(after - bare)}\nmissing: {sorted(bare - after)}"
     assert site.predicted("uninstall.yml", **everything).changed == []
