@@ -76,21 +76,18 @@ def test_a_change_of_the_code_is_predicted(site):
     ]
 
 
+CONFIGURATION = {"supervisor_log_level": "debug", "supervisor_logrotate_interval": 90, "flask_app_log_backups": 3}
+
+
 def test_a_change_of_the_configuration_is_predicted(site):
-    changed = site.predicted(
-        "deploy.yml",
-        app="sample",
-        supervisor_log_level="debug",
-        supervisor_logrotate_interval=90,
-        flask_app_log_backups=3,
-    ).changed
+    changed = site.predicted("deploy.yml", app="sample", **CONFIGURATION).changed
     assert any("Write supervisord.conf" in task for task, _item in changed), changed
     assert any("Restart supervisord" in task for task, _item in changed), changed
 
 
 def test_a_missing_wheel_of_a_release_leaves_the_old_one_serving(site):
     before = site.masters("sample")
-    lacks = site.playbook("deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"])
+    lacks = site.playbook("deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"], **CONFIGURATION)
     assert not lacks.ok
     assert "no no-such-package" in lacks.message, lacks.text
     assert "ansible-playbook pygun.stack.wheelhouse" in lacks.message
