@@ -23,6 +23,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "lossless")]
 
+import rig.host  # noqa: E402
 from rig.host import ROOT, Host  # noqa: E402
 
 from tools import containers  # noqa: E402
@@ -33,16 +34,10 @@ os.environ.setdefault("MOLECULE_SCENARIO_NAME", "offline")  # the inventory asks
 
 
 @dataclass
-class Run:
-    """A playbook that has ended."""
+class Run(rig.host.Run):
+    """A playbook that has ended, and what came of its tasks."""
 
-    code: int
-    text: str
     tasks: list[dict[str, Any]]
-
-    @property
-    def ok(self) -> bool:
-        return self.code == 0
 
     @property
     def changed(self) -> list[tuple[str, str]]:
@@ -57,12 +52,21 @@ class Run:
 class Site(Host):
     """The container, and what is deployed onto it."""
 
+    #: Values that nobody may read in what a run prints: before and after a change, and one from a vault.
+    secrets = ("a-secret-that-nobody-else-may-read", "the-next-secret-of-the-same-kind", "a-value-that-the-vault-holds")
+
     def __init__(self, name: str, scratch: Path) -> None:
         super().__init__(name)
         self.scratch = scratch
         self.number = 0
         self.source = scratch / "app"
         shutil.copytree(ROOT / "app", self.source, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        (scratch / "vault-password").write_text("not of any use elsewhere\n")
+        command = ["ansible-vault", "encrypt_string", *self._vault(), "--name", "vault_token", self.secrets[2]]
+        (scratch / "vault.yml").write_text(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    def _vault(self) -> list[str]:
+        return ["--vault-password-file", str(self.scratch / "vault-password")]
 
     def playbook(self, path: str, *options: str, app: str = "", **variables: Any) -> Run:
         """Run a playbook of the repository."""
@@ -71,7 +75,7 @@ class Site(Host):
         command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{path}", *options]
         given: dict[str, Any] = {"flask_app_hosts": "containers"}
         if app:
-            command += ["-e", f"@{SCENARIO / 'vars' / app}.yml"]
+            command += ["-e", f"@{SCENARIO / 'vars' / app}.yml", "-e", f"@{self.scratch / 'vault.yml'}", *self._vault()]
         if app == "sample":
             given["flask_app_src"] = f"{self.source}/"
         command += ["-e", json.dumps({**given, **variables})]
@@ -84,8 +88,10 @@ class Site(Host):
                 "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"), "ANSIBLE_CALLBACKS_ENABLED": "pygun_record",
             },
         )  # fmt: skip
-        lines = record.read_text().splitlines() if record.exists() else []
-        return Run(done.returncode, done.stdout, [json.loads(line) for line in lines])
+        recorded = record.read_text() if record.exists() else ""
+        told = [secret for secret in self.secrets if secret in done.stdout + recorded]
+        assert not told, f"{path} told {told}: {done.stdout}"
+        return Run(done.returncode, done.stdout, [json.loads(line) for line in recorded.splitlines()])
 
     def predicted(self, path: str, app: str = "", **variables: Any) -> Run:
         """The run, after a check of the same that must have said exactly which tasks would change something."""

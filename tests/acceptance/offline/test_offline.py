@@ -69,25 +69,38 @@ def test_the_second_run_changes_nothing(site):
 
 def test_a_change_of_the_code_is_predicted(site):
     (site.source / "wsgi.py").open("a").write("# one line more\n")
-    changed = [task for task, _item in site.predicted("deploy.yml", app="sample").changed]
-    assert [task.rpartition(" : ")[2] for task in changed] == [
+    done = site.predicted("deploy.yml", app="sample")
+    assert [task.rpartition(" : ")[2] for task, _item in done.changed] == [
         "Build the release of sample",
         "Activate the release of sample",
     ]
+    assert "+# one line more" in done.text.splitlines(), done.text
 
 
-CONFIGURATION = {"supervisor_log_level": "debug", "supervisor_logrotate_interval": 90, "flask_app_log_backups": 3}
+def configuration(site):
+    """Variables that change files of supervisor, of the app, its environment and its release."""
+    return {
+        "supervisor_log_level": "debug",
+        "supervisor_logrotate_interval": 90,
+        "flask_app_log_backups": 3,
+        "flask_app_env": {"SAMPLE_SECRET": site.secrets[1], "SAMPLE_TOKEN": "{{ vault_token }}"},
+        "flask_app_gunicorn": {"proc_name": site.secrets[1], "limit_request_line": 4000},
+    }
 
 
 def test_a_change_of_the_configuration_is_predicted(site):
-    changed = site.predicted("deploy.yml", app="sample", **CONFIGURATION).changed
+    changed = site.predicted(
+        "deploy.yml", app="sample", **configuration(site)
+    ).changed  # which looks for secrets as well
     assert any("Write supervisord.conf" in task for task, _item in changed), changed
     assert any("Restart supervisord" in task for task, _item in changed), changed
 
 
 def test_a_missing_wheel_of_a_release_leaves_the_old_one_serving(site):
     before = site.masters("sample")
-    lacks = site.playbook("deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"], **CONFIGURATION)
+    lacks = site.playbook(
+        "deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"], **configuration(site)
+    )
     assert not lacks.ok
     assert "no no-such-package" in lacks.message, lacks.text
     assert "ansible-playbook pygun.stack.wheelhouse" in lacks.message
