@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the collection writes on a host, and where: the one list of it. Whoever adds a file to a role adds it here.
 
-Three kinds: a file, a folder with all that is in it, and a folder that is ours only if nothing else is in it.
+Four kinds: a file; a folder with all that is in it; a folder that is ours only if nothing else is in it; and one of the
+system, which goes like that, but what others have in it is nothing to speak of.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ PACKAGES = ("python3", "python3-venv", "logrotate")
 UNITS = "/etc/systemd/system"
 ETC = "/etc/pygun"
 LOGROTATE_STATE = "/var/lib/pygun-logrotate"
+_WANTS = f"{UNITS}/sockets.target.wants"
+#: Kinds of folders that go only if nothing else is in them.
+IF_EMPTY = ("empty", "system")
 #: System accounts have lower ids than this; the roles make no others.
 FIRST_PERSON = 1000
 
@@ -41,10 +45,10 @@ class Thing:
         return os.path.lexists(self.path)
 
     def remove(self) -> None:
-        """Remove it; a folder of the third kind stays when something else is in it."""
+        """Remove it; a folder of the last two kinds stays when something else is in it."""
         if self.kind == "tree" and not os.path.islink(self.path):
             shutil.rmtree(self.path)
-        elif self.kind == "empty":
+        elif self.kind in IF_EMPTY:
             try:
                 os.rmdir(self.path)
             except OSError:
@@ -99,7 +103,7 @@ class AppPlaces:
         root = self.root
         return [
             *_with_leftovers(os.path.join(self.conf_dir, "conf.d", f"{self.name}.conf"), *self.program_files),
-            *[Thing(os.path.join(UNITS, "sockets.target.wants", unit)) for unit in self.units()[:2]],
+            *self._enabled(),
             *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
             *_with_leftovers(f"{ETC}/{self.name}.env", f"/etc/tmpfiles.d/pygun-{self.name}.conf"),
             Thing(self.run_dir, "tree"),
@@ -112,6 +116,11 @@ class AppPlaces:
             Thing(os.path.join(root, "activation.lock")),
             Thing(root, "empty"),
         ]
+
+    def _enabled(self) -> list[Thing]:
+        """What starts its sockets at boot; systemd makes the folder for the first socket of a host."""
+        links = standing(Thing(os.path.join(_WANTS, unit)) for unit in self.units()[:2])
+        return [*links, Thing(_WANTS, "system")] if links else []
 
     def logs(self) -> list[str]:
         """Logs of its instances and of what watches them, with all that was rotated."""

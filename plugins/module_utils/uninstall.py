@@ -321,11 +321,11 @@ class Plan:
     def add(self, things: t.Iterable[Thing]) -> None:
         """Go through things in the order in which they are removed: a folder goes if all that is in it went before."""
         for thing in standing(things):
-            if thing.kind == "empty":
+            if thing.kind in belongings.IF_EMPTY:
                 rest = [os.path.join(thing.path, name) for name in sorted(os.listdir(thing.path))]
                 rest = [path for path in rest if path not in self._gone]
                 if rest:
-                    self._kept += rest
+                    self._kept += rest if thing.kind == "empty" else []
                     continue
             self._gone.add(thing.path)
             self.things.append(thing)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, Thing
+from ansible_collections.pygun.stack.plugins.module_utils import belongings
+from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, Thing, standing
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Plan, Uninstall, UninstallError
 from ansible_collections.pygun.stack.plugins.modules import wheelhouse
 
@@ -53,6 +54,54 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path):
     Thing(str(tmp_path / "link"), "tree").remove()
     assert not (tmp_path / "link").exists()
     assert (tmp_path / "precious" / "file").exists()
+
+
+def test_a_folder_of_the_system_goes_if_it_is_empty_and_is_not_spoken_of(tmp_path, app, monkeypatch):
+    monkeypatch.setattr(belongings, "_WANTS", str(tmp_path))
+    own = tmp_path / "pygun-a.socket"
+    own.write_text("")
+    folder = Thing(str(tmp_path), "system")
+    assert folder in app.things(data=False)
+    plan = Plan()
+    plan.add([folder])
+    assert (plan.lines(), plan.left) == ([], [])
+    own.unlink()
+    assert folder not in app.things(data=False)
+
+
+FULL = """[program:a]
+command={root}/current/venv/bin/python -I {root}/current/lib/pygun_runtime/launch.py
+stdout_logfile={log}/%(program_name)s-%(process_num)d.log
+"""
+
+
+def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(tmp_path, app, monkeypatch):
+    monkeypatch.setattr(belongings, "ETC", str(tmp_path / "etc"))
+
+    def install():
+        for folder in ("etc/logrotate.d", "conf/conf.d", "log", "srv/a/releases/0", "srv/a/shared"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in ("etc/a.env", "log/a-0.log", "log/a-1.raw.log", "srv/a/state.json", "srv/a/activation.lock"):
+            (tmp_path / name).write_text("")
+        (tmp_path / "etc/logrotate.d/a.conf").write_text(f'"{app.log_dir}/a-[0-9].log" {{\n')
+        (tmp_path / "conf/conf.d/a.conf").write_text(FULL.format(root=app.root, log=app.log_dir))
+        if not (tmp_path / "srv/a/current").is_symlink():
+            (tmp_path / "srv/a/current").symlink_to("releases/0")
+
+    reached, things = 0, [Thing(app.root)]
+    while reached < len(things):
+        install()
+        things = standing(app.things(data=True))
+        for thing in things[:reached]:
+            thing.remove()
+        options = Options(name="a", data=True, base_dir=str(tmp_path / "srv"), conf_dir=app.conf_dir)
+        assert Uninstall(options).predict()["changed"]
+        assert Uninstall(options).run()["changed"], things[reached]
+        assert [thing.path for thing in standing(app.things(data=True))] == [app.log_dir], things[reached]
+        assert not Uninstall(options).run()["changed"]
+        reached += 1
+    assert reached > 8
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["a-0.logs", "a-b-0.log", "notes"]
 
 
 @pytest.mark.parametrize(
