@@ -79,9 +79,7 @@ def test_a_change_of_the_code_is_predicted(site):
 
 def test_a_missing_wheel_of_a_release_leaves_the_old_one_serving(site):
     before = site.masters("sample")
-    lacks = site.playbook(
-        "deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"], **configuration(site)
-    )
+    lacks = site.playbook("deploy.yml", app="sample", flask_app_packages=["no-such-package==1.0"])
     assert not lacks.ok
     assert "no no-such-package" in lacks.message, lacks.text
     assert "ansible-playbook pygun.stack.wheelhouse" in lacks.message
