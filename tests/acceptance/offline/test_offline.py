@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 WHEELHOUSE = Path(os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY", "")) / "wheelhouse"
@@ -128,16 +129,26 @@ def test_other_versions_of_the_tools_and_servers_and_another_configuration_and_b
     assert json.loads(site.run("python3", "-c", SAMPLE))["service"] == "scoring"
 
 
+HOLD = """
+import fcntl, json, os, sys
+with open("/srv/sample/activation.lock", "r+") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock.truncate()
+    json.dump({"pid": os.getpid(), "by": "somebody"}, lock)
+    lock.flush()
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_an_app_is_not_removed_while_somebody_changes_it(site):
-    hold = "import fcntl, json, os, sys, time; f = open('/srv/sample/activation.lock', 'r+'); fcntl.flock(f, fcntl.LOCK_EX); f.truncate(); json.dump({'pid': os.getpid(), 'by': 'somebody'}, f); f.flush(); print('held', flush=True); time.sleep(60)"  # noqa: E501
     before = site.masters("sample")
-    holder = site.spawn("python3", "-c", hold, stdout=-1)
+    holder = site.spawn("python3", "-c", HOLD, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == "held\n"
         refused = site.playbook("uninstall.yml", flask_app_name="sample")
     finally:
-        site.run("pkill", "-f", "activation.lock")
-        holder.wait()
+        holder.communicate(timeout=60)  # ends what it reads, and so the program
     assert not refused.ok
     assert "somebody" in refused.message and "Nothing was changed" in refused.message, refused.text
     assert site.masters("sample") == before
