@@ -18,8 +18,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging import tags
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+try:
+    from packaging import tags, utils
+except ImportError:  # ansible-core brings it; its sanity tests import plugins without
+    tags = utils = None
 
 #: Versions of glibc that uv knows as platforms (uv 0.13); a host with another counts as the next older one.
 _GLIBC_OF_UV = (17, 28, *range(31, 41))
@@ -149,7 +151,7 @@ def parse_lock(text: str) -> list[Locked]:
         match = re.match(r"([A-Za-z0-9._-]+)==([^\s\\;]+)", entry)
         if match:
             hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))
-            found.append(Locked(canonicalize_name(match[1]), match[2], hashes, entry))
+            found.append(Locked(utils.canonicalize_name(match[1]), match[2], hashes, entry))
     return found
 
 
@@ -157,8 +159,8 @@ def present(folder: Path, entry: Locked, fitting: frozenset[tags.Tag]) -> bool:
     """Whether a folder has a wheel of this version that fits, and is what the lock says."""
     for wheel in folder.glob("*.whl") if folder.is_dir() else ():
         try:
-            name, version, _build, supported = parse_wheel_filename(wheel.name)
-        except InvalidWheelFilename:
+            name, version, _build, supported = utils.parse_wheel_filename(wheel.name)
+        except utils.InvalidWheelFilename:
             continue
         if name == entry.name and str(version) == entry.version and supported & fitting:
             if hashlib.sha256(wheel.read_bytes()).hexdigest() in entry.hashes:
