@@ -24,6 +24,7 @@ WITHOUT_ANSIBLE = (
     "tests/unit/preflight",
     "tests/unit/programs",
     "tests/unit/runtime",
+    "tests/unit/upgrade",
 )
 # They wait for real processes more than they compute.
 PROCESSES = "3"

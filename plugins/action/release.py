@@ -13,6 +13,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.pygun.stack.plugins.module_utils import release_texts
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack, requirement_files
 
 
@@ -46,8 +47,13 @@ class ActionModule(ActionBase):
             if answer.get("failed") or answer["exists"]:
                 return {**result, **answer}
             if self._task.check_mode:
-                return {**result, **self._module({**args, "files": files}, task_vars)}
-            return {**result, **self._build(shared.archive(entries), args, task_vars)}
+                answer = self._module({**args, "files": files}, task_vars)
+            else:
+                answer = self._build(shared.archive(entries), args, task_vars)
+            before = answer.pop("texts", {})
+            if answer.get("diff") and self._task.diff:
+                answer["diff"] = [answer["diff"], *_text_diffs(before, entries)]
+            return {**result, **answer}
         except pack.PackError as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from error
 
@@ -62,7 +68,7 @@ class ActionModule(ActionBase):
 
     def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements):
         """The entries of the release, the paths of its requirement files in it, and where the source comes from."""
-        entries = list(pack.tree(Path(runtime), "lib/" + Path(runtime).name))
+        entries = list(pack.tree(Path(runtime), "lib/" + Path(runtime).name)) if runtime else []
         origin = {}
         source = None
         if git_repo:
@@ -116,3 +122,24 @@ class ActionModule(ActionBase):
             return self._module({**args, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
+
+
+def _text_diffs(before, entries):
+    """A diff for each changed file whose text may be shown, up to a limit."""
+    after = {entry.path: entry for entry in entries}
+    total = 0
+    for path, old in before.items():
+        new = _text(after[path]) if path in after else ""
+        total += len(old or "") + len(new or "")
+        if total <= release_texts.TOTAL_LIMIT and None not in (old, new) and old != new:
+            yield {"before_header": path, "after_header": path, "before": old, "after": new}
+
+
+def _text(entry):
+    if entry.link is not None:
+        return None
+    content = entry.data
+    if content is None:
+        with entry.source.open("rb") as stream:
+            content = stream.read(release_texts.FILE_LIMIT + 1)
+    return release_texts.text_of(entry.path, content)

@@ -52,6 +52,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
+from ansible_collections.pygun.stack.plugins.module_utils.python_env import made_from, usable
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     ReleaseStore,
     now,
@@ -343,6 +344,13 @@ class Activation:
                 f" {self._standing()} Nothing was changed.",
                 step="prepare",
             )
+        venv = os.path.join(store.path(wanted), "venv")
+        if complete and wanted != self.baseline and not usable(venv):
+            raise ActivationError(
+                f"Release {wanted} of {options.name} was built for Python {made_from(venv) or '?'}, which this host does not"
+                f" have any more: it cannot start. Deploy what was in it again. {self._standing()} Nothing was changed.",
+                step="prepare",
+            )
         self.wanted = wanted
 
     def _standing(self) -> str:
@@ -543,7 +551,9 @@ class Activation:
             self.store.set_current(self.wanted)
             self.checkpoint("first current")
             if self.baseline is not None:
-                self.warn(f"Release {self.baseline}, which was current, is gone from this host: there is no way back.")
+                self.warn(
+                    f"Release {self.baseline}, which was current, cannot start any more (it, or its Python, is gone from this host): there is no way back."
+                )
         for process in self._holders():
             if process.state not in ("RUNNING", "STARTING", "STOPPING"):
                 self._start(process.full_name)
@@ -571,7 +581,9 @@ class Activation:
             return False
         folder = self.store.path(self.baseline)
         needed = (os.path.join("venv", "bin", "python"), os.path.join("lib", "pygun_runtime", "launch.py"))
-        return all(os.path.exists(os.path.join(folder, name)) for name in needed)
+        return all(os.path.exists(os.path.join(folder, name)) for name in needed) and usable(
+            os.path.join(folder, "venv")
+        )
 
     def _serves(self, process: Process) -> bool:
         return process.state in ("RUNNING", "STARTING") and bool(self.run_dir.ready_workers(process.name, process.pid))
@@ -900,7 +912,7 @@ class Activation:
             if self.baseline is None or (self.journal.entries["reconfigured"] and not self._had_program()):
                 self._uninstall()
             elif not self._can_go_back():
-                problems.append(f"release {self.baseline} that served before is gone from this host")
+                problems.append(f"release {self.baseline} that served before, or its Python, is gone from this host")
                 if not any(self._runs(process, self.wanted) for process in self._now()):
                     self.store.set_current(self.baseline)
             elif self.journal.entries["reconfigured"]:

@@ -32,6 +32,18 @@ class InstallError(Exception):
     """An installer ended with an error; the message holds the last lines it wrote."""
 
 
+class MissingWheel(InstallError):
+    """The wheelhouse lacks something. ``cause`` and ``remedy`` are for people."""
+
+    def __init__(self, message, cause):
+        super().__init__(message)
+        self.cause = cause
+        self.remedy = (
+            "On the control node, with the inventory and the variables of this run: `ansible-playbook"
+            " pygun.stack.wheelhouse`. It adds what is missing to python_wheelhouse. Then run this again."
+        )
+
+
 def normalize(name):
     """The form of a distribution's name in which two spellings of it are equal (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -80,6 +92,17 @@ def installed(path):
     return found
 
 
+def named_in(files):
+    """Names of the distributions that requirement files name."""
+    names = set()
+    for path in files:
+        with open(path, encoding="utf-8-sig") as stream:
+            for line in stream:
+                if not line.lstrip().startswith(("#", "-")):
+                    names.add(requirement_name(line))
+    return names - {None}
+
+
 def made_from(path):
     """The Python version that the virtual environment at ``path`` was made from, or None when there is no usable one."""
     root = Path(path)
@@ -96,6 +119,17 @@ def made_from(path):
 def same_minor(one, other):
     """Whether two Python versions may share installed packages (3.11.2 and 3.11.9 may)."""
     return bool(one and other) and one.split(".")[:2] == other.split(".")[:2]
+
+
+def usable(path):
+    """Whether the virtual environment at ``path`` runs, and on the Python that its packages were installed for.
+
+    An upgrade of the distribution leaves environments whose interpreter is gone, or has become another.
+    """
+    python, made = os.path.join(path, "bin", "python"), made_from(path)
+    if not os.access(python, os.X_OK):
+        return False
+    return made is None or same_minor(made, python_version(python))
 
 
 def lacking(path, requirements):
@@ -143,7 +177,7 @@ class Installer:
         )
         if ca_bundle:
             environment.update(SSL_CERT_FILE=ca_bundle, PIP_CERT=ca_bundle)
-        if index_url:
+        if index_url and not wheelhouse:
             environment.update(UV_DEFAULT_INDEX=index_url, PIP_INDEX_URL=index_url)
         if cache_dir:
             environment.update(UV_CACHE_DIR=os.path.join(cache_dir, "uv"), PIP_CACHE_DIR=os.path.join(cache_dir, "pip"))
@@ -174,6 +208,9 @@ class Installer:
         try:
             self._run(command + self.extra_args + list(arguments))
         except InstallError as error:
+            if self.wheelhouse and (lacks := _not_in_wheelhouse(str(error))):
+                cause = f"The wheelhouse has no {lacks} for Python {python_version(python)} on {platform()}."
+                raise MissingWheel(str(error), cause) from error
             if self.uv or "from versions: none" not in str(error):
                 raise
             raise InstallError(f"{error}\n{self._why_pip_finds_nothing(command, arguments)}") from error
@@ -219,6 +256,35 @@ class Installer:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
         except OSError as error:
             raise InstallError(f"{command[0]} cannot be run: {error.strerror}") from error
+
+
+def platform():
+    """The platform tag of the newest wheels that this host takes, such as ``manylinux_2_36_x86_64``."""
+    try:
+        version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()[1].split(".")
+    except (OSError, ValueError, IndexError):
+        return f"linux_{os.uname().machine}"
+    return f"manylinux_{version[0]}_{version[1]}_{os.uname().machine}"
+
+
+#: How uv and pip say that no wheel of what they were given will do.
+_LACKING = (
+    r"was not found in the provided package locations and (?:you require|\S+ depends on) ([^\s,]+)",
+    r"(\S+) was not found in the provided package locations",
+    r"No matching distribution found for ([^\s(]+)",
+    r"(\S+) has no wheels with a matching",
+    r"there is no version of ([^\s,]+)",
+    r"only [^\n]* (?:is|are) available[^\n]*? (?:require|depends on) ([^\s,]+)",
+)
+
+
+def _not_in_wheelhouse(text):
+    """What an installer did not find, as it was required; None when something else went wrong."""
+    for pattern in _LACKING:
+        found = re.search(pattern, " ".join(text.split()))
+        if found:
+            return found.group(1).rstrip(",.")
+    return None
 
 
 def _last_lines(text, count=25):

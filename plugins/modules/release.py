@@ -105,7 +105,9 @@ attributes:
     description: Says which release would be built; the id is the same as in the real run.
     support: full
   diff_mode:
-    description: Lists the files that differ from the current release.
+    description:
+      - Lists the files that differ from the current release, and shows the text of what changes in them, up to a limit.
+      - Not shown is what may be secret, such as V(.env), a private key, and what O(pygun_py) got from a user's own settings.
     support: full
 """
 
@@ -161,7 +163,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
@@ -179,17 +181,6 @@ def release_id(params, python):
         "python": python,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def named_in(files):
-    """Names of the distributions that requirement files name."""
-    names = set()
-    for path in files:
-        with open(path, encoding="utf-8-sig") as stream:
-            for line in stream:
-                if not line.lstrip().startswith(("#", "-")):
-                    names.add(python_env.requirement_name(line))
-    return names - {None}
 
 
 def build(params, release, python, store):
@@ -227,7 +218,7 @@ def _unpack(archive, path):
 def _install(params, path):
     venv = os.path.join(path, "venv")
     files = [os.path.join(path, name) for name in params["requirements"]]
-    chosen = named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
+    chosen = python_env.named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
     server = [package for package in params["server_packages"] if python_env.requirement_name(package) not in chosen]
     own = [argument for name in files for argument in ("-r", name)] + params["packages"]
     installer = python_env.Installer.from_options(params)
@@ -288,15 +279,38 @@ def manifest_of(store, release):
         return {}
 
 
-def difference(before, after, old, new):
-    """The files that differ, as a diff of two lists."""
+def shown(store, before, after, current, release):
+    """The files that differ, as a diff of two lists, and what the action plugin needs to show what changes in them."""
     changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
-    return {
-        "before_header": f"files of release {old}" if old else "no release",
-        "after_header": f"files of release {new}",
+    listing = {
+        "before_header": f"files of release {current}" if current else "no release",
+        "after_header": f"files of release {release}",
         "before": "".join(f"{path} {before[path][:17]}\n" for path in changed if path in before),
         "after": "".join(f"{path} {after[path][:17]}\n" for path in changed if path in after),
     }
+    return {"diff": listing, "texts": texts(store.path(current), changed, before) if current else {}}
+
+
+def texts(folder, changed, known):
+    """What may be shown of each changed file as it is in the current release; None where nothing may, or too much."""
+    found, total = {}, 0
+    for path in filter(release_texts.readable, changed):
+        found[path] = ""
+        if path in known:
+            found[path] = _read(folder, path) if total < release_texts.TOTAL_LIMIT else None
+            total += len(found[path] or "")
+    return found
+
+
+def _read(folder, path):
+    name = os.path.join(folder, path)
+    try:
+        if os.path.islink(name):
+            return None
+        with open(name, "rb") as stream:
+            return release_texts.text_of(path, stream.read(release_texts.FILE_LIMIT + 1))
+    except OSError:
+        return None
 
 
 def main():
@@ -336,15 +350,16 @@ def main():
     if python is None:
         module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
     release = release_id(params, python)
-    result = {"release": release, "path": store.path(release), "exists": store.is_complete(release)}
+    # A release whose interpreter is gone (or has become another) is built anew in its place: nothing could start from it.
+    standing = store.is_complete(release) and python_env.usable(os.path.join(store.path(release), "venv"))
+    result = {"release": release, "path": store.path(release), "exists": standing}
     if result["exists"] or not (params["archive"] or params["files"]):
         module.exit_json(changed=False, **result)
 
     current = store.current()
+    before = manifest_of(store, current)
     if module.check_mode:
-        module.exit_json(
-            changed=True, diff=difference(manifest_of(store, current), params["files"], current, release), **result
-        )
+        module.exit_json(changed=True, **shown(store, before, params["files"], current, release), **result)
     try:
         with locked(params["root"], params["by"], patience=0):
             for leftover in store.half_built():
@@ -354,7 +369,7 @@ def main():
         module.fail_json(msg=str(error), **result)
     except (OSError, python_env.InstallError, tarfile.TarError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
-        known = diagnose(str(error), "installer")
+        known = error if isinstance(error, python_env.MissingWheel) else diagnose(str(error), "installer")
         cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
         module.fail_json(
             msg=f"Release {release} of {params['name']} cannot be built: {error}{cause}\n{running}",
@@ -362,8 +377,7 @@ def main():
             remedy=known.remedy if known else None,
             **result,
         )
-    diff = difference(manifest_of(store, current), manifest_of(store, release), current, release)
-    module.exit_json(changed=True, diff=diff, **result)
+    module.exit_json(changed=True, **shown(store, before, manifest_of(store, release), current, release), **result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: the pygun.stack authors (@pygun)
 description:
   - Makes a virtual environment and installs requirements into it. Nothing changes while the environment holds them.
-  - The environment is made anew when the interpreter behind it is gone or has another minor version.
+  - The environment is made anew when the interpreter behind it is gone or has another minor version. If that fails, the former comes back.
 extends_documentation_fragment: pygun.stack.installer
 options:
   path:
@@ -49,12 +49,18 @@ installed:
   sample: {supervisor: 4.3.0}
 """
 
+import contextlib
+import os
+import shutil
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     INSTALLER_OPTIONS,
     Installer,
     InstallError,
+    MissingWheel,
     installed,
     lacking,
     made_from,
@@ -62,6 +68,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     python_version,
     requirement_name,
     same_minor,
+    usable,
 )
 
 
@@ -77,7 +84,10 @@ def main():
     params = module.params
     path = params["path"]
     before = installed(path)
-    rebuild = not same_minor(made_from(path), python_version(params["python"]))
+    python = python_version(params["python"])
+    if python is None:
+        module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
+    rebuild = not (usable(path) and same_minor(made_from(path), python))
     missing = params["requirements"] if rebuild else lacking(path, params["requirements"])
     wanted = {requirement_name(item): pinned_version(item) or "newest" for item in missing}
     if not missing:
@@ -87,13 +97,33 @@ def main():
 
     installer = Installer.from_options(params)
     try:
-        if rebuild:
-            installer.create(path, params["python"])
-        installer.install(path, params["requirements"])
+        with _kept_aside(path) if rebuild else contextlib.nullcontext():
+            if rebuild:
+                installer.create(path, params["python"])
+            installer.install(path, params["requirements"])
     except InstallError as error:
-        module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}")
+        known = error if isinstance(error, MissingWheel) else diagnose(str(error), "installer")
+        cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
+        module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}{cause}")
     after = installed(path)
     module.exit_json(changed=True, installed=after, diff=_diff(path, before, after))
+
+
+@contextlib.contextmanager
+def _kept_aside(path):
+    """The environment that stood there comes back if the new one cannot be made: what runs from it may still need it."""
+    aside = f"{path}.before"
+    shutil.rmtree(aside, ignore_errors=True)
+    if os.path.isdir(path):
+        os.rename(path, aside)
+    try:
+        yield
+    except BaseException:
+        if os.path.isdir(aside):
+            shutil.rmtree(path, ignore_errors=True)
+            os.rename(aside, path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _diff(path, before, after):

@@ -224,7 +224,7 @@ class Shared:
     def collected(self, collect: Callable[[Path], Collected]) -> Collected:
         """What ``collect`` returned when the first host asked. It is given a folder that stays until the run ends."""
         found = self.folder / "collected.json"
-        with self._alone():
+        with self.alone():
             if not found.exists():
                 scratch = self.folder / "scratch"
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -241,7 +241,7 @@ class Shared:
         """The archive of a release: these entries, and the manifest of them."""
         files = manifest(entries)
         target = self.folder / f"{digest(files)}.tar.gz"
-        with self._alone():
+        with self.alone():
             if not target.exists():
                 part = target.with_suffix(".part")
                 write_archive([*entries, entry_from_bytes("manifest.json", to_json(files))], part)
@@ -249,7 +249,7 @@ class Shared:
         return target
 
     @contextmanager
-    def _alone(self):
+    def alone(self):
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

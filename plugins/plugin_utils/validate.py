@@ -71,6 +71,7 @@ _ANY_LETTER = {
     "flask_app_gunicorn",
     "flask_app_requirements",
     "flask_app_src",
+    "python_wheelhouse",
     "supervisor_http_password",
 }
 
@@ -610,6 +611,18 @@ def _index_url(value: str) -> Iterator[str]:
         yield "write the whole address of the index, such as https://packages.example.com/simple."
     elif value and re.fullmatch(r"https?://(\S*@)?", value):
         yield "it names no host. Write the whole address, such as https://packages.example.com/simple."
+
+
+@rule("python_wheelhouse")
+def _wheelhouse(value: str) -> Iterator[str]:
+    if value and not value.startswith("/"):
+        yield 'it is looked up on the control node, by every playbook alike. Make it absolute, as in "{{ inventory_dir }}/wheelhouse".'
+
+
+@rule("python_wheelhouse_target")
+def _wheelhouse_target(value: str) -> Iterator[str]:
+    if value and not re.fullmatch(r"3\.\d+(\.\d+)?-manylinux_2_\d+_[a-z0-9_]+", value):
+        yield "write a Python and a platform, such as 3.11-manylinux_2_36_x86_64."
 
 
 @rule("python_extra_args")

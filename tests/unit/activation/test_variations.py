@@ -57,6 +57,18 @@ def test_a_rollback_goes_to_the_release_before_without_a_failed_request(old, loa
     assert old.leftovers() == []
 
 
+def test_a_rollback_to_a_release_whose_python_is_gone_changes_nothing(old):
+    first = old.current
+    old.deploy(old.release())
+    second, pids = old.current, old.pids()
+    (old.root / "releases" / first / "venv" / "pyvenv.cfg").write_text("version = 3.2.5\n")
+    for result in (old.rollback(), old.rollback(first)):
+        assert result["failed"]
+        assert "built for Python 3.2.5" in result["msg"]
+        assert "Nothing was changed." in result["msg"]
+    assert (old.current, old.pids()) == (second, pids)
+
+
 def test_a_rollback_never_chooses_a_release_that_failed_or_is_not_there(served):
     bad = served.release(health="503 NO")
     served.deploy(bad)

@@ -1,0 +1,10 @@
+"""Greets."""
+
+from flask import Flask
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def index():
+    return {"app": "greeter"}

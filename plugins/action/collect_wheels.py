@@ -1,0 +1,81 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Collects wheels on the control node, once for all hosts that are alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.pygun.stack.plugins.action.release import ActionModule as ReleaseAction
+from ansible_collections.pygun.stack.plugins.module_utils.python_env import named_in, requirement_name
+from ansible_collections.pygun.stack.plugins.plugin_utils import pack, wheels
+
+
+class ActionModule(ReleaseAction):
+    TRANSFERS_FILES = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super(ReleaseAction, self).run(tmp, task_vars)
+        args = self._task.args.copy()
+        dest = Path(args.get("dest") or "")
+        if not dest.is_absolute():
+            raise AnsibleActionFail(
+                "python_wheelhouse does not say where the wheels go. Set it to a directory on the control node, such as"
+                ' "{{ inventory_dir }}/wheelhouse". Nothing was changed.'
+            )
+        target = args.get("target")
+        if not target:
+            answer = self._execute_module(
+                module_name="pygun.stack.collect_wheels",
+                module_args={"dest": str(dest), "python": args.get("python")},
+                task_vars=task_vars,
+            )
+            if answer.get("failed"):
+                return {**result, **answer}
+            target = answer["target"]
+        try:
+            added = self._once(args, dest, wheels.Target.parse(target))
+        except (pack.PackError, wheels.WheelsError) as error:
+            raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+        diff = {"before_header": str(dest), "after_header": str(dest), "before": ""}
+        diff["after"] = "".join(f"{name}\n" for name in added)
+        return {**result, "changed": bool(added), "target": target, "added": added, "diff": diff}
+
+    def _once(self, args, dest, target):
+        """The wheels that the first of the hosts that are alike adds; none for the others."""
+        identity = json.dumps([self._task._uuid, target.text, args], sort_keys=True, default=str)
+        folder = Path(constants.DEFAULT_LOCAL_TMP, f"pygun-wheels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}")
+        shared = pack.Shared(folder)
+        done = folder / "done"
+        with shared.alone():
+            if done.exists():
+                return []
+            added = self._collect_wheels(args, dest, target, folder)
+            done.touch()
+            return added
+
+    def _collect_wheels(self, args, dest, target, scratch):
+        source = {key: args.get(key) or "" for key in ("src", "git_repo", "git_ref")}
+        source["git_ref"] = source["git_ref"] or "HEAD"
+        asked = args.get("requirements") or []
+        collected = self._collect(scratch, exclude=[], runtime="", requirements=asked, **source)
+        found = {entry.path: entry.source for entry in collected.entries}
+        files = [found[path] for path in collected.requirements]
+        packages = args.get("packages") or []
+        chosen = named_in(files) | {requirement_name(package) for package in packages}
+        server = [package for package in args.get("server_packages") or [] if requirement_name(package) not in chosen]
+        return wheels.collect(
+            dest,
+            target,
+            files=files,
+            packages=[*packages, *server],
+            overrides=args.get("overrides") or [],
+            index_url=args.get("index_url") or "",
+            scratch=scratch,
+            check=self._task.check_mode,
+        )

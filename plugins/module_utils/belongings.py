@@ -1,0 +1,217 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the collection writes on a host, and where: the one list of it. Whoever adds a file to a role adds it here.
+
+Four kinds: a file; a folder with all that is in it; a folder that is ours only if nothing else is in it; and one of the
+system, which goes like that, but what others have in it is nothing to speak of.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import grp
+import os
+import pwd
+import re
+import shutil
+import typing as t
+
+#: Packages of the distribution that the roles install. They stay: others may need them.
+PACKAGES = ("python3", "python3-venv", "logrotate")
+
+UNITS = "/etc/systemd/system"
+ETC = "/etc/pygun"
+LOGROTATE_STATE = "/var/lib/pygun-logrotate"
+_WANTS = f"{UNITS}/sockets.target.wants"
+#: Kinds of folders that go only if nothing else is in them.
+IF_EMPTY = ("empty", "system")
+#: System accounts have lower ids than this; the roles make no others.
+FIRST_PERSON = 1000
+
+
+#: Folders of the tools. What ends with .before, an interrupted upgrade has left.
+_TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "uv", "uv.before")
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """One thing of ours that stands on the host."""
+
+    path: str
+    kind: str = "file"
+
+    def exists(self) -> bool:
+        return os.path.lexists(self.path)
+
+    def remove(self) -> None:
+        """Remove it; a folder of the last two kinds stays when something else is in it."""
+        if self.kind == "tree" and not os.path.islink(self.path):
+            shutil.rmtree(self.path)
+        elif self.kind in IF_EMPTY:
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                if not os.path.isdir(self.path):
+                    raise
+        else:
+            os.unlink(self.path)
+
+    @property
+    def text(self) -> str:
+        return self.path if self.kind == "file" else f"{self.path}/"
+
+
+def standing(things: t.Iterable[Thing]) -> list[Thing]:
+    """Those that are there."""
+    return list(dict.fromkeys(thing for thing in things if thing.exists()))
+
+
+def _with_leftovers(*paths: str) -> list[Thing]:
+    """Files, and what an interrupted write may have left beside them."""
+    found = []
+    for path in paths:
+        plain = glob.escape(path)
+        found += [path, f"{path}.before", f"{path}.removed", *sorted(glob.glob(f"{plain}.*.tmp"))]
+    return [Thing(path) for path in found]
+
+
+# -- one app ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class AppPlaces:
+    """Where one app's things are."""
+
+    name: str
+    root: str
+    conf_dir: str
+    log_dir: str
+    run_dir: str
+    program_files: tuple[str, ...] = ()
+
+    @property
+    def shared(self) -> str:
+        return os.path.join(self.root, "shared")
+
+    def units(self) -> list[str]:
+        """Its units, the sockets first."""
+        return [f"pygun-{self.name}.socket", f"pygun-{self.name}-keeper.socket", f"pygun-{self.name}.service"]
+
+    def things(self, data: bool) -> list[Thing]:
+        """Everything of the app, in the order in which it goes: what would start it first, what names it last."""
+        root = self.root
+        return [
+            *_with_leftovers(os.path.join(self.conf_dir, "conf.d", f"{self.name}.conf"), *self.program_files),
+            *self._enabled(),
+            *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
+            *_with_leftovers(f"{ETC}/{self.name}.env", f"/etc/tmpfiles.d/pygun-{self.name}.conf"),
+            Thing(self.run_dir, "tree"),
+            *[Thing(path) for path in self.logs()],
+            Thing(self.log_dir, "empty"),
+            *_with_leftovers(f"{ETC}/logrotate.d/{self.name}.conf"),
+            *([Thing(self.shared, "tree")] if data else []),
+            Thing(os.path.join(root, "releases"), "tree"),
+            *_with_leftovers(*[os.path.join(root, name) for name in ("current", "activation.json", "state.json")]),
+            Thing(os.path.join(root, "activation.lock")),
+            Thing(root, "empty"),
+        ]
+
+    def _enabled(self) -> list[Thing]:
+        """What starts its sockets at boot; systemd makes the folder for the first socket of a host."""
+        links = standing(Thing(os.path.join(_WANTS, unit)) for unit in self.units()[:2])
+        return [*links, Thing(_WANTS, "system")] if links else []
+
+    def logs(self) -> list[str]:
+        """Logs of its instances and of what watches them, with all that was rotated."""
+        pattern = re.compile(rf"{re.escape(self.name)}-(\d+|memory)(\.raw)?\.log([.-].*)?")
+        return [os.path.join(self.log_dir, name) for name in _names(self.log_dir) if pattern.fullmatch(name)]
+
+    def account(self, in_use: t.Collection[str] = ()) -> list[tuple[str, str]]:
+        """The user and the group that were made for this app, as pairs of ``user`` or ``group`` and a name.
+
+        A role gives its user the app's shared folder for a home, and nobody else has that.
+
+        :param in_use: users that other apps run as
+        """
+        found = [user for user in pwd.getpwall() if user.pw_dir == self.shared and 0 < user.pw_uid < FIRST_PERSON]
+        found = [user for user in found if user.pw_name not in in_use]
+        pairs = [("user", user.pw_name) for user in found]
+        for gid in sorted({user.pw_gid for user in found}):
+            group = _group(gid)
+            others = [user for user in pwd.getpwall() if user.pw_gid == gid and user not in found]
+            members = set(group.gr_mem) - {user.pw_name for user in found} if group else set()
+            if group and 0 < gid < FIRST_PERSON and not others and not members:
+                pairs.append(("group", group.gr_name))
+        return pairs
+
+
+# -- the host --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class HostPlaces:
+    """Where the things are that all apps of a host share."""
+
+    conf_dir: str
+    log_dir: str
+    tools_dir: str
+    cache_dir: str
+    ctl_link: str
+    program_files: tuple[str, ...] = ()
+    program_logs: tuple[str, ...] = ()  # regular expressions
+
+    @staticmethod
+    def units() -> list[str]:
+        """The units, in the order in which they are stopped."""
+        return ["pygun-logrotate.timer", "pygun-logrotate.service", "supervisord.service"]
+
+    def things(self) -> list[Thing]:
+        """Everything that belongs to no app, in the order in which it goes: what tells where the rest is goes last."""
+        return [
+            *_with_leftovers(*self.program_files),
+            *[Thing(path) for path in self.logs()],
+            Thing(self.log_dir, "empty"),
+            Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
+            *_with_leftovers(os.path.join(self.conf_dir, "supervisord.conf")),
+            Thing(self.conf_dir, "empty"),
+            Thing(f"{ETC}/logrotate.d", "empty"),
+            Thing(ETC, "empty"),
+            Thing(LOGROTATE_STATE, "tree"),
+            *self._link(),
+            *[Thing(os.path.join(self.cache_dir, name), "tree") for name in ("uv", "pip")],
+            Thing(self.cache_dir, "empty"),
+            *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
+            *[Thing(os.path.join(self.tools_dir, name)) for name in ("keeper.py", "end_orphans.py", "memory_guard.py")],
+            Thing(self.tools_dir, "empty"),
+            Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),
+            Thing(f"{UNITS}/multi-user.target.wants/supervisord.service"),
+            *[Thing(f"{UNITS}/{unit}") for unit in self.units()],
+        ]
+
+    def logs(self) -> list[str]:
+        """supervisord's own logs and those of the programs that the collection declared."""
+        patterns = [re.escape(os.path.join(self.log_dir, "supervisord.log")), *self.program_logs]
+        found = [os.path.join(self.log_dir, name) for name in _names(self.log_dir)]
+        return [path for path in found if any(re.fullmatch(rf"(?:{one})(?:\.\d+)?", path) for one in patterns)]
+
+    def _link(self) -> list[Thing]:
+        try:
+            target = os.readlink(self.ctl_link)
+        except OSError:
+            return []
+        return [Thing(self.ctl_link)] if target == f"{self.tools_dir}/supervisor/bin/supervisorctl" else []
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _group(gid: int) -> grp.struct_group | None:
+    try:
+        return grp.getgrgid(gid)
+    except KeyError:
+        return None

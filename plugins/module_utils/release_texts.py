@@ -1,0 +1,50 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The files of a release as a diff shows them: text, up to a limit, and nothing that may be secret.
+
+Used on the host for the release that is current, and on the control node for the next one.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Bytes of one file, and of all together. What is longer is listed without its text.
+FILE_LIMIT = 16 << 10
+TOTAL_LIMIT = 64 << 10
+_SECRET_NAMES = re.compile(
+    r"\.env.*|.*\.(env|pem|key|p12|pfx|jks|token)|id_(rsa|dsa|ecdsa|ed25519)|token|\.(netrc|pypirc|htpasswd)"
+    r"|.*(secret|credential|passw).*",
+    re.I,
+)
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
+#: What a user's own settings give to pygun.py: they may come from a vault.
+_OWN_SETTINGS = re.compile(
+    r"^# flask_app_(?:gunicorn|pygun_extra)\n.*?(?=^runtime\.attach\(globals\(\)\)\n\Z|\Z)", re.MULTILINE | re.DOTALL
+)
+
+
+def readable(path: str) -> bool:
+    """Whether the text of a file may be shown: neither what the collection brings, nor what its name calls secret."""
+    if path != "pygun.py" and not path.startswith(("src/", "requirements/")):
+        return False
+    return not any(_SECRET_NAMES.fullmatch(part) for part in path.split("/"))
+
+
+def text_of(path: str, content: bytes) -> str | None:
+    """What may be shown of a file; None when it is too long, no text, or a private key.
+
+    :param path: its path in the release
+    :param content: the file, or its first bytes beyond `FILE_LIMIT`
+    """
+    if len(content) > FILE_LIMIT or b"\0" in content:
+        return None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    if _PRIVATE_KEY.search(text):
+        return None
+    if path == "pygun.py":
+        text = _OWN_SETTINGS.sub("# flask_app_gunicorn and flask_app_pygun_extra: not shown\n\n", text)
+    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)

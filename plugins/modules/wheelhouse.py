@@ -1,0 +1,136 @@
+#!/usr/bin/python
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: wheelhouse
+short_description: Bring wheels to a host that has no package index
+version_added: 0.1.0
+author: the pygun.stack authors (@pygun)
+description:
+  - Makes a directory on the host hold the wheels of a directory on the control node. Only what the host lacks is sent.
+  - M(pygun.stack.collect_wheels) fills the directory on the control node.
+options:
+  src:
+    description: Directory on the control node.
+    type: str
+    required: true
+  path:
+    description: Directory on the host. What is no longer in O(src) is removed from it.
+    type: path
+    required: true
+  files:
+    description: Digests of the wheels by their names. Set by the action plugin.
+    type: dict
+    default: {}
+  archive:
+    description: Path on the host of what was sent. Set by the action plugin.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Says which wheels would be sent and removed.
+  diff_mode:
+    support: full
+    description: Lists the wheels that differ.
+seealso:
+  - module: pygun.stack.collect_wheels
+"""
+
+EXAMPLES = r"""
+- name: Bring the wheels
+  pygun.stack.wheelhouse:
+    src: /home/me/wheelhouse
+    path: /opt/pygun/wheelhouse
+"""
+
+RETURN = r"""
+missing:
+  description: Wheels that the host lacked.
+  returned: success
+  type: list
+  elements: str
+removed:
+  description: Wheels that are no longer in O(src).
+  returned: success
+  type: list
+  elements: str
+"""
+
+import hashlib
+import json
+import os
+import tarfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file, write_atomically
+
+#: What the wheels of the directory are known to be.
+RECORD = "wheels.json"
+
+
+def recorded(path):
+    """Digests of the wheels that stand in a directory, by name."""
+    try:
+        with open(os.path.join(path, RECORD), encoding="utf-8") as stream:
+            known = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return {name: digest for name, digest in known.items() if os.path.isfile(os.path.join(path, name))}
+
+
+def unpack(archive, path, wanted):
+    """Put the wheels of an archive into a directory, each whole or not at all."""
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            if member.name not in wanted or not member.isfile() or "/" in member.name:
+                continue
+            content = packed.extractfile(member).read()
+            if f"file:{hashlib.sha256(content).hexdigest()}" != wanted[member.name]:
+                raise tarfile.TarError(f"{member.name} did not arrive as it was sent")
+            write_atomically(os.path.join(path, member.name), content, 0o644)
+
+
+def main():
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "src": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "files": {"type": "dict", "default": {}},
+            "archive": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    path, wanted = module.params["path"], module.params["files"]
+    before = recorded(path)
+    missing = sorted(name for name, digest in wanted.items() if before.get(name) != digest)
+    removed = sorted(set(before) - set(wanted))
+    result = {"changed": bool(missing or removed), "missing": missing, "removed": removed}
+    result["diff"] = {
+        "before_header": path,
+        "after_header": path,
+        "before": "".join(f"{name}\n" for name in sorted(before) if before[name] != wanted.get(name)),
+        "after": "".join(f"{name}\n" for name in missing),
+    }
+    if module.check_mode or not result["changed"] or (missing and not module.params["archive"]):
+        module.exit_json(**result)
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        if missing:
+            unpack(module.params["archive"], path, {name: wanted[name] for name in missing})
+        write_atomically(
+            os.path.join(path, RECORD), (json.dumps(wanted, indent=0, sort_keys=True) + "\n").encode(), 0o644
+        )
+        for name in removed:
+            remove_file(os.path.join(path, name))
+    except (OSError, tarfile.TarError) as error:
+        module.fail_json(msg=f"The wheels cannot be put into {path}: {error}. Nothing was installed.")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

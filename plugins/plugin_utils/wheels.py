@@ -1,0 +1,229 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Collects wheels on the control node for a host with another Python, another platform and no network.
+
+uv works out the versions, since it can pretend to be another Python on another platform; pip downloads them, by the
+hashes that uv wrote down.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+try:
+    from packaging import tags, utils
+except ImportError:  # ansible-core brings it; its sanity tests import plugins without
+    tags = utils = None
+
+#: Versions of glibc that uv knows as platforms (uv 0.13); a host with another counts as the next older one.
+_GLIBC_OF_UV = (17, 28, *range(31, 41))
+#: The oldest glibc that any wheel names.
+_OLDEST_GLIBC = 5
+_LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+
+
+class WheelsError(Exception):
+    """The wheels cannot be collected; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A Python and a platform."""
+
+    python: str
+    machine: str
+    glibc: int
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """From a text such as ``3.11.2-manylinux_2_36_x86_64``."""
+        found = re.fullmatch(r"(3\.\d+(?:\.\d+)?)-manylinux_2_(\d+)_(\w+)", text)
+        if not found:
+            raise WheelsError(
+                f"{text!r} is no Python with a platform that wheels could be collected for. Write one such as"
+                " 3.11-manylinux_2_36_x86_64 (python_wheelhouse_target)."
+            )
+        return cls(found[1], found[3], int(found[2]))
+
+    @property
+    def text(self) -> str:
+        return f"{self.python}-manylinux_2_{self.glibc}_{self.machine}"
+
+    @property
+    def platforms(self) -> list[str]:
+        """Every platform tag that such a host takes, the newest first."""
+        found = []
+        for minor in range(self.glibc, _OLDEST_GLIBC - 1, -1):
+            found.append(f"manylinux_2_{minor}_{self.machine}")
+            if minor in _LEGACY:
+                found.append(f"{_LEGACY[minor]}_{self.machine}")
+        return [*found, f"linux_{self.machine}"]
+
+    @property
+    def for_uv(self) -> str:
+        known = [minor for minor in _GLIBC_OF_UV if minor <= self.glibc] or [_GLIBC_OF_UV[0]]
+        return f"{self.machine}-manylinux_2_{known[-1]}"
+
+    def tags(self) -> frozenset[tags.Tag]:
+        """The tags of the wheels that such a host takes."""
+        version = tuple(int(part) for part in self.python.split(".")[:2])
+        own = tags.cpython_tags(version, platforms=self.platforms)
+        plain = tags.compatible_tags(version, f"cp{version[0]}{version[1]}", platforms=self.platforms)
+        return frozenset([*own, *plain])
+
+
+@dataclass(frozen=True)
+class Locked:
+    """One entry of a lock file."""
+
+    name: str
+    version: str
+    hashes: frozenset[str]
+    text: str
+
+
+def collect(
+    dest: Path,
+    target: Target,
+    *,
+    files: Iterable[Path],
+    packages: Iterable[str],
+    overrides: Iterable[str] = (),
+    index_url: str = "",
+    scratch: Path,
+    check: bool = False,
+) -> list[str]:
+    """Add to ``dest`` what the requirements need on the target and ``dest`` lacks; the names of what was added.
+
+    With ``check`` nothing is downloaded; the names are those of packages then.
+
+    :raises WheelsError: when something has no wheel for the target, or no index can be reached
+    """
+    pip, uv = _tools(scratch)
+    environment = _environment(pip, index_url)
+    wanted = scratch / "wanted.in"
+    wanted.write_text("".join(f"{line}\n" for line in packages), encoding="utf-8")
+    lock = scratch / "wanted.txt"
+    lock.unlink(missing_ok=True)
+    command = [
+        *uv, "pip", "compile", "--quiet", "--no-config", "--generate-hashes", "--no-header", "--no-annotate",
+        "--only-binary", ":all:", "--index-strategy", "unsafe-best-match",
+        "--python-version", target.python, "--python-platform", target.for_uv, "--output-file", str(lock),
+    ]  # fmt: skip
+    if dest.is_dir():
+        command += ["--find-links", str(dest)]
+    if list(overrides):
+        (scratch / "overrides.in").write_text("".join(f"{line}\n" for line in overrides), encoding="utf-8")
+        command += ["--override", str(scratch / "overrides.in")]
+    _run([*command, *map(str, files), str(wanted)], environment, target)
+    fitting = target.tags()
+    missing = [entry for entry in parse_lock(lock.read_text(encoding="utf-8")) if not present(dest, entry, fitting)]
+    if check or not missing:
+        return [f"{entry.name}=={entry.version}" for entry in missing]
+    dest.mkdir(parents=True, exist_ok=True)
+    part = scratch / "wheels"
+    shutil.rmtree(part, ignore_errors=True)
+    lock.write_text("\n".join(entry.text for entry in missing) + "\n", encoding="utf-8")
+    command = [*pip, "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", str(part)]
+    command += ["--python-version", target.python, "--implementation", "cp", "--requirement", str(lock)]
+    for platform in target.platforms:
+        command += ["--platform", platform]
+    _run([*command, "--find-links", str(dest)], environment, target)
+    added = sorted(part.glob("*.whl"))
+    for wheel in added:
+        shutil.copyfile(wheel, dest / f"{wheel.name}.part")
+        (dest / f"{wheel.name}.part").rename(dest / wheel.name)
+    return [wheel.name for wheel in added]
+
+
+def parse_lock(text: str) -> list[Locked]:
+    """The entries of a lock file with hashes."""
+    found = []
+    for entry in re.split(r"(?<!\\)\n", text):
+        match = re.match(r"([A-Za-z0-9._-]+)==([^\s\\;]+)", entry)
+        if match:
+            hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))
+            found.append(Locked(utils.canonicalize_name(match[1]), match[2], hashes, entry))
+    return found
+
+
+def present(folder: Path, entry: Locked, fitting: frozenset[tags.Tag]) -> bool:
+    """Whether a folder has a wheel of this version that fits, and is what the lock says."""
+    for wheel in folder.glob("*.whl") if folder.is_dir() else ():
+        try:
+            name, version, _build, supported = utils.parse_wheel_filename(wheel.name)
+        except utils.InvalidWheelFilename:
+            continue
+        if name == entry.name and str(version) == entry.version and supported & fitting:
+            if hashlib.sha256(wheel.read_bytes()).hexdigest() in entry.hashes:
+                return True
+    return False
+
+
+def _tools(scratch: Path) -> tuple[list[str], list[str]]:
+    """pip and uv of the control node; what it lacks comes into a virtual environment of this run."""
+    pip = [sys.executable, "-m", "pip"]
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    has_pip = _succeeds([*pip, "--version"])
+    if uv and has_pip:
+        return pip, [uv]
+    tools = scratch / "tools"
+    if not (tools / "bin" / "uv").exists():
+        if not _succeeds([sys.executable, "-m", "venv", "--clear", str(tools)]):
+            raise WheelsError(
+                f"The control node has no pip and no uv beside {sys.executable}, and cannot make a virtual environment for"
+                " them. Install both into that Python's environment (pip install pip uv)."
+            )
+        own = [str(tools / "bin" / "python"), "-m", "pip"]
+        _run([*own, "install", "--quiet", "uv"], dict(os.environ), None)
+    return [str(tools / "bin" / "python"), "-m", "pip"], [str(tools / "bin" / "uv")]
+
+
+def _environment(pip: list[str], index_url: str) -> dict[str, str]:
+    """What both tools run with. uv reads none of pip's settings: where packages come from is handed over."""
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "UV_NO_PROGRESS": "1"}
+    environment.pop("COLUMNS", None)
+    listed = subprocess.run([*pip, "config", "list"], capture_output=True, text=True, check=False).stdout
+    settings = dict(re.findall(r"^(?:global|install|download|:env:)\.([a-z-]+)='(.*)'$", listed, re.MULTILINE))
+    if index_url:
+        environment.update(PIP_INDEX_URL=index_url, UV_DEFAULT_INDEX=index_url)
+    elif "index-url" in settings:
+        environment.setdefault("UV_DEFAULT_INDEX", settings["index-url"])
+    if "extra-index-url" in settings:
+        environment.setdefault("UV_INDEX", settings["extra-index-url"])
+    if "cert" in settings:
+        environment.setdefault("SSL_CERT_FILE", settings["cert"])
+    return environment
+
+
+def _succeeds(command: list[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _run(command: list[str], environment: dict[str, str], target: Target | None) -> None:
+    done = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        lines = [re.sub(r"(://)[^/@\s]+@", r"\1***@", line) for line in (done.stderr + done.stdout).splitlines()]
+        told = "\n".join(lines[-20:])
+        what = f"The wheels for {target.text} cannot be collected" if target else f"{command[-1]} cannot be installed"
+        raise WheelsError(
+            f"{what}:\n{told}\nWhat no index has as a wheel for that Python and platform, build yourself on a host like it"
+            " (`pip wheel`), and put it into python_wheelhouse; then run this again."
+        )

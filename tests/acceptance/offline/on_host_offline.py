@@ -1,0 +1,60 @@
+"""Prints all that stands on a host, one thing a line: files, accounts, units, listening sockets, packages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+#: What changes by itself on an idle host, and what Ansible leaves in its own temporary folder.
+LEFT_OUT = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/tmp",
+    "/run/systemd",
+    "/run/log",
+    "/run/udev",
+    "/var/log/journal",
+    "/root/.ansible",
+)
+#: Their content as well. Of the rest the name, the kind and the owner tell enough.
+READ = ("/etc", "/usr/local")
+#: Kept by the programs that change accounts; the accounts themselves are listed.
+NOT_READ = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
+
+for folder, names, others in os.walk("/"):
+    names[:] = sorted(name for name in names if os.path.join(folder, name) not in LEFT_OUT)
+    for name in sorted([*names, *others]):
+        path = os.path.join(folder, name)
+        status = os.lstat(path)
+        content = ""
+        if stat.S_ISLNK(status.st_mode):
+            content = os.readlink(path)
+        elif stat.S_ISREG(status.st_mode) and path.startswith(READ) and path not in NOT_READ:
+            content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        print(f"{path} {status.st_mode:o} {status.st_uid}:{status.st_gid} {content}")
+for command in (
+    ["systemctl", "list-unit-files", "--no-legend", "--plain"],
+    [
+        "systemctl",
+        "list-units",
+        "--all",
+        "--no-legend",
+        "--plain",
+        "--type=service,socket,timer",
+        "*pygun*",
+        "*supervisor*",
+    ],
+    ["dpkg-query", "-W"],
+):
+    print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        continue
+    if "/srv/" in command or "/opt/" in command:
+        print(f"process {command}")

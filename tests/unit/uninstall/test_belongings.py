@@ -1,0 +1,157 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What goes and what stays. Whether the list is complete, the scenario `offline` finds out on a host."""
+
+import json
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils import belongings
+from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, Thing, standing
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Plan, Uninstall, UninstallError
+from ansible_collections.pygun.stack.plugins.modules import wheelhouse
+
+
+@pytest.fixture(name="app")
+def app_fixture(tmp_path):
+    """An app called a, whose logs lie beside those of one called a-b."""
+    root = tmp_path / "srv" / "a"
+    for folder in (root / "releases" / "0" / "src", root / "shared", tmp_path / "log", tmp_path / "conf" / "conf.d"):
+        folder.mkdir(parents=True)
+    for name in ("state.json", "activation.lock"):
+        (root / name).write_text("")
+    (root / "current").symlink_to("releases/0")
+    for name in ("a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a-b-0.log", "a-0.logs", "notes"):
+        (tmp_path / "log" / name).write_text("")
+    return AppPlaces("a", str(root), str(tmp_path / "conf"), str(tmp_path / "log"), str(tmp_path / "run"))
+
+
+def test_logs_of_the_app_alone_are_its_own(app):
+    names = [path.rpartition("/")[2] for path in app.logs()]
+    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log"]
+
+
+def test_a_folder_goes_only_if_everything_in_it_goes(app):
+    kept, all_of_it = Plan(), Plan()
+    kept.add(app.things(data=False))
+    assert f"{app.root}/" not in kept.lines()
+    assert kept.left == [f"{app.log_dir}/{name}" for name in ("a-0.logs", "a-b-0.log", "notes")] + [app.shared]
+    all_of_it.add(app.things(data=True))
+    assert all_of_it.lines()[-1] == f"{app.root}/"
+    assert app.shared not in all_of_it.left
+
+
+def test_what_names_the_app_goes_last(app):
+    paths = [thing.path for thing in app.things(data=True)]
+    assert paths.index(f"{app.conf_dir}/conf.d/a.conf") < paths.index(f"{app.root}/releases")
+    assert paths.index(f"{app.root}/releases") < paths.index(f"{app.root}/state.json")
+
+
+def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("")
+    (tmp_path / "link").symlink_to("precious")
+    Thing(str(tmp_path / "link"), "tree").remove()
+    assert not (tmp_path / "link").exists()
+    assert (tmp_path / "precious" / "file").exists()
+
+
+def test_a_folder_of_the_system_goes_if_it_is_empty_and_is_not_spoken_of(tmp_path, app, monkeypatch):
+    monkeypatch.setattr(belongings, "_WANTS", str(tmp_path))
+    own = tmp_path / "pygun-a.socket"
+    own.write_text("")
+    folder = Thing(str(tmp_path), "system")
+    assert folder in app.things(data=False)
+    plan = Plan()
+    plan.add([folder])
+    assert (plan.lines(), plan.left) == ([], [])
+    own.unlink()
+    assert folder not in app.things(data=False)
+
+
+FULL = """[program:a]
+command={root}/current/venv/bin/python -I {root}/current/lib/pygun_runtime/launch.py
+stdout_logfile={log}/%(program_name)s-%(process_num)d.log
+"""
+
+
+def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(tmp_path, app, monkeypatch):
+    monkeypatch.setattr(belongings, "ETC", str(tmp_path / "etc"))
+
+    def install():
+        for folder in ("etc/logrotate.d", "conf/conf.d", "log", "srv/a/releases/0", "srv/a/shared"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        for name in ("etc/a.env", "log/a-0.log", "log/a-1.raw.log", "srv/a/state.json", "srv/a/activation.lock"):
+            (tmp_path / name).write_text("")
+        (tmp_path / "etc/logrotate.d/a.conf").write_text(f'"{app.log_dir}/a-[0-9].log" {{\n')
+        (tmp_path / "conf/conf.d/a.conf").write_text(FULL.format(root=app.root, log=app.log_dir))
+        if not (tmp_path / "srv/a/current").is_symlink():
+            (tmp_path / "srv/a/current").symlink_to("releases/0")
+
+    reached, things = 0, [Thing(app.root)]
+    while reached < len(things):
+        install()
+        things = standing(app.things(data=True))
+        for thing in things[:reached]:
+            thing.remove()
+        options = Options(name="a", data=True, base_dir=str(tmp_path / "srv"), conf_dir=app.conf_dir)
+        assert Uninstall(options).predict()["changed"]
+        assert Uninstall(options).run()["changed"], things[reached]
+        assert [thing.path for thing in standing(app.things(data=True))] == [app.log_dir], things[reached]
+        assert not Uninstall(options).run()["changed"]
+        reached += 1
+    assert reached > 8
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["a-0.logs", "a-b-0.log", "notes"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "Name the app"),
+        ({"name": "../etc"}, "is no name of an app"),
+        ({"name": "a", "everything": True}, "both are asked for"),
+        ({"everything": True, "apps": ("other",)}, "uninstall_apps=a "),
+    ],
+)
+def test_what_is_not_clear_is_refused(tmp_path, app, asked, words):
+    options = Options(base_dir=str(tmp_path / "srv"), conf_dir=app.conf_dir, **asked)
+    for action in (Uninstall(options).run, Uninstall(options).predict):
+        with pytest.raises(UninstallError, match=words) as refused:
+            action()
+        assert "Nothing was changed." in str(refused.value)
+
+
+def test_programs_that_the_collection_did_not_write_are_not_stopped(tmp_path, app):
+    (tmp_path / "conf" / "conf.d" / "mine.conf").write_text("[program:mine]\ncommand=/bin/true\n")
+    declared = "; Written by pygun.stack.programs for supervisor: changes here are overwritten.\n[program:x]\ncommand=/bin/true\n"
+    (tmp_path / "conf" / "conf.d" / "declared.conf").write_text(declared)
+    options = Options(everything=True, apps=("a",), base_dir=str(tmp_path / "srv"), conf_dir=app.conf_dir)
+    with pytest.raises(UninstallError, match=r"write them: \S+/mine\.conf\. Move"):
+        Uninstall(options).predict()
+
+
+def test_logs_of_declared_programs_go_however_their_names_are_written(tmp_path):
+    conf = tmp_path / "conf" / "conf.d"
+    conf.mkdir(parents=True)
+    log = tmp_path / "log"
+    log.mkdir()
+    for name in ("w.log", "w.log.3", "v-00.out", "v-11.out", "mine.log", "w.log.old", "supervisord.log.1"):
+        (log / name).write_text("")
+    (tmp_path / "conf" / "supervisord.conf").write_text(f"[supervisord]\nlogfile={log}/supervisord.log\n")
+    (conf / "w.conf").write_text(
+        "; Written by pygun.stack.programs for supervisor: changes here are overwritten.\n"
+        f"[program:w]\nstdout_logfile={log}/%(program_name)s.log\n"
+        f"[program:v]\nstdout_logfile={log}/v-%(process_num)02d.out\nstderr_logfile=NONE\n"
+    )
+    options = Options(everything=True, base_dir=str(tmp_path / "srv"), conf_dir=str(tmp_path / "conf"))
+    plan = Uninstall(options).predict()
+    gone = {line.rpartition("/")[2] for line in plan["removed"] if line.startswith(str(log))}
+    assert gone == {"w.log", "w.log.3", "v-00.out", "v-11.out", "supervisord.log.1"}
+    assert {f"{log}/mine.log", f"{log}/w.log.old"} <= set(plan["left"])
+
+
+def test_the_wheels_of_a_host_are_those_that_stand_there_as_recorded(tmp_path):
+    assert wheelhouse.recorded(str(tmp_path)) == {}
+    (tmp_path / "one.whl").write_text("")
+    (tmp_path / wheelhouse.RECORD).write_text(json.dumps({"one.whl": "file:1", "gone.whl": "file:2"}))
+    assert wheelhouse.recorded(str(tmp_path)) == {"one.whl": "file:1"}
