@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools import artifact, browser, containers, environment, sanity
+from tools import artifact, browser, containers, docsite, environment, sanity
 from tools.shell import CACHE, ROOT, Failed, logged, output, say
 
 LOGS = CACHE / "logs"
@@ -94,6 +94,7 @@ def lint(tally: Tally) -> None:
     for name, command in programs.items():
         tally.step(name, lambda log, command=command: logged(log, *command))
     tally.step("galaxy-importer", import_artifact)
+    tally.step("documentation site", docsite.build)
 
 
 def unit(tally: Tally) -> None:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 
-from tools import checks, containers, demo, environment
+from tools import checks, containers, demo, docsite, environment
 from tools.shell import CACHE, ROOT, Failed, become_root, give_back, prepare_path, run
 
 # What sudo must not drop.
@@ -69,10 +69,11 @@ def parser() -> argparse.ArgumentParser:
     command("demo-down", lambda *_: demo.demo_down(), "remove what demo made", True)
     command("test", test, "everything: lint, unit tests, sanity, demo, all Molecule scenarios", True)
     command("test-full", test_full, "the same with the long variants of the scenarios", True)
-    command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer")
+    command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer, documentation site")
     command("unit", group(checks.unit), "unit tests on every ansible-core that the machine's Pythons can run")
     command("sanity", group(checks.sanity_checks), "ansible-test sanity on the same")
-    command("docs", docs, "write the roles' README files from their argument specs")
+    command("docs", docs, "write what is written from other files: the roles' READMEs, the troubleshooting page")
+    command("docs-site", docs_site, "build the documentation site in .cache/docs-site/html")
     command("lock", lambda *_: environment.lock(), "resolve requirements/*.in into the locks")
     command("clean", clean, "remove .cache, and this checkout's containers, networks and images", True)
     scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
@@ -118,7 +119,13 @@ def test_full(*_) -> int:
 
 
 def docs(*_) -> None:
-    run(environment.VENV / "bin" / "python", "-m", "tools.role_readmes", cwd=ROOT)
+    run(environment.VENV / "bin" / "python", "-m", "tools.documents", cwd=ROOT)
+
+
+def docs_site(*_) -> int:
+    code = group(lambda tally: tally.step("documentation site", docsite.build))()
+    print(docsite.SITE / "html" / "index.html")
+    return code
 
 
 def clean(*_) -> None:

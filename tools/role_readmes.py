@@ -1,10 +1,9 @@
-"""Writes each role's README.md from its meta/argument_specs.yml. Needs PyYAML: runs in the environment (`./dev docs`)."""
+"""Each role's README.md, from its meta/argument_specs.yml."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import yaml
@@ -137,17 +136,3 @@ def markdown(text: str) -> str:
 def roles() -> list[str]:
     """Names of the roles that have an argument spec."""
     return sorted(spec.parent.parent.name for spec in ROLES.glob("*/meta/argument_specs.yml"))
-
-
-def main() -> int:
-    for role in roles():
-        readme = ROLES / role / "README.md"
-        text = render(role)
-        if not readme.exists() or readme.read_text() != text:
-            readme.write_text(text)
-            print(f"wrote {readme.relative_to(ROLES.parent)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

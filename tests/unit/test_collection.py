@@ -40,12 +40,6 @@ def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
         assert option["description"]
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_the_readme_is_what_the_argument_spec_says(role):
-    readme = ROOT / "roles" / role / "README.md"
-    assert readme.read_text() == role_readmes.render(role), "run `make docs`"
-
-
 def test_the_locks_test_the_versions_that_the_roles_install():
     flask_app, python, supervisor = (
         load("roles", role, "defaults", "main.yml") for role in ("flask_app", "python", "supervisor")
