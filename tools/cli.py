@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer, documentation site")
     command("unit", group(checks.unit), "unit tests on every ansible-core that the machine's Pythons can run")
     command("sanity", group(checks.sanity_checks), "ansible-test sanity on the same")
-    command("docs", docs, "write what is written from other files: the roles' READMEs, the troubleshooting page")
+    command("docs", docs, "write what is written from other files: READMEs of the roles, tables, troubleshooting page")
     command("docs-site", docs_site, "build the documentation site in .cache/docs-site/html")
     command("lock", lambda *_: environment.lock(), "resolve requirements/*.in into the locks")
     command("clean", clean, "remove .cache, and this checkout's containers, networks and images", True)
@@ -124,7 +124,8 @@ def docs(*_) -> None:
 
 def docs_site(*_) -> int:
     code = group(lambda tally: tally.step("documentation site", docsite.build))()
-    print(docsite.SITE / "html" / "index.html")
+    if code == 0:
+        print(docsite.SITE / "html" / "index.html")
     return code
 
 

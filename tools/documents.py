@@ -12,7 +12,12 @@ from tools.shell import ROOT
 def texts() -> dict[Path, str]:
     """Each of them, and what it should say."""
     readmes = {role_readmes.ROLES / role / "README.md": role_readmes.render(role) for role in role_readmes.roles()}
-    return {**readmes, troubleshooting.PAGE: troubleshooting.render()}
+    readme = ROOT / "README.md"
+    return {
+        **readmes,
+        readme: role_readmes.with_table(readme.read_text()),
+        troubleshooting.PAGE: troubleshooting.render(),
+    }
 
 
 def main() -> int:
