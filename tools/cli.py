@@ -14,7 +14,7 @@ from tools.shell import CACHE, ROOT, Failed, become_root, give_back, prepare_pat
 
 # What sudo must not drop.
 KEPT = (
-    "CI", "CONTAINER_ENGINE", "CONTAINERS_CONF", "PYGUN_PREFIX", "PYGUN_FULL", "PYGUN_SCREENSHOT", "PYGUN_DEBIAN_MIRROR", "PYGUN_PULL_TIMEOUT",
+    "CI", "CONTAINER_ENGINE", "CONTAINERS_CONF", "PYGUN_PREFIX", "PYGUN_FULL", "PYGUN_SUITE", "PYGUN_SCREENSHOT", "PYGUN_DEBIAN_MIRROR", "PYGUN_PULL_TIMEOUT",
     "PIP_INDEX_URL", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy", "LANG",
 )  # fmt: skip
 
