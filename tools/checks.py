@@ -121,6 +121,7 @@ def sanity_checks(tally: Tally) -> None:
 
 def demo(tally: Tally) -> None:
     tally.step("the artifact in an empty project, with ansible-core alone", artifact.check)
+    tally.step("the upgrade from the last release", artifact.check_upgrade)
     tally.step("the demo, twice, and its end", run_demo)
 
 

@@ -63,6 +63,15 @@ def test_every_locked_package_has_a_hash_and_no_place_where_it_came_from(lock):
     assert "--index-url" not in text
 
 
+def test_what_is_said_to_be_tested_is_what_the_workflow_tests():
+    suites = set(load(".github", "workflows", "test.yml")["jobs"]["test"]["strategy"]["matrix"]["suite"])
+    said = re.findall(r"^\| Debian \d+ \((\w+)\) .*\| tested", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(said) == suites
+    for meta in sorted(ROOT.glob("roles/*/meta/main.yml")):
+        (platform,) = load(meta)["galaxy_info"]["platforms"]
+        assert (platform["name"], set(platform["versions"])) == ("Debian", suites), meta
+
+
 def test_every_scenario_has_an_inventory_and_the_playbooks_that_its_sequence_names():
     """Molecule only warns about a playbook that is not there."""
     for config in sorted((ROOT / "molecule").glob("*/molecule.yml")):
