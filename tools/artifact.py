@@ -34,7 +34,7 @@ while True:
         said = repr(error)
     if said != answer:
         wrong.append(said)
-    if ended.wait(0.01):
+    if ended.wait(0.05):
         break
 print(asked, len(wrong), *wrong[:3])
 """
