@@ -122,6 +122,8 @@ def check_upgrade(log: Path) -> tuple[int, int, int] | None:
     # What holds the socket then outlives supervisord: a new version of it, and of what the role writes, may lose nothing.
     options = ["-e", "flask_app_socket=systemd"]
     with Project(log) as project:
+        # A collection's own playbook is looked for here, and not in the project.
+        project.variables["ANSIBLE_COLLECTIONS_PATH"] = str(PROJECT / "collections")
         project.install(released(tag))
         project.play("deploy.yml", *options)
         old = project.release()
