@@ -59,13 +59,6 @@ class Project:
         }
         self.variables["PATH"] = f"{self.core}{os.pathsep}{self.variables['PATH']}"
 
-    def __enter__(self) -> Project:
-        containers.up([self.host])
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        containers.down([self.host.name])
-
     def install(self, artifact: Path) -> None:
         self._run("ansible-galaxy", "collection", "install", "--offline", "--force", artifact, "-p", "collections")
 
@@ -102,9 +95,20 @@ class Project:
             raise Failed(f"Of {asked} requests {wrong} failed: {said}")
 
 
+@contextlib.contextmanager
+def started(log: Path) -> Iterator[Project]:
+    """A project whose host runs."""
+    project = Project(log)
+    try:
+        containers.up([project.host])
+        yield project
+    finally:
+        containers.down([project.host.name])
+
+
 def check(log: Path) -> None:
     """A deploy by the role's FQCN from a project that holds nothing but a play, an inventory and the installed artifact."""
-    with Project(log) as project:
+    with started(log) as project:
         project.install(sanity.build())
         project.play("deploy.yml")
         with project.answering():
@@ -121,7 +125,7 @@ def check_upgrade(log: Path) -> tuple[int, int, int] | None:
         return 0, 0, 1
     # What holds the socket then outlives supervisord: a new version of it, and of what the role writes, may lose nothing.
     options = ["-e", "flask_app_socket=systemd"]
-    with Project(log) as project:
+    with started(log) as project:
         # A collection's own playbook is looked for here, and not in the project.
         project.variables["ANSIBLE_COLLECTIONS_PATH"] = str(PROJECT / "collections")
         project.install(released(tag))
