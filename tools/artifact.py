@@ -2,50 +2,172 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools import containers, environment, sanity
-from tools.shell import CACHE, ROOT, Failed, logged, output
+from tools.shell import CACHE, ROOT, Failed, logged, output, run, say
 
 PROJECT = CACHE / "project"
+ADDRESS = "http://127.0.0.1:5000/"
+ANSWER = "hello from the artifact"
+
+# Asks again and again until its standard input ends; then says how often, and what was wrong the first times.
+CALLER = """
+import sys, threading, urllib.request
+address, answer = sys.argv[1:]
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+asked, wrong = 0, []
+while True:
+    asked += 1
+    try:
+        said = urllib.request.urlopen(address, timeout=60).read().decode().strip()
+    except OSError as error:
+        said = repr(error)
+    if said != answer:
+        wrong.append(said)
+    if ended.wait(0.05):
+        break
+print(asked, len(wrong), *wrong[:3])
+"""
+
+
+class Project:
+    """An empty project with a play, an inventory of one container host, and the artifact that is installed last."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.core = list(environment.ansible_versions().values())[-1].ensure() / "bin"
+        self.host = containers.Host(
+            name=f"{containers.prefix()}-artifact-host", network=f"{containers.prefix()}-artifact"
+        )
+        shutil.rmtree(PROJECT, ignore_errors=True)
+        shutil.copytree(ROOT / "tests" / "artifact", PROJECT)
+        (PROJECT / "inventory.json").write_text(json.dumps({"all": {"hosts": {"host": connection(self.host.name)}}}))
+        self.variables = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ANSIBLE_", "VIRTUAL_ENV", "PYTHON"))
+        }
+        self.variables["PATH"] = f"{self.core}{os.pathsep}{self.variables['PATH']}"
+
+    def install(self, artifact: Path) -> None:
+        self._run("ansible-galaxy", "collection", "install", "--offline", "--force", artifact, "-p", "collections")
+
+    def play(self, playbook: str, *options: str) -> str:
+        """Run a playbook; its output."""
+        before = self.log.stat().st_size
+        self._run("ansible-playbook", "-i", "inventory.json", playbook, *options)
+        return self.log.read_bytes()[before:].decode()
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        logged(self.log, self.core / program, *arguments, cwd=PROJECT, env=self.variables)
+
+    def release(self) -> str:
+        """The release that serves."""
+        return output(containers.engine(), "exec", self.host.name, "readlink", "/srv/hello/current")
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Somebody asks the service all the time, and must get the right answer each time."""
+        caller = subprocess.Popen(
+            [containers.engine(), "exec", "-i", self.host.name, "python3", "-c", CALLER, ADDRESS, ANSWER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            yield
+            said, _nothing = caller.communicate(timeout=120)
+        finally:
+            caller.kill()
+            caller.wait()
+        asked, wrong, *_first = said.split(maxsplit=2)
+        with self.log.open("a") as lines:
+            lines.write(f"{asked} requests, of which failed: {wrong}\n")
+        if int(wrong) or not int(asked):
+            raise Failed(f"Of {asked} requests {wrong} failed: {said}")
+
+
+@contextlib.contextmanager
+def started(log: Path) -> Iterator[Project]:
+    """A project whose host runs."""
+    project = Project(log)
+    try:
+        containers.up([project.host])
+        yield project
+    finally:
+        containers.down([project.host.name])
 
 
 def check(log: Path) -> None:
     """A deploy by the role's FQCN from a project that holds nothing but a play, an inventory and the installed artifact."""
-    core = list(environment.ansible_versions().values())[-1].ensure() / "bin"
-    shutil.rmtree(PROJECT, ignore_errors=True)
-    shutil.copytree(ROOT / "tests" / "artifact", PROJECT)
-    host = containers.Host(name=f"{containers.prefix()}-artifact-host", network=f"{containers.prefix()}-artifact")
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "VIRTUAL_ENV", "PYTHON"))
-    }
-    variables["PATH"] = f"{core}{os.pathsep}{variables['PATH']}"
-    (PROJECT / "inventory.json").write_text(json.dumps({"all": {"hosts": {"host": connection(host.name)}}}))
-    try:
-        containers.up([host])
-        built = sanity.build()
-        logged(
-            log,
-            core / "ansible-galaxy",
-            "collection",
-            "install",
-            "--offline",
-            built,
-            "-p",
-            "collections",
-            cwd=PROJECT,
-            env=variables,
+    with started(log) as project:
+        project.install(sanity.build())
+        project.play("deploy.yml")
+        with project.answering():
+            pass
+
+
+def check_upgrade(log: Path) -> tuple[int, int, int] | None:
+    """From the last release to this tree, on one host, while somebody asks; then back to what the old one had built."""
+    tag = last_release()
+    if not tag:
+        say(
+            "Skipped: no commit before this one has a tag of a release (such as 0.1.0), so there is nothing to come from."
         )
-        logged(log, core / "ansible-playbook", "-i", "inventory.json", "deploy.yml", cwd=PROJECT, env=variables)
-        ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:5000/').read().decode())"
-        answer = output(containers.engine(), "exec", host.name, "python3", "-c", ask)
-        if answer != "hello from the artifact":
-            raise Failed(f"The service answered {answer!r}.")
-    finally:
-        containers.down([host.name])
+        return 0, 0, 1
+    # What holds the socket then outlives supervisord: a new version of it, and of what the role writes, may lose nothing.
+    options = ["-e", "flask_app_socket=systemd"]
+    with started(log) as project:
+        # A collection's own playbook is looked for here, and not in the project.
+        project.variables["ANSIBLE_COLLECTIONS_PATH"] = str(PROJECT / "collections")
+        project.install(released(tag))
+        project.play("deploy.yml", *options)
+        old = project.release()
+        project.install(sanity.build())
+        with project.answering():
+            project.play("deploy.yml", *options)
+            again = project.play("deploy.yml", *options)
+            new = project.release()
+            if new != old:
+                project.play("pygun.stack.rollback", "-e", "flask_app_hosts=all", "-e", "flask_app_name=hello")
+                if project.release() != old:
+                    raise Failed(f"The rollback led to {project.release()}, not to {old} of {tag}.")
+        if not re.search(r"^host .* changed=0 .* failed=0 ", again, re.MULTILINE):
+            raise Failed("The second deploy after the upgrade changed something.")
+    return None
+
+
+def last_release() -> str | None:
+    """The newest tag of a version that the commit before this one has behind it."""
+    try:
+        tags = output("git", "tag", "--list", "--merged", "HEAD~1", "--sort=-version:refname", cwd=ROOT).split()
+    except Failed:  # there is only one commit
+        return None
+    return next((tag for tag in tags if re.fullmatch(r"v?\d+\.\d+\.\d+", tag)), None)
+
+
+def released(tag: str) -> Path:
+    """The artifact of a tag, built as it was then."""
+    tree, folder = CACHE / "released-tree", CACHE / "released"
+    for old in (tree, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    tree.mkdir()
+    folder.mkdir()
+    archive = folder / "source.tar"
+    run("git", "archive", "--output", archive, tag, cwd=ROOT)
+    with tarfile.open(archive) as source:
+        source.extractall(tree, filter="data")
+    output(environment.VENV / "bin" / "ansible-galaxy", "collection", "build", "--output-path", folder, tree)
+    (built,) = folder.glob("pygun-stack-*.tar.gz")
+    return built
 
 
 def connection(name: str) -> dict[str, str]:

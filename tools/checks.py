@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools import artifact, browser, containers, environment, sanity
+from tools import artifact, browser, containers, docsite, environment, sanity
 from tools.shell import CACHE, ROOT, Failed, logged, output, say
 
 LOGS = CACHE / "logs"
@@ -95,6 +95,7 @@ def lint(tally: Tally) -> None:
     for name, command in programs.items():
         tally.step(name, lambda log, command=command: logged(log, *command))
     tally.step("galaxy-importer", import_artifact)
+    tally.step("documentation site", docsite.build)
 
 
 def unit(tally: Tally) -> None:
@@ -121,6 +122,7 @@ def sanity_checks(tally: Tally) -> None:
 
 def demo(tally: Tally) -> None:
     tally.step("the artifact in an empty project, with ansible-core alone", artifact.check)
+    tally.step("the upgrade from the last release", artifact.check_upgrade)
     tally.step("the demo, twice, and its end", run_demo)
 
 

@@ -9,12 +9,12 @@ import shutil
 import sys
 import time
 
-from tools import checks, containers, demo, environment
+from tools import checks, containers, demo, docsite, environment
 from tools.shell import CACHE, ROOT, Failed, become_root, give_back, prepare_path, run
 
 # What sudo must not drop.
 KEPT = (
-    "CI", "CONTAINER_ENGINE", "CONTAINERS_CONF", "PYGUN_PREFIX", "PYGUN_FULL", "PYGUN_SCREENSHOT", "PYGUN_DEBIAN_MIRROR", "PYGUN_PULL_TIMEOUT",
+    "CI", "CONTAINER_ENGINE", "CONTAINERS_CONF", "PYGUN_PREFIX", "PYGUN_FULL", "PYGUN_SUITE", "PYGUN_SCREENSHOT", "PYGUN_DEBIAN_MIRROR", "PYGUN_PULL_TIMEOUT",
     "PIP_INDEX_URL", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "http_proxy", "https_proxy", "no_proxy", "LANG",
 )  # fmt: skip
 
@@ -69,10 +69,11 @@ def parser() -> argparse.ArgumentParser:
     command("demo-down", lambda *_: demo.demo_down(), "remove what demo made", True)
     command("test", test, "everything: lint, unit tests, sanity, demo, all Molecule scenarios", True)
     command("test-full", test_full, "the same with the long variants of the scenarios", True)
-    command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer")
+    command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer, documentation site")
     command("unit", group(checks.unit), "unit tests on every ansible-core that the machine's Pythons can run")
     command("sanity", group(checks.sanity_checks), "ansible-test sanity on the same")
-    command("docs", docs, "write the roles' README files from their argument specs")
+    command("docs", docs, "write what is written from other files: READMEs of the roles, tables, troubleshooting page")
+    command("docs-site", docs_site, "build the documentation site in .cache/docs-site/html")
     command("lock", lambda *_: environment.lock(), "resolve requirements/*.in into the locks")
     command("clean", clean, "remove .cache, and this checkout's containers, networks and images", True)
     scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
@@ -118,7 +119,14 @@ def test_full(*_) -> int:
 
 
 def docs(*_) -> None:
-    run(environment.VENV / "bin" / "python", "-m", "tools.role_readmes", cwd=ROOT)
+    run(environment.VENV / "bin" / "python", "-m", "tools.documents", cwd=ROOT)
+
+
+def docs_site(*_) -> int:
+    code = group(lambda tally: tally.step("documentation site", docsite.build))()
+    if code == 0:
+        print(docsite.SITE / "html" / "index.html")
+    return code
 
 
 def clean(*_) -> None:

@@ -50,7 +50,7 @@ class Host:
 
     name: str
     network: str
-    suite: str = "bookworm"
+    suite: str = field(default_factory=lambda: os.environ.get("PYGUN_SUITE") or "bookworm")
     snapshot: str = ""
     publish: tuple[str, ...] = ()
     options: tuple[str, ...] = field(default=())

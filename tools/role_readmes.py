@@ -1,10 +1,9 @@
-"""Writes each role's README.md from its meta/argument_specs.yml. Needs PyYAML: runs in the environment (`./dev docs`)."""
+"""Each role's README.md, and the table of variables in README.md, from the roles' meta/argument_specs.yml."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import yaml
@@ -63,10 +62,40 @@ EXAMPLES = {
 """,
 }
 
+# What most plays set, and what many come to set later.
+MOST_USED = (
+    "flask_app_name", "flask_app_src", "flask_app_git_repo", "flask_app_packages", "flask_app_requirements", "flask_app_wsgi",
+    "flask_app_bind", "flask_app_health_path", "flask_app_env", "flask_app_instances", "flask_app_workers",
+    "flask_app_worker_class", "flask_app_socket", "flask_app_boot_timeout", "flask_app_timeout", "flask_app_graceful_timeout",
+    "flask_app_gunicorn", "flask_app_memory_max", "flask_app_keep_releases", "python_index_url", "python_ca_bundle",
+    "supervisor_http_enabled", "supervisor_programs",
+)  # fmt: skip
+TABLE = re.compile(r"(<!-- Written by `make docs` from the argument specs. -->\n).*?(<!-- To here. -->)", re.DOTALL)
+
+
+def specification(role: str) -> dict:
+    """What a role says of itself."""
+    return yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+
+
+def with_table(readme: str) -> str:
+    """The text of README.md with today's table in it."""
+    options = {name: option for role in roles() for name, option in specification(role).get("options", {}).items()}
+    rows = ["| variable | default | |", "|---|---|---|"]
+    for name in MOST_USED:
+        option = options[name]
+        default = "**required**" if option.get("required") else f"`{shown(option['default'])}`"
+        meaning, *more = re.split(r"(?<=\.)\s", text_of(option))
+        if more and more[0].startswith(default):
+            meaning += f" {more[0]}"
+        choices = " or ".join(f"`{choice}`" for choice in option.get("choices", []))
+        rows.append(f"| `{name}` | {default} | {meaning.rstrip('.')}{choices and f': {choices}'} |")
+    return TABLE.sub(lambda found: "\n".join([found[1], *rows, "", found[2]]), readme)
+
 
 def render(role: str) -> str:
     """The text of a role's README."""
-    spec = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    spec = specification(role)
     paragraphs = spec["description"] if isinstance(spec["description"], list) else [spec["description"]]
     lines = [
         "<!-- Written by `make docs` from meta/argument_specs.yml: change that file. -->",
@@ -137,17 +166,3 @@ def markdown(text: str) -> str:
 def roles() -> list[str]:
     """Names of the roles that have an argument spec."""
     return sorted(spec.parent.parent.name for spec in ROLES.glob("*/meta/argument_specs.yml"))
-
-
-def main() -> int:
-    for role in roles():
-        readme = ROLES / role / "README.md"
-        text = render(role)
-        if not readme.exists() or readme.read_text() != text:
-            readme.write_text(text)
-            print(f"wrote {readme.relative_to(ROLES.parent)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -40,12 +40,6 @@ def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
         assert option["description"]
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_the_readme_is_what_the_argument_spec_says(role):
-    readme = ROOT / "roles" / role / "README.md"
-    assert readme.read_text() == role_readmes.render(role), "run `make docs`"
-
-
 def test_the_locks_test_the_versions_that_the_roles_install():
     flask_app, python, supervisor = (
         load("roles", role, "defaults", "main.yml") for role in ("flask_app", "python", "supervisor")
@@ -67,6 +61,15 @@ def test_every_locked_package_has_a_hash_and_no_place_where_it_came_from(lock):
         assert "--hash=sha256:" in entry
     assert "://" not in text
     assert "--index-url" not in text
+
+
+def test_what_is_said_to_be_tested_is_what_the_workflow_tests():
+    suites = set(load(".github", "workflows", "test.yml")["jobs"]["test"]["strategy"]["matrix"]["suite"])
+    said = re.findall(r"^\| Debian \d+ \((\w+)\) .*\| tested", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(said) == suites
+    for meta in sorted(ROOT.glob("roles/*/meta/main.yml")):
+        (platform,) = load(meta)["galaxy_info"]["platforms"]
+        assert (platform["name"], set(platform["versions"])) == ("Debian", suites), meta
 
 
 def test_every_scenario_has_an_inventory_and_the_playbooks_that_its_sequence_names():

@@ -26,7 +26,7 @@ os.environ.setdefault("MOLECULE_SCENARIO_NAME", "doctor")  # the inventory asks 
 
 @pytest.fixture(scope="session")
 def patient() -> Patient:
-    name = f"{containers.prefix()}-doctor-bookworm"
+    name = f"{containers.prefix()}-doctor-host"
     assert containers.inspect(name), f"there is no container {name}: run `./dev molecule doctor converge`"
     made = Patient(name)
     made.wait_until_well()

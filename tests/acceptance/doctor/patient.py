@@ -114,7 +114,7 @@ class Patient:
     def examine(self, *options: str) -> Report:
         """Run playbooks/doctor.yml as a program would."""
         done = self.playbook("doctor", "-e", "doctor_format=json", *options, ansible_format="json")
-        found = re.search(r"^ok: \[bookworm\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
+        found = re.search(r"^ok: \[host\] => (\{\n.*?^\})", done.stdout, re.MULTILINE | re.DOTALL)
         assert found, done.stdout
         told = json.loads(found.group(1))["msg"]
         return Report(done.returncode, told["findings"], told["facts"], done.stdout)

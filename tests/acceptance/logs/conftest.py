@@ -36,7 +36,7 @@ def full() -> bool:
 
 @pytest.fixture(scope="session")
 def host() -> LogHost:
-    name = f"{containers.prefix()}-logs-bookworm"
+    name = f"{containers.prefix()}-logs-host"
     assert containers.inspect(name), f"there is no container {name}: run `./dev molecule logs converge`"
     return LogHost(name)
 

@@ -23,7 +23,7 @@ def second(tmp_path):
     """An inventory with the same host under another name: a fleet of two."""
     path = tmp_path / "second.yml"
     variables = {
-        "ansible_host": "{{ container_network }}-bookworm",
+        "ansible_host": "{{ container_network }}-host",
         "ansible_ssh_executable": str(ROOT / "molecule" / "shared" / "pexec"),
     }
     path.write_text(json.dumps({"containers": {"hosts": {"second": variables}}}))
@@ -54,7 +54,7 @@ def test_programs_get_json_of_every_app_and_host_in_the_order_of_time(host, talk
     found = [json.loads(line) for line in lines if line.startswith('{"@timestamp"')]
     assert len(found) == 300
     assert [fields["@timestamp"] for fields in found] == sorted(fields["@timestamp"] for fields in found)
-    assert {fields["host.name"] for fields in found} == {"bookworm", "second"}
+    assert {fields["host.name"] for fields in found} == {"host", "second"}
     assert "talker" in {fields["service.name"] for fields in found}
 
 

@@ -37,7 +37,7 @@ def full() -> bool:
 
 @pytest.fixture(scope="session")
 def host() -> Host:
-    name = f"{containers.prefix()}-lossless-bookworm"
+    name = f"{containers.prefix()}-lossless-host"
     assert containers.inspect(name), f"there is no container {name}: run `./dev molecule lossless converge`"
     return Host(name)
 

@@ -32,7 +32,7 @@ os.environ.setdefault("MOLECULE_SCENARIO_NAME", "many")  # the inventory asks fo
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    name = f"{containers.prefix()}-many-bookworm"
+    name = f"{containers.prefix()}-many-host"
     assert containers.inspect(name), f"there is no container {name}: run `./dev molecule many converge`"
     return Site(name, tmp_path_factory.mktemp("many"))
 

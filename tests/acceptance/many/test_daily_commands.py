@@ -60,7 +60,7 @@ def test_the_playbooks_stop_and_start_an_app(site: Site) -> None:
     done, report = status(site)
     assert not done.ok, done.text
     assert "Not as it should be" in done.text
-    problems = report["hosts"]["bookworm"]["problems"]
+    problems = report["hosts"]["host"]["problems"]
     assert problems and all("greeter" in one["subject"] + one["what"] for one in problems), problems
     assert status(site, flask_app_name="hoard")[0].ok, "nothing is wrong with another app"
 
@@ -129,13 +129,13 @@ def test_the_playbook_shows_everything_on_the_host(site: Site) -> None:
     site.settled()
     done, report = status(site)
     assert done.ok, done.text
-    assert report["ok"] and not report["hosts"]["bookworm"]["problems"]
+    assert report["ok"] and not report["hosts"]["host"]["problems"]
     assert "Everything is as it should be." in done.text
     assert "web page http://127.0.0.1:9001" in done.text
     for app in ("hoard", "greeter", "clock"):
-        assert re.search(rf"^bookworm +{app} +[0-9a-f]{{8}} .* 2/2 ready ", done.text, re.MULTILINE), done.text
+        assert re.search(rf"^host +{app} +[0-9a-f]{{8}} .* 2/2 ready ", done.text, re.MULTILINE), done.text
     for program in ("supervisord", "pulse", "witness"):
-        assert re.search(rf"^bookworm +{program} +RUNNING ", done.text, re.MULTILINE), done.text
+        assert re.search(rf"^host +{program} +RUNNING ", done.text, re.MULTILINE), done.text
 
 
 def test_supervisorctl_shows_the_status(site: Site) -> None:
