@@ -31,6 +31,21 @@ EXAMPLES = {
         supervisor_http_user: ops
         supervisor_http_password: "{{ vault_supervisor_password }}"
 """,
+    "load_balancer": """
+- hosts: balancers
+  become: true
+  roles:
+    - role: pygun.stack.load_balancer
+      vars:
+        load_balancer_certificates: [files/api.example.com.pem]
+        load_balancer_services:
+          - name: scoring
+            bind: 0.0.0.0:443
+            redirect_bind: 0.0.0.0:80
+            certificates: [/etc/haproxy/certs/api.example.com.pem]
+            group: api
+            health_path: /healthz
+""",
     "flask_app": """
 - hosts: api
   become: true
@@ -82,7 +97,11 @@ def variable(name: str, option: dict) -> list[str]:
         facts.append("secret")
     description = option["description"]
     text = " ".join(description) if isinstance(description, list) else description
-    return [f"**`{name}`** ({', '.join(facts)})  ", markdown(text), ""]
+    lines = [f"**`{name}`** ({', '.join(facts)})  ", markdown(text), ""]
+    for key, inner in option.get("options", {}).items():
+        head, meaning, _ = variable(key, inner)
+        lines.append(f"- {head.strip()}: {meaning}")
+    return [*lines, ""] if "options" in option else lines
 
 
 def shown(default: object) -> str:

@@ -13,7 +13,7 @@ from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settin
 from tools import gunicorn_settings as generator
 
 ROOT = Path(__file__).parents[3]
-ROLES = ("flask_app", "supervisor", "python")
+ROLES = ("flask_app", "supervisor", "python", "load_balancer")
 OPTIONS = {
     role: yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
         "options"
@@ -21,7 +21,11 @@ OPTIONS = {
     for role in ROLES
 }
 EVERY_OPTION = {name: option for options in OPTIONS.values() for name, option in options.items()}
-BASE = {"flask_app_name": "scoring", "flask_app_src": "/srv/code/scoring/"}
+BASE = {
+    "flask_app_name": "scoring",
+    "flask_app_src": "/srv/code/scoring/",
+    "load_balancer_services": [{"name": "scoring", "bind": "0.0.0.0:443"}],
+}
 ROWS = yaml.safe_load(Path(__file__).with_name("bad_inputs.yml").read_text())
 SECRETS = ("s3cret-value",)
 

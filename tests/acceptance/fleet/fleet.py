@@ -1,0 +1,132 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The hosts of the scenario, the playbooks as a user runs them, and the app in its versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from rig.deploys import Run, Source
+from rig.host import ROOT, Host
+from rig.load import Load
+
+from tools import containers
+
+INVENTORY = ROOT / "molecule" / "inventories" / "fleet.yml"
+HOSTS = ("api1", "api2", "api3", "api4", "api5")
+APP = "sample"
+
+
+class Fleet:
+    """The app hosts, the balancer in front of them, and the control node: this machine."""
+
+    def __init__(self, scratch: Path, names: tuple[str, ...] = HOSTS) -> None:
+        found = {name: f"{containers.prefix()}-fleet-{name}" for name in (*names, "balancer")}
+        missing = [name for name in found.values() if not containers.inspect(name)]
+        assert not missing, f"there is no container {', '.join(missing)}: run `./dev molecule fleet converge`"
+        self.names = names
+        self.hosts = {name: Host(container) for name, container in found.items()}
+        self.balancer = self.hosts.pop("balancer")
+        self.scratch = scratch
+        self.source = Source(scratch / "app")
+        self.runs = 0
+
+    # -- playbooks -----------------------------------------------------------------------------------------------
+
+    def start(self, playbook: str, **variables: Any) -> Playbook:
+        """Start a playbook of the collection with extra variables."""
+        self.runs += 1
+        given = {"flask_app_src": f"{self.source.folder}/", **variables}
+        return Playbook(playbook, given, self.scratch / f"{self.runs:03}-{playbook}.log", self.names)
+
+    def run(self, playbook: str, **variables: Any) -> Run:
+        return self.start(playbook, **variables).end()
+
+    def deploy(self, version: str, **variables: Any) -> Run:
+        """A deploy of a version, which every answer names; it must work."""
+        self.source.reset().version(version)
+        done = self.run("deploy", **variables)
+        assert done.ok, done.text
+        return done
+
+    # -- hosts ---------------------------------------------------------------------------------------------------
+
+    def observe(self) -> dict[str, dict[str, Any]]:
+        """What stands and runs on each host."""
+        return {name: host.observe(APP) for name, host in self.hosts.items()}
+
+    def releases(self) -> dict[str, str]:
+        """The release that the instances of each host run; they must agree with one another, and with the link."""
+        found = {}
+        for name, seen in self.observe().items():
+            running = {instance["release"] for instance in seen["instances"]}
+            assert running == {seen["current"]}, f"{name}: {seen['current']} is current, {running} run"
+            found[name] = seen["current"]
+        return found
+
+    def pids(self) -> dict[str, list[int]]:
+        """The processes of the app on each host."""
+        return {
+            name: sorted(pid for one in seen["instances"] for pid in (one["pid"], *one["workers"]))
+            for name, seen in self.observe().items()
+        }
+
+    # -- the balancer --------------------------------------------------------------------------------------------
+
+    def servers(self) -> dict[str, str]:
+        """How HAProxy sees each host. Asked here, not with what is tested."""
+        stat = self.ask("show stat")
+        rows = [line.split(",") for line in stat.splitlines() if line.startswith(f"{APP},")]
+        return {row[1]: row[17] for row in rows if row[1] in HOSTS}
+
+    def ask(self, command: str) -> str:
+        program = (
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock');"
+            " s.sendall(sys.argv[1].encode() + b'\\n'); sys.stdout.write(s.makefile().read())"
+        )
+        return self.balancer.run("python3", "-c", program, command)
+
+    def wait_for_servers(self, status: str = "UP", names: tuple[str, ...] = (), seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            seen = self.servers()
+            if all(seen.get(name) == status for name in names or self.names):
+                return
+            assert time.monotonic() < deadline, f"not {status}: {seen}"
+            time.sleep(0.3)
+
+    def load(self, name: str, *options: str) -> Load:
+        """Callers on the balancer, who speak to the service there."""
+        return Load(self.balancer, name, "127.0.0.1:80", ("--record-header", "X-App-Version", *options))
+
+
+class Playbook:
+    """A playbook that runs."""
+
+    def __init__(self, name: str, variables: dict[str, Any], log: Path, hosts: tuple[str, ...]) -> None:
+        self.log = log
+        command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{name}.yml", "-e", json.dumps(variables)]
+        if hosts != HOSTS:
+            command += ["--limit", ",".join((*hosts, "balancer"))]
+        self.begun = time.monotonic()
+        with log.open("w") as stream:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+            )  # fmt: skip
+
+    def end(self, timeout: float = 500) -> Run:
+        code = self.process.wait(timeout)
+        return Run(code, re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text()), time.monotonic() - self.begun)
+
+    def kill(self) -> None:
+        """SIGKILL to ansible-playbook and all that it has started on the control node."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
