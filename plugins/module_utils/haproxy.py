@@ -23,6 +23,9 @@ _PAUSE = 0.2
 class BalancerError(Exception):
     """HAProxy could not do what was asked; the text says why."""
 
+    #: Whether orders had been given before.
+    ordered = False
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -217,7 +220,9 @@ def _wait(options: Options, proxy: HAProxy, begun: float) -> list[Server]:
         if not waiting:
             return now
         if time.monotonic() - begun > options.timeout:
-            raise BalancerError(f"{problem} {options.timeout:g} s: {', '.join(waiting)}. {remedy}")
+            late = BalancerError(f"{problem} {options.timeout:g} s: {', '.join(waiting)}. {remedy}")
+            late.ordered = True
+            raise late
         time.sleep(_PAUSE)
 
 

@@ -12,8 +12,8 @@ version_added: 0.1.0
 author: The pygun.stack authors (@pygun)
 description:
   - Takes a server out of every backend of a HAProxy without losing a request, and puts it back, over the admin socket.
-  - Runs on the balancer, for example by delegation. Changes nothing on disk; with the role M(pygun.stack.load_balancer#role) a drained server
-    stays drained over a reload and a restart of HAProxy.
+  - Runs on the balancer, for example by delegation. Where the role C(load_balancer) has set HAProxy up, a drained server stays drained over a
+    reload and a restart.
 options:
   server:
     description: The server, by its name in HAProxy. The role C(load_balancer) gives it the name of the host in the inventory.
@@ -109,9 +109,23 @@ seconds:
   type: float
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils.haproxy import BalancerError, Options, run
+
+#: What the role `load_balancer` has put there; HAProxy does it itself before a reload and a stop, but not before a crash.
+KEEPER = ("/usr/local/lib/pygun/keep_server_state.py", "/var/lib/haproxy/server-state")
+
+
+def remember(module):
+    """Have the next start of HAProxy know what was ordered, whatever ends this one."""
+    program, state = KEEPER
+    if os.path.exists(program):
+        code, _out, error = module.run_command([program, module.params["socket"], state])
+        if code:
+            module.warn(f"If HAProxy crashed now, it would forget this: {program} failed: {error.strip()}")
 
 
 def main():
@@ -132,7 +146,11 @@ def main():
     try:
         result = run(Options(**module.params), module.check_mode)
     except BalancerError as error:
+        if error.ordered:
+            remember(module)
         module.fail_json(msg=str(error))
+    if result["changed"] and not module.check_mode:
+        remember(module)
     module.exit_json(**result)
 
 

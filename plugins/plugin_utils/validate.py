@@ -189,8 +189,10 @@ def misspelt(options: dict[str, dict], names: t.Iterable[str]) -> Iterator[tuple
         "load_balancer_hosts",
     }
     for name in sorted(names):
-        if name not in options and name not in helpers and name.startswith(
-            ("flask_app_", "load_balancer_", "supervisor_", "python_")
+        if (
+            name not in options
+            and name not in helpers
+            and name.startswith(("flask_app_", "load_balancer_", "supervisor_", "python_"))
         ):
             near = difflib.get_close_matches(name, options, 1, 0.93 if name.startswith("python_") else 0.88)
             if near:

@@ -40,11 +40,14 @@ class Fleet:
 
     # -- playbooks -----------------------------------------------------------------------------------------------
 
-    def start(self, playbook: str, **variables: Any) -> Playbook:
+    def start(self, playbook: str, **variables: Any) -> Command:
         """Start a playbook of the collection with extra variables."""
         self.runs += 1
         given = {"flask_app_src": f"{self.source.folder}/", **variables}
-        return Playbook(playbook, given, self.scratch / f"{self.runs:03}-{playbook}.log", self.names)
+        command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}.yml", "-e", json.dumps(given)]
+        if self.names != HOSTS:
+            command += ["--limit", ",".join((*self.names, "balancer"))]
+        return Command(command, self.scratch / f"{self.runs:03}-{playbook}.log")
 
     def run(self, playbook: str, **variables: Any) -> Run:
         return self.start(playbook, **variables).end()
@@ -55,6 +58,14 @@ class Fleet:
         done = self.run("deploy", **variables)
         assert done.ok, done.text
         return done
+
+    def order(self, server: str, state: str, **options: Any) -> Run:
+        """The module that drains, as a task on the balancer."""
+        self.runs += 1
+        log = self.scratch / f"{self.runs:03}-{state}-{server}.log"
+        arguments = json.dumps({"server": server, "state": state, **options})
+        command = ["ansible", "balancer", "-i", str(INVENTORY), "-m", "pygun.stack.backend_server", "-a", arguments]
+        return Command(command, log).end()
 
     # -- hosts ---------------------------------------------------------------------------------------------------
 
@@ -107,14 +118,11 @@ class Fleet:
         return Load(self.balancer, name, "127.0.0.1:80", ("--record-header", "X-App-Version", *options))
 
 
-class Playbook:
-    """A playbook that runs."""
+class Command:
+    """A command on the control node that runs."""
 
-    def __init__(self, name: str, variables: dict[str, Any], log: Path, hosts: tuple[str, ...]) -> None:
+    def __init__(self, command: list[str], log: Path) -> None:
         self.log = log
-        command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{name}.yml", "-e", json.dumps(variables)]
-        if hosts != HOSTS:
-            command += ["--limit", ",".join((*hosts, "balancer"))]
         self.begun = time.monotonic()
         with log.open("w") as stream:
             self.process = subprocess.Popen(
