@@ -30,6 +30,24 @@ EXAMPLES = {
         supervisor_http_enabled: true
         supervisor_http_user: ops
         supervisor_http_password: "{{ vault_supervisor_password }}"
+        supervisor_programs:
+          - name: exporter # a Go binary
+            command: /usr/local/bin/exporter --listen 127.0.0.1:9200
+            user: nobody
+            autorestart: true
+          - name: mailer # two processes of a queue worker: mailer-0 and mailer-1
+            command: /opt/mailer/bin/python -m mailer
+            user: mailer
+            numprocs: 2
+            stopwaitsecs: 60
+            environment:
+              QUEUE_TOKEN: "{{ vault_queue_token }}"
+        supervisor_listeners:
+          - name: crashmail # superlance's: mail when a program ends unexpectedly
+            command: /opt/pygun/supervisor/bin/crashmail -a -m ops@example.com
+            user: nobody
+            events:
+              - PROCESS_STATE_EXITED
 """,
     "load_balancer": """
 - hosts: balancers
@@ -85,8 +103,19 @@ def render(role: str) -> str:
 
 def variable(name: str, option: dict) -> list[str]:
     """One variable: name, type and default on a line, its meaning under it."""
-    kind = option.get("type", "str") + (f" of {option['elements']}" if "elements" in option else "")
-    facts = [kind]
+    return [f"**`{name}`** ({facts_of(option)})  ", text_of(option), "", *settings(option.get("options", {}))]
+
+
+def settings(options: dict) -> list[str]:
+    """The settings of each entry of a list, one on a line."""
+    lines = [f"- `{name}` ({facts_of(option)}): {text_of(option)}" for name, option in options.items()]
+    return [*lines, ""] if lines else []
+
+
+def facts_of(option: dict) -> str:
+    """Its type, its default and what else is worth knowing before its meaning."""
+    elements = {"dict": "dictionaries"}.get(option.get("elements", ""), option.get("elements"))
+    facts = [option.get("type", "str") + (f" of {elements}" if elements else "")]
     if option.get("choices"):
         facts.append("one of " + ", ".join(f"`{choice}`" for choice in option["choices"]))
     if option.get("required"):
@@ -95,13 +124,13 @@ def variable(name: str, option: dict) -> list[str]:
         facts.append(f"default `{shown(option['default'])}`")
     if option.get("no_log"):
         facts.append("secret")
+    return ", ".join(facts)
+
+
+def text_of(option: dict) -> str:
+    """Its meaning, in Markdown."""
     description = option["description"]
-    text = " ".join(description) if isinstance(description, list) else description
-    lines = [f"**`{name}`** ({', '.join(facts)})  ", markdown(text), ""]
-    for key, inner in option.get("options", {}).items():
-        head, meaning, _ = variable(key, inner)
-        lines.append(f"- {head.strip()}: {meaning}")
-    return [*lines, ""] if "options" in option else lines
+    return markdown(" ".join(description) if isinstance(description, list) else description)
 
 
 def shown(default: object) -> str:

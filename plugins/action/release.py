@@ -13,7 +13,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+from ansible_collections.pygun.stack.plugins.plugin_utils import pack, requirement_files
 
 
 class ActionModule(ActionBase):
@@ -96,6 +96,8 @@ class ActionModule(ActionBase):
         paths = []
         for number, name in enumerate(requirements):
             inside = f"src/{os.path.normpath(name)}"
+            for text in requirement_files.strange(Path(name) if source is None else source / name):
+                raise pack.PackError(text)
             if os.path.isabs(name) or (source is not None and not any(entry.path == inside for entry in entries)):
                 given = Path(name) if os.path.isabs(name) else source / name
                 if not given.is_file():

@@ -28,9 +28,11 @@ import glob
 import grp
 import json
 import os
+import pwd
 import re
 import shlex
 import signal
+import stat
 import time
 import typing as t
 
@@ -48,7 +50,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     environment_digest,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release
+from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     ReleaseStore,
@@ -527,6 +529,9 @@ class Activation:
                 log=outcome.output,
                 blames_release=True,
             )
+        crowd = too_many_workers(outcome.facts, options.instances or 1, memory_of_host("MemTotal"))
+        if crowd:
+            self.warn(crowd)
 
     def _user(self) -> str:
         """The app's user, as asked for or as the program's configuration names it; empty if neither does."""
@@ -626,7 +631,28 @@ class Activation:
                 )
             time.sleep(POLL)
 
+    def _make_log(self, name: str) -> None:
+        """Make the file that an instance appends its lines to, the app's own in a directory that is root's.
+
+        What cannot be made here does not stop an instance: it then writes to its raw log.
+        """
+        user = self._user()
+        path = os.path.join(self.options.log_dir, f"{name}.log")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with contextlib.suppress(OSError, KeyError):
+            descriptor = os.open(path, flags, 0o640)
+            try:
+                found = os.fstat(descriptor)
+                if os.geteuid() == 0 and user and stat.S_ISREG(found.st_mode):
+                    account = pwd.getpwnam(user)
+                    if found.st_uid != account.pw_uid:
+                        os.fchown(descriptor, account.pw_uid, os.stat(self.options.log_dir).st_gid)
+                        os.fchmod(descriptor, 0o640)
+            finally:
+                os.close(descriptor)
+
     def _start(self, full_name: str) -> None:
+        self._make_log(full_name.partition(":")[2])
         with contextlib.suppress(AlreadyStarted):
             self.supervisor.start(full_name)
 
@@ -770,8 +796,7 @@ class Activation:
         self.journal.save(step=self.step, reconfigured=True)
         self.checkpoint("program conf")
         self.supervisor.reload_config()
-        conf = self.options.program_conf
-        count = _instances_in((conf.on_disk() if conf else None) or b"") or self.options.instances or 2
+        count = self._configured_instances()
         names = [f"{self.options.name}-{number}" for number in range(count)]
         known = {process.name: process for process in self._processes}
         for name in names:
@@ -799,6 +824,10 @@ class Activation:
             raise failed
         self.checkpoint("reconfigured")
 
+    def _configured_instances(self) -> int:
+        conf = self.options.program_conf
+        return _instances_in((conf.on_disk() if conf else None) or b"") or self.options.instances or 2
+
     def _update_group(self) -> None:
         """Stop the group, take it out, put it in again as configured now, and have it started."""
         name = self.options.name
@@ -809,6 +838,8 @@ class Activation:
                 self._stop([process.full_name for process in running])
                 self.supervisor.remove_group(name)
             self.socket.settle()  # between the two, nobody else holds the address
+            for number in range(self._configured_instances()):
+                self._make_log(f"{name}-{number}")
             self.supervisor.add_group(name)
             for process in self.supervisor.processes(name):
                 self._start(process.full_name)

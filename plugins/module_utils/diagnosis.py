@@ -427,26 +427,39 @@ def _line_at(text: str, position: int) -> str:
     return text[start:].partition("\n")[0].strip()
 
 
+def raw_log(path: str) -> str:
+    """Beside the log that an instance writes line by line: what comes out of it otherwise, through supervisord."""
+    return f"{path[:-4] if path.endswith('.log') else path}.raw.log"
+
+
 class LogMark:
-    """The end of a log file now, so that what comes later can be read alone."""
+    """The end of an instance's log now, so that what comes later can be read alone; of its raw log as well."""
 
     def __init__(self, path: str, position: list[int] | None = None) -> None:
         self.path = path
-        self._inode, self._size = position or _identity(path)
+        self._position = position or [*_identity(path), *_identity(raw_log(path))]
 
     @property
     def position(self) -> list[int]:
         """What another process needs to make the same mark."""
-        return [self._inode, self._size]
+        return self._position
 
     def since(self) -> str:
-        """What was logged since the mark was set, also if the file was rotated once in between."""
-        inode, size = _identity(self.path)
-        if inode == self._inode and size >= self._size:
-            return _read(self.path, self._size)
-        rotated, _size = _identity(self.path + ".1")
-        before = _read(self.path + ".1", self._size) if rotated == self._inode and rotated else ""
-        return before + _read(self.path, 0)
+        """What was logged since the mark was set, also if a file was rotated once in between; the raw log comes first."""
+        inode, size, raw_inode, raw_size = self._position
+        raw = _since(raw_log(self.path), raw_inode, raw_size)
+        if raw and not raw.endswith("\n"):
+            raw += "\n"
+        return raw + _since(self.path, inode, size)
+
+
+def _since(path: str, old_inode: int, old_size: int) -> str:
+    inode, size = _identity(path)
+    if inode == old_inode and size >= old_size:
+        return _read(path, old_size)
+    rotated, _size = _identity(path + ".1")
+    before = _read(path + ".1", old_size) if rotated == old_inode and rotated else ""
+    return before + _read(path, 0)
 
 
 def _identity(path: str) -> tuple[int, int]:
@@ -475,10 +488,25 @@ def last_text(path: str) -> str:
     return _read(path, 0)
 
 
+def raw_text(path: str, since: float) -> str:
+    """The end of an instance's raw log, if anything was written to it since then (seconds since 1970)."""
+    try:
+        return last_text(raw_log(path)) if os.stat(raw_log(path)).st_mtime >= since else ""
+    except OSError:
+        return ""
+
+
+_TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z ([A-Z]+) +\S+\[\d+\] \S+ \S+ (.*)")
+
+
 def plain_lines(text: str) -> list[str]:
-    """Log lines as a person reads them: a JSON line becomes its message and its traceback."""
+    """Log lines as a person reads them: a line of an instance's log becomes its level, message and traceback."""
     lines: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
+        found = _TEXT_LINE.fullmatch(line)
+        if found:
+            lines.extend(f"{found.group(1).lower()} {found.group(2)}".replace("\\n", "\n").splitlines())
+            continue
         if line.startswith("{"):
             try:
                 record = json.loads(line)
@@ -487,14 +515,20 @@ def plain_lines(text: str) -> list[str]:
             if isinstance(record, dict):
                 message = record.get("message", record.get("msg", record.get("event")))
                 if message is not None:
-                    lines.extend(f"{record.get('level', '')} {message}".strip().splitlines())
-                    for key in ("exception", "traceback", "exc_info", "stack"):
+                    level = record.get("log.level", record.get("level", ""))
+                    lines.extend(_harmless(f"{level} {message}".strip()))
+                    for key in ("error.stack_trace", "exception", "traceback", "exc_info", "stack"):
                         if isinstance(record.get(key), str):
-                            lines.extend(record[key].splitlines())
+                            lines.extend(_harmless(record[key]))
                     continue
         if line.strip():
             lines.append(line.rstrip())
     return lines
+
+
+def _harmless(text: str) -> list[str]:
+    """The lines of a text that a terminal may be shown: JSON takes every control character."""
+    return [re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", line) for line in text.split("\n") if line.strip()]
 
 
 _LOADER_FRAME = re.compile(r'(\s*)File "(?:.*/site-packages/gunicorn/|<frozen |.*/importlib/__init__\.py").*')

@@ -31,6 +31,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     diagnose,
     last_text,
     plain_lines,
+    raw_text,
     shorten_tracebacks,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, ask_bind
@@ -800,14 +801,17 @@ class Doctor:
 
     def _own_words(self, app: App, process: Process) -> list[str]:
         """What the last tries to boot have logged, without the frames of the loader."""
-        lines = plain_lines(last_text(self._log_of(app, process)))[-200:]
+        log = self._log_of(app, process)
+        lines = plain_lines(last_text(log))[-200:]
         starts = [number for number, line in enumerate(lines) if "Starting gunicorn" in line]
         # A crash before gunicorn says that it starts has its words after the last master's end.
         lines = lines[starts[-1] :] if starts else lines
         ends = [number for number, line in enumerate(lines) if "Shutting down: Master" in line]
         if ends and len(lines) > ends[-1] + 2:
             lines = lines[ends[-1] + 1 :]
-        return shorten_tracebacks(lines)
+        # What ended a process from below Python, or before it had a log, was said at about the same time.
+        raw = plain_lines(raw_text(log, _changed_at(log) - 5))[-40:]
+        return shorten_tracebacks(raw + lines)
 
     def _look_at_release(self, app: App, store: ReleaseStore, process: Process, record: dict[str, t.Any]) -> None:
         open_activation = (
@@ -833,9 +837,12 @@ class Doctor:
 
     def _look_at_log(self, app: App, process: Process, record: dict[str, t.Any]) -> None:
         """Workers that were killed since the master started."""
-        lines = plain_lines(last_text(self._log_of(app, process)))
+        log = self._log_of(app, process)
+        lines = plain_lines(last_text(log))
         starts = [number for number, line in enumerate(lines) if "Starting gunicorn" in line]
-        text = "\n".join(lines[starts[-1] :] if starts else lines)
+        started = record.get("started")
+        raw = plain_lines(raw_text(log, started if isinstance(started, (int, float)) else 0))
+        text = "\n".join((lines[starts[-1] :] if starts else lines) + raw)
         late = re.findall(r"WORKER TIMEOUT \(pid:(\d+)\)", text)
         killed = [
             pid
@@ -979,6 +986,13 @@ def _blocking_frame(text: str, root: str) -> str:
     own = [frame for frame in frames if frame[0].startswith(root + "/") and "/src/" in frame[0]]
     path, line, function = (own or frames)[0]
     return f"{path}:{line} in {function}"
+
+
+def _changed_at(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def _bytes(number: float) -> str:

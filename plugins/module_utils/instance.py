@@ -115,11 +115,24 @@ class RunDirectory:
 
     def ready_workers(self, instance: str, master: int) -> int:
         """How many workers of this master have passed their own check."""
-        pattern = re.compile(rf"{re.escape(instance)}\.{master}\.\d+\.ready")
+        return len(self._files(instance, master, r"\d+\.ready"))
+
+    def ready_records(self, instance: str, master: int) -> list[dict[str, t.Any]]:
+        """What the workers of this master have written when they had passed their own check."""
+        return [read_json(os.path.join(self.path, name)) for name in self._files(instance, master, r"\d+\.ready")]
+
+    def requests(self, instance: str, master: int) -> int | None:
+        """How many requests the workers of this master have served, to about a second; None if it does not count."""
+        names = self._files(instance, master, r"(\d+\.)?requests")
+        counts = [read_json(os.path.join(self.path, name)).get("requests") for name in names]
+        return sum(count for count in counts if isinstance(count, int)) if counts else None
+
+    def _files(self, instance: str, master: int, tail: str) -> list[str]:
+        pattern = re.compile(rf"{re.escape(instance)}\.{master}\.{tail}")
         try:
-            return sum(1 for name in os.listdir(self.path) if pattern.fullmatch(name))
+            return sorted(name for name in os.listdir(self.path) if pattern.fullmatch(name))
         except FileNotFoundError:
-            return 0
+            return []
 
     def candidate(self, instance: str) -> str:
         """The link that makes the next start of this instance run another release than ``current``."""

@@ -15,6 +15,8 @@ from ansible_collections.pygun.stack.plugins.module_utils.release_store import n
 
 #: Seconds between two looks at a lock whose holder was killed.
 POLL = 0.05
+#: Seconds; who promises to need the lock for longer is not believed.
+LONGEST_PROMISE = 2 * 3600
 
 
 class Held(Exception):
@@ -31,8 +33,9 @@ class Held(Exception):
 
 @contextlib.contextmanager
 def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
-    """Hold the lock of the app under ``root``. Refused at once while its holder lives.
+    """Hold the lock of the app under ``root``. Refused at once while its holder lives, unless that is the memory guard.
 
+    The guard restarts one instance, and says in the lock until when (``until``): that is waited for.
     The lock outlives a killed activation for as long as its child finishes a restart; that is waited for, ``patience``
     seconds at most.
     """
@@ -46,7 +49,8 @@ def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
                 break
             except BlockingIOError:
                 holder = _holder(stream)
-                if _is_alive(holder.get("pid")) or time.monotonic() > give_up:
+                patient = time.time() < _until(holder) if _is_alive(holder.get("pid")) else time.monotonic() < give_up
+                if not patient:
                     raise Held(holder) from None
                 time.sleep(POLL)
         stream.seek(0)
@@ -66,6 +70,12 @@ def _holder(stream: t.TextIO) -> dict[str, t.Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _until(holder: dict[str, t.Any]) -> float:
+    """Until when the holder, by its own word, needs the lock at most."""
+    until = holder.get("until")
+    return float(until) if isinstance(until, (int, float)) and until < time.time() + LONGEST_PROMISE else 0.0
 
 
 def _is_alive(pid: t.Any) -> bool:

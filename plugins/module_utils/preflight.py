@@ -49,7 +49,7 @@ def try_release(path: str, user: str, home: str, boot_timeout: float, memory_lim
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
     }
-    limit = memory_limit or _available_memory()
+    limit = memory_limit or memory_of_host("MemAvailable")
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as answer,
@@ -100,15 +100,35 @@ def _kill_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _available_memory() -> int:
+def memory_of_host(kind: str) -> int:
+    """Bytes of memory, as a line of /proc/meminfo says (MemTotal, MemAvailable); 0 if it does not."""
     try:
         with open("/proc/meminfo", encoding="ascii") as stream:
             for line in stream:
-                if line.startswith("MemAvailable:"):
+                if line.startswith(f"{kind}:"):
                     return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
     return 0
+
+
+def too_many_workers(facts: dict[str, t.Any], instances: int, total: int) -> str:
+    """A warning if the workers that a release asks for cannot all be in memory, by what one took when it was tried.
+
+    The estimate is a low one: requests take memory too. With `preload_app` the workers of an instance share what was imported,
+    until they write to it.
+
+    :param total: bytes of memory that the host has
+    """
+    workers, own = facts.get("workers", 0), facts.get("own_memory_kb", 0) * 1024
+    needed = own * instances * (1 if facts.get("preload") else workers)
+    if not total or needed <= total:
+        return ""
+    return (
+        f"{instances} instances with {workers} workers each need {needed >> 20} MB of memory, before the first request, and the host"
+        f" has {total >> 20} MB: one took {own >> 20} MB when it was tried. Lower flask_app_workers, or load the app once in each"
+        " instance (flask_app_preload)."
+    )
 
 
 def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boot_timeout: float) -> Outcome:

@@ -58,7 +58,7 @@ facts:
   description: Seconds for the import, answer of the health check, workers and resident memory (KiB).
   returned: success
   type: dict
-  sample: {import_s: 0.7, health: 200 OK, workers: 2, memory_kb: 40212}
+  sample: {import_s: 0.7, health: 200 OK, workers: 2, memory_kb: 40212, own_memory_kb: 26100, preload: false}
 """
 
 import pwd

@@ -19,6 +19,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterator
 
+from ansible_collections.pygun.stack.plugins.module_utils import program_conf
 from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import COMMAND_LINE, SETTINGS
 from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import VERSION as GUNICORN
 from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
@@ -61,7 +62,7 @@ _NOT_ON_DISK = ("/dev", "/proc", "/sys", "/run", "/var/run", "/tmp", "/var/tmp")
 _READ_ONLY = ("/boot", "/efi", "/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64")  # under ProtectSystem=full
 
 # Text that may hold any character that can be written into a file.
-_FREE = {"flask_app_env", "flask_app_pygun_extra"}
+_FREE = {"flask_app_env", "flask_app_pygun_extra", "supervisor_listeners", "supervisor_programs"}
 # Names on the control node, or shown to people: any letter of any language.
 _ANY_LETTER = {
     "flask_app_deployed_by",
@@ -76,8 +77,8 @@ _ANY_LETTER = {
 }
 
 # What Ansible takes for a boolean.
-_YES = {"y", "yes", "on", "1", "true", "t", "1.0"}
-_NO = {"n", "no", "off", "0", "false", "f", "0.0"}
+_YES = {"y", "yes", "on", "1", "true", "t"}
+_NO = {"n", "no", "off", "0", "false", "f"}
 
 Rule = Callable[[t.Any], Iterator[str]]
 _RULES: dict[str, Rule] = {}
@@ -245,11 +246,12 @@ def _of_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
     if value is None:
         yield "it has no value (YAML's null). Give it one, or take the line out to get the default."
     elif kind in ("str", "path") and not isinstance(value, str):
-        if not (kind == "str" and isinstance(value, int) and not isinstance(value, bool) and value == 0):
+        nought = value == 0 and isinstance(value, int) and not isinstance(value, bool)  # as sizes are
+        if not (kind == "str" and nought and "choices" not in option):
             yield (
                 f"YAML took it for {_yaml_kind(value)}, which changes how it is written. Put the value in quotes."
                 if not isinstance(value, (list, dict))
-                else "a text is expected here."
+                else f"a text is expected, and this is {_yaml_kind(value)}. Write one value."
             )
     elif kind == "int":
         if isinstance(value, bool) or not re.fullmatch(r"\s*[+-]?\d+\s*", str(value), re.ASCII):
@@ -263,7 +265,8 @@ def _of_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
         else:
             for number, entry in enumerate(value, 1):
                 if option.get("elements") == "dict":
-                    yield from _of_options(number, option.get("options") or {}, entry)
+                    if not isinstance(entry, dict):
+                        yield f"entry {number} is {_yaml_kind(entry)}. Write its settings on lines NAME: VALUE."
                 elif not isinstance(entry, str):
                     yield f"entry {number} is {_yaml_kind(entry)}, a text is expected. Put it in quotes."
                 elif not entry.strip():
@@ -280,22 +283,6 @@ def _of_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
             near = difflib.get_close_matches(entry, option["choices"], 1)
             subject = "" if entry is value else f"{shown(entry)} is no choice: "
             yield f"{subject}write one of {', '.join(option['choices'])}{f'; is {near[0]} meant?' if near else '.'}"
-
-
-def _of_options(number: int, options: dict[str, dict], entry: t.Any) -> Iterator[str]:
-    """What is wrong with one dictionary of a list of them."""
-    if not isinstance(entry, dict):
-        yield f"entry {number} is {_yaml_kind(entry)}, names with values are expected. Write a line NAME: VALUE for each."
-        return
-    for key in entry:
-        if key not in options:
-            near = difflib.get_close_matches(str(key), options, 1)
-            yield f"entry {number} has {shown(key)}, which is not known; {f'is {near[0]} meant?' if near else 'take it out.'}"
-    for key, inner in options.items():
-        if key in entry:
-            yield from (f"entry {number}: {key}: {text}" for text in _of_type(inner["type"], inner, entry[key]))
-        elif inner.get("required"):
-            yield f"entry {number} has no {key}. It has no default: set it."
 
 
 def _yaml_kind(value: t.Any) -> str:
@@ -432,7 +419,7 @@ def _git_ref(value: str) -> Iterator[str]:
     if not value:
         yield "write a branch, a tag or a commit, or HEAD for the default branch."
     elif value.startswith("-") or re.search(r"[\s:?*\[\\^~]|\.\.|@\{|\.lock$|/$|^/|//", value):
-        yield "git allows no such name for a branch, a tag or a commit."
+        yield "git allows no such name for a branch, a tag or a commit. Correct it."
 
 
 @rule("flask_app_git_repo")
@@ -446,7 +433,7 @@ def _requirements(values: list[str]) -> Iterator[str]:
     for value in values:
         text = value.strip()
         if text.startswith("-"):
-            yield f"{shown(value)} is an option of the installer; python_extra_args takes those."
+            yield f"{shown(value)} is an option of the installer. Put it into python_extra_args."
         elif "://" in text or text.startswith("/"):
             if " " in text.partition(";")[0].partition(" @ ")[2 if " @ " in text else 0]:
                 yield f"{shown(value)} holds a space within an address. Write it as %20."
@@ -459,7 +446,7 @@ def _requirements(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} is no requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
 
 
-@rule("python_uv_version", "supervisor_version")
+@rule("python_uv_version", "supervisor_superlance_version", "supervisor_version")
 def _version(value: str) -> Iterator[str]:
     if not re.fullmatch(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?", value):
         yield "write a plain version such as 4.3.0, without an operator or a v."
@@ -573,6 +560,19 @@ def _size(value: t.Any) -> Iterator[str]:
         yield f"write bytes, or a number followed by KB, MB or GB without a space{hint}."
 
 
+@rule("flask_app_log_redact")
+def _redacted_names(values: list[str]) -> Iterator[str]:
+    for value in values:
+        if not value or re.search(r"[\s=&;?#]", value):
+            yield f"{shown(value)} is no name. Write that of a query parameter or of a variable, such as token."
+
+
+@rule("flask_app_log_to")
+def _log_to(values: list[str]) -> Iterator[str]:
+    if not values:
+        yield "the log would go nowhere. Write file, journald or syslog, or several."
+
+
 @rule("flask_app_worker_class")
 def _worker_class(value: str) -> Iterator[str]:
     known = ("gevent", "sync", "gthread", "tornado", "asgi")
@@ -601,7 +601,7 @@ def _pygun_extra(value: str) -> Iterator[str]:
         yield f"line {error.lineno}: {error.msg}. It goes into pygun.py as it is: write Python."
         return
     except ValueError as error:  # NUL, or a character that cannot be written
-        yield f"it cannot be written into a file of Python: {error}."
+        yield f"it cannot be written into a file of Python: {error}. Correct it."
         return
     for statement in tree.body:
         for name in _assigned(statement):
@@ -625,9 +625,9 @@ def _assigned(statement: ast.stmt) -> Iterator[str]:
 def _exclude(values: list[str]) -> Iterator[str]:
     for value in values:
         if value.startswith(("/", "./", "../")) or "/../" in value:
-            yield f"{shown(value)} matches nothing: patterns are names, or paths relative to the source, without ./ before."
+            yield f"{shown(value)} matches nothing. Write a name, or a path relative to the source without ./ before it."
         elif value in ("*", "**", "*.py"):
-            yield f"{shown(value)} would leave nothing to run."
+            yield f"{shown(value)} would leave nothing to run. Take it out."
 
 
 @rule("python_index_url")
@@ -635,7 +635,7 @@ def _index_url(value: str) -> Iterator[str]:
     if value and not re.fullmatch(r"(https?|file)://\S+", value):
         yield "write the whole address of the index, such as https://packages.example.com/simple."
     elif value and re.fullmatch(r"https?://(\S*@)?", value):
-        yield "it names no host."
+        yield "it names no host. Write the whole address, such as https://packages.example.com/simple."
 
 
 @rule("python_extra_args")
@@ -677,7 +677,7 @@ def _ctl_link(value: str) -> Iterator[str]:
 @rule("supervisor_http_user")
 def _http_user(value: str) -> Iterator[str]:
     if re.search(r"[:%\s]", value):
-        yield "neither a colon, a percent sign nor a space can be in it."
+        yield "neither a colon, a percent sign nor a space can be in it. Choose another."
 
 
 @rule("supervisor_http_password")
@@ -714,12 +714,12 @@ def _unit_options(values: dict[str, t.Any]) -> Iterator[str]:
     }
     for name, value in values.items():
         if name in own:
-            yield f"{name} is the role's own; with another value supervisord or the apps would not work.{own[name]}"
+            yield f"{name} is the role's own; with another value supervisord or the apps would not work. Take it out.{own[name]}"
         elif name not in DIRECTIVES:
             near = difflib.get_close_matches(name, DIRECTIVES, 1, 0.7)
             yield (
                 f"{name} is no directive that systemd knows in [Service], and systemd would pass over it;"
-                f" {f'is {near[0]} meant?' if near else 'see systemd.exec(5) and systemd.resource-control(5).'}"
+                f" {f'is {near[0]} meant? Correct it.' if near else 'take it out, or see systemd.exec(5) and systemd.resource-control(5).'}"
             )
         elif isinstance(value, (list, dict)):
             yield f"{name} is {_yaml_kind(value)}. Write its values in one text, with spaces between them."
@@ -747,7 +747,7 @@ def _environment(values: dict[str, t.Any]) -> Iterator[str]:
         elif isinstance(value, bool):
             yield f'{name} is a yes or no, and the app would read the text "{value}". Put in quotes what it shall read.'
         elif isinstance(value, (list, dict)):
-            yield f"{name} is {_yaml_kind(value)}, and a variable of the environment is a text; `| to_json` makes one."
+            yield f"{name} is {_yaml_kind(value)}, and a variable of the environment is a text. Write one; `| to_json` makes it."
         else:
             text = str(value)
             total += len(name) + 2 + len(text.encode(errors="replace"))
@@ -761,7 +761,7 @@ def _environment_text(name: str, text: str) -> Iterator[str]:
     if "\0" in text:
         yield "holds a NUL (U+0000), which no environment can hold. Encode it, for example in base64."
     elif any("\ud800" <= character <= "\udfff" for character in text):
-        yield "holds half of a surrogate pair, which UTF-8 cannot write."
+        yield "holds half of a surrogate pair, which UTF-8 cannot write. Type it again."
     elif len(name) + 1 + len(text.encode()) > _ENVIRONMENT_ENTRY:
         yield "is longer than 128 KiB; a process with it could start no program. Put it into a file, and its path here."
     else:
@@ -776,27 +776,62 @@ def _environment_text(name: str, text: str) -> Iterator[str]:
 # --- the load balancer ----------------------------------------------------------------------------------------------
 
 
+#: The types of a service's settings. The argument spec says the same (a test compares them).
+SERVICE = {
+    "name": "str",
+    "bind": "str",
+    "group": "str",
+    "port": "int",
+    "health_path": "str",
+    "health_host": "str",
+    "certificates": "list",
+    "redirect_bind": "str",
+    "balance": "str",
+    "options": "list",
+}
+_BALANCE = ("leastconn", "roundrobin", "random", "source")
+
+
 @rule("load_balancer_services")
 def _services(values: list[dict]) -> Iterator[str]:
     if not values:
         yield "it is empty. Name a service, or take the host out of the balancers."
-    binds: dict[str, str] = {}
+    names, binds = set(), {}
     for number, service in enumerate(values, 1):
+        found = list(_shape_of_service(service))
+        if found:
+            yield from (f"entry {number}: {text}" for text in found)
+            continue
         name = service["name"]
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
             yield f"entry {number}: name {shown(name)}: write lower-case letters, digits, - and _, beginning with a letter."
         elif name in ("statistics", "system"):
             yield f"entry {number}: name {shown(name)}: the role takes that name itself. Choose another."
-        if [entry["name"] for entry in values].index(name) != number - 1:
+        elif name in names:
             yield f"entry {number}: name {shown(name)}: another service has it. Choose another."
+        names.add(name)
         yield from (f"{name}: {text}" for text in _service(service))
         for key in ("bind", "redirect_bind"):
-            bind = service.get(key) or ""
+            bind = service.get(key)
             for other, owner in binds.items():
                 if bind and collide(bind, other):
                     yield f"{name}: {key} {shown(bind)}: {owner} listens there. Choose another port for one of them."
             if bind:
                 binds[bind] = name
+
+
+def _shape_of_service(service: dict[str, t.Any]) -> Iterator[str]:
+    """Its settings and their types."""
+    for key, value in service.items():
+        if key not in SERVICE:
+            near = difflib.get_close_matches(str(key), SERVICE, 1)
+            yield f"there is no setting {shown(key)}; {f'is {near[0]} meant? Correct it.' if near else 'take it out.'}"
+        else:
+            option = {"type": SERVICE[key], "elements": "str"} | ({"choices": _BALANCE} if key == "balance" else {})
+            yield from (f"{key}: {text}" for text in _of_type(SERVICE[key], option, value))
+    for key in ("name", "bind"):
+        if key not in service:
+            yield f"{key} is missing. It has no default: set it."
 
 
 def _service(service: dict[str, t.Any]) -> Iterator[str]:
@@ -876,23 +911,159 @@ def _stats_page(values: Values) -> Iterator[tuple[str, str]]:
             if not values[name]:
                 yield name, "is empty, and load_balancer_stats_bind is not. Set it; there is no default."
         for service in values["load_balancer_services"]:
-            if collide(service["bind"], values["load_balancer_stats_bind"]):
+            if collide(str(service["bind"]), values["load_balancer_stats_bind"]):
                 yield (
                     "load_balancer_stats_bind",
                     f"is {shown(values['load_balancer_stats_bind'])}, where {service['name']} listens. Choose another port.",
                 )
 
 
+# --- programs of any kind -------------------------------------------------------------------------------------------
+
+
+@rule("supervisor_programs")
+def _programs(values: list[dict]) -> Iterator[str]:
+    yield from _declared("program", values)
+
+
+@rule("supervisor_listeners")
+def _listeners(values: list[dict]) -> Iterator[str]:
+    yield from _declared("eventlistener", values)
+
+
+def _declared(kind: str, entries: list[dict]) -> Iterator[str]:
+    for number, entry in enumerate(entries, 1):
+        name = entry.get("name")
+        subject = name if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) else f"entry {number}"
+        yield from (f"{subject}: {text}" for text in _declared_entry(kind, entry))
+
+
+def _declared_entry(kind: str, entry: dict) -> Iterator[str]:
+    """Types and characters first, as for a variable; what the settings mean is known to who writes them into files."""
+    right = {}
+    for name, value in entry.items():
+        if not isinstance(name, str):
+            yield f"the name {shown(name)} is {_yaml_kind(name)}. Put it in quotes."
+            continue
+        found = list(_characters(name, True, f"the name {shown(name)}: ")) or list(program_conf.unknown(kind, [name]))
+        if not found:
+            found = [f"{name}: {text}" for text in _setting_of_program(kind, name, value)]
+        yield from found
+        if not found:
+            right[name] = typed({"type": program_conf.SETTINGS[kind][name]}, value)
+    missing = {*program_conf.REQUIRED[kind]}.intersection(entry) - set(right)
+    for text in program_conf.problems(kind, right):
+        if not text.startswith(tuple(f"{name} is missing" for name in missing)):
+            yield text
+
+
+def _setting_of_program(kind: str, name: str, value: t.Any) -> Iterator[str]:
+    of_type = program_conf.SETTINGS[kind][name]
+    if (of_type == "size" and isinstance(value, int)) or (name == "autorestart" and isinstance(value, bool)):
+        return
+    if name == "exitcodes" and isinstance(value, (list, tuple)):
+        value = [str(code) if isinstance(code, int) and not isinstance(code, bool) else code for code in value]
+    found = list(_of_type({"size": "str", "path": "str"}.get(of_type, of_type), {}, value))
+    if not found and not isinstance(value, dict):  # of an environment, the writer of files says it better
+        found = list(_characters(value, ascii_only=name not in ("command", "directory")))
+    if not found and name in ("stdout_logfile", "stderr_logfile") and _below(value, *_READ_ONLY):
+        found = [f"systemd keeps {_below(value, *_READ_ONLY)} read-only for supervisor. Write a file below /var/log."]
+    yield from found
+
+
+@between
+def _names_of_programs(values: Values) -> Iterator[tuple[str, str]]:
+    programs, listeners = values["supervisor_programs"], values["supervisor_listeners"]
+    for text in program_conf.collisions(programs, listeners):
+        yield ("supervisor_programs" if programs else "supervisor_listeners"), f"has a name twice: {text}"
+
+
+@between
+def _program_or_app(values: Values) -> Iterator[tuple[str, str]]:
+    app = values["flask_app_name"]
+    for variable in ("supervisor_programs", "supervisor_listeners"):
+        for entry in values[variable]:
+            for name in {entry["name"], entry.get("group")}.intersection({app, f"{app}-memory"}):
+                yield variable, f"has {name}, a name that the app {app} needs in supervisor. Choose another."
+
+
+@between
+def _time_to_stop_programs(values: Values) -> Iterator[tuple[str, str]]:
+    patience = values["supervisor_stop_timeout"]
+    for variable in ("supervisor_programs", "supervisor_listeners"):
+        for entry in values[variable]:
+            if int(entry.get("stopwaitsecs", 0)) >= patience:
+                yield (
+                    variable,
+                    f"gives {entry['name']} {entry['stopwaitsecs']} s to stop (stopwaitsecs), and supervisor_stop_timeout is"
+                    f" {patience} s: systemd would end supervisord before. Raise supervisor_stop_timeout.",
+                )
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def _bytes(value: str) -> int:
+    """The bytes in 500MB, 500M or 500."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]?)B?", value.upper()).groups()
+    return int(number) * _UNITS[unit]
+
+
+@rule("supervisor_memory_max")
+def _memory_of_all(value: str) -> Iterator[str]:
+    if value and not re.fullmatch(r"\d+[KMG]B?|[1-9]\d?%|100%", value, re.IGNORECASE | re.ASCII):
+        yield "write a number followed by MB, GB or %, such as 4GB, or nothing."
+    elif value and not value.endswith("%") and _bytes(value) < 128 * 2**20:
+        yield "supervisord and one app would not fit into it. Write 128MB or more."
+
+
+@rule("flask_app_memory_max")
+def _memory_of_instance(value: str) -> Iterator[str]:
+    if value and not re.fullmatch(r"\d+[KMG]B", value, re.IGNORECASE | re.ASCII):
+        yield "write a number followed by MB or GB, such as 500MB, or nothing."
+    elif value and _bytes(value) < 2 * _EMPTY_WORKER * 2**20:
+        yield f"an instance with one worker and an app of no size takes {2 * _EMPTY_WORKER} MB. Write more."
+
+
+@between
+def _memory(values: Values) -> Iterator[tuple[str, str]]:
+    most = values["flask_app_memory_max"]
+    _name, workers = values.gunicorn("workers", "flask_app_workers")
+    if most and _bytes(most) < (1 + workers) * _EMPTY_WORKER * 2**20:
+        yield (
+            "flask_app_memory_max",
+            f"is {shown(most)}: an instance with {workers} workers takes {(1 + workers) * _EMPTY_WORKER} MB with an app of no"
+            " size, and would be restarted for ever. Write more, or lower the number of workers.",
+        )
+    limit = values["supervisor_memory_max"]
+    if most and limit and not limit.endswith("%") and _bytes(most) > _bytes(limit):
+        yield (
+            "flask_app_memory_max",
+            f"is {shown(most)}, above supervisor_memory_max ({limit}) of all programs together. Lower the one, or raise the other.",
+        )
+
+
+@between
+def _two_limits(values: Values) -> Iterator[tuple[str, str]]:
+    if values["supervisor_memory_max"] and "MemoryMax" in values["supervisor_unit_options"]:
+        yield (
+            "supervisor_memory_max",
+            "and MemoryMax in supervisor_unit_options are the same. Leave one of the two out.",
+        )
+
+
 # --- gunicorn's settings --------------------------------------------------------------------------------------------
 
-_ROLE = "the role sets it."
+_ROLE = "The role sets it: leave it out."
 #: Settings that decide whether restarts lose requests, or that other files must agree with.
 _NOT_YOURS = {
     "backlog": "the socket's holder has to know it too. Set flask_app_backlog.",
     "bind": "the socket's holder opens it. Set flask_app_bind.",
     "chdir": "an instance runs in its release. " + _ROLE,
-    "check_config": "gunicorn would check its settings and end.",
-    "config": "pygun.py is the configuration.",
+    "check_config": "gunicorn would check its settings and end. Leave it out.",
+    "config": "pygun.py is the configuration. Leave it out.",
     "control_socket": "each instance has its own. " + _ROLE,
     "daemon": "supervisor would lose sight of gunicorn. Leave it out.",
     "default_proc_name": "gunicorn sets it itself. Set proc_name.",
@@ -900,10 +1071,10 @@ _NOT_YOURS = {
     "group": "supervisor starts the app with its group. Set flask_app_group.",
     "paste": "it would take the place of the app. Set flask_app_wsgi.",
     "pidfile": "each instance needs its own. Set flask_app_pid_file.",
-    "print_config": "gunicorn would print its settings and end.",
-    "reload": "a release never changes, so there is nothing to reload. Deploy.",
-    "reload_engine": "a release never changes, so there is nothing to reload. Deploy.",
-    "reload_extra_files": "a release never changes, so there is nothing to reload. Deploy.",
+    "print_config": "gunicorn would print its settings and end. Leave it out.",
+    "reload": "a release never changes, so there is nothing to reload. Leave it out, and deploy.",
+    "reload_engine": "a release never changes, so there is nothing to reload. Leave it out, and deploy.",
+    "reload_extra_files": "a release never changes, so there is nothing to reload. Leave it out, and deploy.",
     "user": "supervisor starts the app as its user. Set flask_app_user.",
     "wsgi_app": "Set flask_app_wsgi.",
 }
@@ -912,11 +1083,11 @@ _OF_SUPERVISOR = {
     "autorestart": _SUPERVISORS + _ROLE,
     "autostart": _SUPERVISORS + _ROLE,
     "command": _SUPERVISORS + _ROLE,
-    "directory": _SUPERVISORS + "gunicorn runs in its release.",
+    "directory": _SUPERVISORS + "gunicorn runs in its release: leave it out.",
     "environment": _SUPERVISORS + "Set flask_app_env.",
     "exitcodes": _SUPERVISORS + _ROLE,
     "killasgroup": _SUPERVISORS + _ROLE,
-    "logfile": "gunicorn has no logfile and would pass over it. Its error log goes to flask_app_log_dir; gunicorn calls it errorlog.",
+    "logfile": "gunicorn has no logfile and would pass over it (it calls it errorlog). Set flask_app_log_dir.",
     "logfile_backups": _SUPERVISORS + "Set flask_app_log_backups.",
     "logfile_maxbytes": _SUPERVISORS + "Set flask_app_log_maxbytes.",
     "numprocs": _SUPERVISORS + "Set flask_app_instances.",
@@ -947,9 +1118,9 @@ def _gunicorn(values: dict[str, t.Any]) -> Iterator[str]:
 def _nearest(name: str) -> str:
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip().lstrip("-")).replace("-", "_").replace(" ", "_").lower()
     if plain in COMMAND_LINE:
-        return f"on the command line it is called so, in the configuration file {COMMAND_LINE[plain]}."
+        return f"on the command line it is called so. Write {COMMAND_LINE[plain]}, as in the configuration file."
     near = [plain] if plain in SETTINGS else difflib.get_close_matches(plain, SETTINGS, 1)
-    return f"is {near[0]} meant?" if near else "`gunicorn --help` lists what it has."
+    return f"is {near[0]} meant? Correct it." if near else "take it out (`gunicorn --help` lists what there is)."
 
 
 def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
@@ -960,7 +1131,7 @@ def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
         yield "it has no value (YAML's null). Leave the line out to get gunicorn's default."
     elif kind == "pos_int":
         if isinstance(value, (bool, float, list, dict)) or not re.fullmatch(r"\d+|0[xob][0-9a-fA-F]+", str(value)):
-            yield f"{shown(value)} is not a whole number, without a unit, from 0 on."
+            yield f"{shown(value)} is not a whole number from 0 on. Write one, without a unit."
         elif isinstance(value, str) and re.fullmatch(r"0\d+", value):
             yield f"{shown(value)} is no number that gunicorn reads; write 0o before octal digits."
     elif kind == "bool":
@@ -972,20 +1143,20 @@ def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
         elif kind == "string_to_addr_list":
             for address in filter(None, (part.strip() for part in value.split(","))):
                 if address != "*" and not _network(address):
-                    yield f"{shown(address)} is neither an IP address nor a network (nor *)."
+                    yield f"{shown(address)} is neither an IP address nor a network (nor *). Correct it."
         elif kind == "class":
             yield from _worker_class(value) if name == "worker_class" else ()
     elif kind == "list_string":
         if not isinstance(value, str) and not (
             isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value)
         ):
-            yield f"a list of texts is expected, and this is {_yaml_kind(value)}."
+            yield f"a list of texts is expected, and this is {_yaml_kind(value)}. Write each on a line of its own, after a dash."
         elif name == "raw_env":
             entries = [value] if isinstance(value, str) else value
             if not all(re.match(r"[A-Za-z_]\w*=", entry) for entry in entries):
                 yield "an entry is not NAME=value. Better use flask_app_env, which keeps values from others' eyes."
     elif kind == "dict" and not isinstance(value, dict):
-        yield f"names with values are expected, and this is {_yaml_kind(value)}."
+        yield f"names with values are expected, and this is {_yaml_kind(value)}. Write a line NAME: VALUE for each."
 
 
 def _network(text: str) -> bool:
@@ -1011,7 +1182,7 @@ def _source(values: Values) -> Iterator[tuple[str, str]]:
     if not src and not repo and not values["flask_app_packages"]:
         yield (
             "flask_app_src",
-            "is empty, and so are flask_app_git_repo and flask_app_packages. One of them has to say where the app comes from.",
+            "is empty, and so are flask_app_git_repo and flask_app_packages. Set the one that says where the app comes from.",
         )
     if values["flask_app_git_ref"] != "HEAD" and not repo:
         yield (
@@ -1039,7 +1210,10 @@ def _relative_requirements(values: Values) -> Iterator[tuple[str, str]]:
 @between
 def _overrides(values: Values) -> Iterator[tuple[str, str]]:
     if values["flask_app_overrides"] and values["flask_app_installer"] != "uv":
-        yield "flask_app_overrides", "needs flask_app_installer to be uv: pip has no such thing."
+        yield (
+            "flask_app_overrides",
+            "needs flask_app_installer to be uv, since pip has no such thing. Set that, or leave the overrides out.",
+        )
 
 
 @between
@@ -1219,6 +1393,18 @@ def _homes(values: Values) -> Iterator[tuple[str, str]]:
                 name,
                 f"is {shown(path)}: supervisor's unit keeps home directories read-only. Use /srv or /var, or set"
                 ' supervisor_unit_options: {ProtectHome: "false"}.',
+            )
+
+
+@between
+def _masked_values(values: Values) -> Iterator[tuple[str, str]]:
+    for name in values["flask_app_log_redact"]:
+        value = values["flask_app_env"].get(name)
+        if value is not None and 0 < len(str(value)) < 6:
+            yield (
+                "flask_app_log_redact",
+                f"names {name} of flask_app_env, whose value is shorter than 6 characters: it would be masked wherever it"
+                " occurs by chance. Give it a longer value, or take the name out.",
             )
 
 

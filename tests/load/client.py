@@ -171,6 +171,7 @@ class Load:
     upload_seconds: float = 2.0
     record_header: str = ""
     expect_header: tuple[str, str] | None = None
+    request_ids: str = ""
     stopping: threading.Event = field(default_factory=threading.Event)
     connections: Counter[str] = field(default_factory=Counter)
     idle_closed: Counter[str] = field(default_factory=Counter)
@@ -225,6 +226,12 @@ class Worker:
     def one(self, turn: int) -> None:
         """Send one request and record what became of it."""
         request = self.make(self.load, self.rng, turn)
+        request_id = ""
+        if self.load.request_ids:
+            request.headers["User-Agent"] = self.load.request_ids
+            if turn % 2:  # the others leave it to the server
+                request_id = f"{self.load.request_ids}-{self.name}-{self.index}-{turn}"
+                request.headers["X-Request-ID"] = request_id
         start, clock = time.time(), time.monotonic()
         races, error, what, answered_by = 0, "", "", ""
         try:
@@ -234,13 +241,17 @@ class Worker:
                 races = 1
                 answer = self.send(request)
             answered_by = answer.headers.get(self.load.record_header, "")
+            if self.load.request_ids:
+                request_id = self.check_id(request_id, answer.headers.get("x-request-id", ""))
             self.check(request, answer)
         except Failed as failure:
             error, what = failure.name, f"{request.method} {request.path}: {failure.what}"
             if answered_by:
                 what += f" (answered by {answered_by})"
         seconds = time.monotonic() - clock
-        self.load.recorder.add(Sample(self.name, start, seconds, request.planned, races, error, what, answered_by))
+        self.load.recorder.add(
+            Sample(self.name, start, seconds, request.planned, races, error, what, answered_by, request_id)
+        )
 
     def send(self, request: Request) -> Answer:
         """Send a request, on the connection at hand if it is still open."""
@@ -265,6 +276,12 @@ class Worker:
             if not usable:
                 connection.close()
         return usable
+
+    def check_id(self, sent: str, answered: str) -> str:
+        """Return the request's id; raise Failed unless the answer has it, and the one that was sent if any was."""
+        if not answered or sent not in ("", answered):
+            raise Failed("wrong_header", f"x-request-id: {answered!r}, after {sent!r} was sent")
+        return answered
 
     def check(self, request: Request, answer: Answer) -> None:
         """Raise Failed unless this is the answer to the request."""
@@ -415,6 +432,7 @@ SETTINGS = (
     "upload_seconds",
     "record_header",
     "expect_header",
+    "request_ids",
 )
 
 
@@ -467,6 +485,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--marks", type=Path, help="file of `mark`; SIGUSR1 begins a roll too, SIGUSR2 ends it")
     add("--record-header", type=str.lower, default="", help="count the values of this header")
     add("--expect-header", type=header, metavar="NAME=VALUE", help="another value is a failure")
+    add(
+        "--request-ids",
+        default="",
+        metavar="WORD",
+        help="send X-Request-ID (WORD-...) with every other request; the answer must have one",
+    )
     add("--path", default="", help="GET this instead of what only app/ answers, for the quick kinds")
     add("--contains", default="", help="text that the answer to --path contains")
     add("--seed", type=int, default=0, help="of the random numbers")

@@ -30,6 +30,7 @@ class Sample(NamedTuple):
     error: str  # error class; empty = a complete and correct answer
     what: str
     answered_by: str  # value of the recorded header
+    request_id: str = ""  # that the answer has, or that was sent
 
 
 class Roll(NamedTuple):

@@ -52,6 +52,7 @@ def test_the_locks_test_the_versions_that_the_roles_install():
     )
     wanted = {re.sub(r"\[.*\]", "", package) for package in flask_app["flask_app_server_packages"]}
     wanted |= {f"supervisor=={supervisor['supervisor_version']}", f"uv=={python['python_uv_version']}"}
+    wanted.add(f"superlance=={supervisor['supervisor_superlance_version']}")
     listed = set((ROOT / "requirements" / "unit.in").read_text().splitlines())
     assert wanted <= listed
 

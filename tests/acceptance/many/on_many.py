@@ -38,16 +38,19 @@ def table() -> dict[int, tuple[int, int, bytes]]:
 
 
 def name_of(pid: int) -> str:
-    variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "ended"
     return next((one.partition("=")[2] for one in variables if one.startswith("SUPERVISOR_PROCESS_NAME=")), "?")
 
 
 def main() -> None:
     services, processes = main_pids(), table()
-    supervisord = services["supervisord.service"]
+    supervisord = services.get("supervisord.service")
     found = {unit: [(pid, processes[pid][1])] for unit, pid in services.items() if pid in processes}
     for pid, (parent, started, _) in processes.items():
-        if parent == supervisord:
+        if supervisord and parent == supervisord:
             workers = [
                 (child, processes[child][1])
                 for child, (its_parent, _, command) in processes.items()

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ class Site(Host):
         super().__init__(name)
         self.scratch = scratch
         self.put({HERE: [Path(__file__).with_name("on_many.py")]})
+        #: What supervisord runs when all is well.
+        self.programs = set(self.statuses())
         self.sources = {}
         for app in PORTS:
             self.sources[app] = scratch / app
@@ -93,6 +96,17 @@ class Site(Host):
         code = f"import urllib.request as r\nfor _ in range({times}): said = {request}\nprint(said)"
         return json.loads(self.run("python3", "-c", code))
 
+    def answers(self, app: str) -> bool:
+        """Whether an app answers."""
+        ask = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORTS[app]}/', timeout=10)"
+        return "ok" in self.run("sh", "-c", f'python3 -c "{ask}" 2>/dev/null && echo ok', check=False)
+
+    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: {self.statuses()}, {self.processes()}"
+            time.sleep(0.2)
+
     def processes(self) -> dict[str, list[list[int]]]:
         """Every process that stays, by its name (on_many.py)."""
         return json.loads(self.run("python3", f"{HERE}/on_many.py"))
@@ -111,7 +125,7 @@ class Site(Host):
     def statuses(self) -> dict[str, str]:
         """supervisorctl's words for each process, by `group:name`, or `name` where both are the same."""
         lines = [line.split() for line in self.run("supervisorctl", "status", check=False).splitlines()]
-        return {line[0]: line[1] for line in lines if len(line) > 1}
+        return {line[0]: line[1] for line in lines if len(line) > 1 and line[1].isupper()}
 
     def address(self) -> str:
         """Where the machine that runs the tests reaches the host."""

@@ -18,6 +18,7 @@ LEFT_OUT = (
     "/dev",
     "/tmp",
     "/run/systemd",
+    "/run/credentials",
     "/run/log",
     "/run/udev",
     "/var/log/journal",

@@ -239,7 +239,7 @@ class App:
         found.update(more)
         return found
 
-    def start(self, release, check=False, diff=False, kill_at=None, hold_at=None, trace=None, **more):
+    def start(self, release, check=False, diff=False, kill_at=None, hold_at=None, trace=None, memory=None, **more):
         """The module as a process."""
         given = self.parameters(release, **more)
         given.update(_ansible_check_mode=check, _ansible_diff=diff)
@@ -249,6 +249,8 @@ class App:
             environ["PYGUN_TEST_KILL_AT"] = kill_at
         if hold_at:
             environ.update(PYGUN_TEST_HOLD_AT=hold_at, PYGUN_TEST_HOLD_FILE=str(self.folder / "held"))
+        if memory:
+            environ["PYGUN_TEST_MEMORY"] = str(memory)
         if trace:
             environ["PYGUN_TEST_TRACE"] = str(trace)
         process = subprocess.Popen(

@@ -1,7 +1,8 @@
 """Run the real module `activate` as a process of its own: parameters on stdin, its JSON on stdout.
 
 PYGUN_TEST_KILL_AT names a checkpoint at which it kills itself with SIGKILL;
-PYGUN_TEST_HOLD_AT one at which it waits until the file named by PYGUN_TEST_HOLD_FILE is gone.
+PYGUN_TEST_HOLD_AT one at which it waits until the file named by PYGUN_TEST_HOLD_FILE is gone. PYGUN_TEST_MEMORY is the host's
+memory in bytes.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from ansible.module_utils import basic
 
+from ansible_collections.pygun.stack.plugins.module_utils import activation
 from ansible_collections.pygun.stack.plugins.module_utils.activation import Activation
 from ansible_collections.pygun.stack.plugins.modules import activate
 
@@ -30,6 +32,8 @@ class Interruptible(Activation):
                 time.sleep(0.02)
 
 
+if memory := os.environ.get("PYGUN_TEST_MEMORY"):
+    activation.memory_of_host = lambda kind: int(memory)
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 activate.main(Interruptible)

@@ -368,3 +368,11 @@ def test_supervisord_that_does_not_answer_is_said_so(served):
     assert "supervisord is not running" in result["msg"]
     assert "Nothing was changed." in result["msg"]
     assert served.leftovers() == []
+
+
+def test_workers_that_the_hosts_memory_cannot_hold_are_a_warning(old):
+    result = old.deploy(old.release(), user="root", instances=2, memory=1 << 20)
+    assert not result.get("failed"), result
+    assert "2 instances with 1 workers each need" in str(result["warnings"]), result["warnings"]
+    assert "Lower flask_app_workers" in str(result["warnings"])
+    assert "warnings" not in old.deploy(old.release(), user="root", instances=2)

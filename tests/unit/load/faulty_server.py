@@ -122,6 +122,9 @@ class FaultyServer:
         status = fault.removeprefix("status_") if fault.startswith("status_") else "200"
         header = "B" if fault == "wrong_header" else "A"
         start = f"HTTP/1.1 {status} Something\r\nX-Release: {header}\r\n"
+        sent = [line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("X-Request-ID: ")]
+        if fault != "no_id":
+            start += f"X-Request-ID: {'other' if fault == 'other_id' else sent[0] if sent else f'made-{self.read}'}\r\n"
         if fault == "truncate_head":
             connection.sendall(start.encode())
             return False

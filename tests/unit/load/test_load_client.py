@@ -9,6 +9,7 @@ import signal
 import time
 
 import pytest
+from load_report import read_samples
 
 FAST = ["--seed=1"]
 IMPATIENT = ["--timeout=1"]  # for servers that hang; else a busy machine must not matter
@@ -313,3 +314,18 @@ def test_counts_can_be_read_while_it_runs(serve, client):
     assert document["running"] is True
     assert counts["failed"] == 1
     assert running.finish()["running"] is False
+
+
+def test_each_answer_must_have_the_id_that_was_sent_or_one_of_its_own(serve, client, tmp_path):
+    """Every other request, from the second on, sends one."""
+    faults = {3: "other_id", 4: "other_id", 6: "no_id", 7: "no_id"}
+    server = serve(lambda number, _path: faults.get(number, ""))
+    samples = tmp_path / "samples.csv"
+
+    result = client(server.target, "--new=1", "--requests=10", "--request-ids=load", f"--samples={samples}").finish()
+
+    assert result["kinds"]["new"]["errors"]["wrong_header"]["count"] == 3
+    assert result["totals"]["ok"] == 7
+    ids = [sample.request_id for sample in read_samples(samples)]
+    assert [ids[turn] for turn in (1, 3, 5, 7, 9)] == [f"load-new-0-{turn}" for turn in (1, 3, 5, 7, 9)]
+    assert (ids[0], ids[4], ids[6]) == ("made-1", "other", "")

@@ -59,7 +59,26 @@ def test_a_good_release_passes_and_tells_facts(attempt):
     assert outcome.problem == ""
     assert outcome.step == "health"
     assert outcome.facts["health"] == "200 OK"
-    assert outcome.facts["memory_kb"] > 1000
+    assert outcome.facts["memory_kb"] > outcome.facts["own_memory_kb"] > 1000
+
+
+def test_what_the_app_loads_counts_as_its_own_memory(attempt):
+    facts = attempt("MODEL = b'x' * 64_000_000" + HELLO).facts
+    assert 60_000 < facts["own_memory_kb"] < 110_000
+
+
+def test_workers_that_do_not_fit_into_memory_are_counted_by_what_one_took():
+    facts = {"workers": 4, "own_memory_kb": 100 * 1024, "preload": False}
+    assert preflight.too_many_workers(facts, 2, 800 << 20) == ""
+    said = preflight.too_many_workers(facts, 2, 799 << 20)
+    assert "2 instances with 4 workers each need 800 MB" in said
+    assert "has 799 MB" in said
+    assert preflight.too_many_workers({**facts, "preload": True}, 2, 200 << 20) == ""
+    assert preflight.too_many_workers(facts, 2, 0) == ""
+
+
+def test_the_memory_of_this_host_is_read():
+    assert preflight.memory_of_host("MemTotal") > preflight.memory_of_host("MemAvailable") > 0
 
 
 BROKEN = {

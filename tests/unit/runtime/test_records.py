@@ -124,3 +124,27 @@ def test_a_run_dir_that_cannot_be_written_later_does_not_stop_the_service(host, 
     eventually(lambda: "Cannot update the records" in instance.log(), what=instance.log)
     assert host.get()[0] == 200
     assert instance.process.poll() is None
+
+
+def served(instance):
+    """What the files of the running master add up to."""
+    files = instance.run.glob(f"{instance.name}.{instance.pid}.*requests")
+    return sum(json.loads(path.read_text())["requests"] for path in files)
+
+
+@pytest.mark.parametrize("worker_class", ["runtime.worker_class", "'sync'", "'gthread'"])
+def test_the_requests_that_an_instance_has_served_are_counted_over_the_lives_of_its_workers(
+    host, eventually, worker_class
+):
+    instance = host.start(worker_class=worker_class, workers=2, timeout=4).wait_ready(2)
+    assert served(instance) == 0
+    for _ in range(7):
+        assert host.get()[0] == 200
+    for worker in instance.workers():
+        os.kill(worker, signal.SIGTERM)
+    eventually(lambda: served(instance) == 7, what=instance.log)
+    instance.wait_ready(2)
+    assert host.get()[0] == 200
+    eventually(lambda: served(instance) == 8, seconds=20, what=instance.log)
+    instance.stop()
+    assert list(instance.run.glob("*requests")) == []

@@ -1,5 +1,6 @@
 """Bad variables are refused with a text that says which, why and what to do; good ones are taken."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from gunicorn.workers import SUPPORTED_WORKERS
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settings, text, validate
+from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, gunicorn_settings, text, validate
 from tools import gunicorn_settings as generator
 
 ROOT = Path(__file__).parents[3]
@@ -50,18 +51,18 @@ def report_on(given, **options):
 
 
 def refusal(role, given):
-    """The message that a play with these variables ends with: Ansible's, by the argument spec, or ours."""
-    values = with_defaults(given)
+    """The message that a play with these variables ends with."""
+    return validate.check(EVERY_OPTION, with_defaults(given)).text(role)
+
+
+def refused_by_ansible(given):
+    """What Ansible's own check, which comes after ours, has against variables."""
     spec = {
         name: {key: option[key] for key in option if key not in ("description", "default")}
-        for name, option in OPTIONS[role].items()
+        for name, option in EVERY_OPTION.items()
+        if name in given
     }
-    errors = (
-        ArgumentSpecValidator(spec)
-        .validate({name: value for name, value in values.items() if name in spec})
-        .error_messages
-    )
-    return "\n".join(errors) or validate.check(EVERY_OPTION, values).text(role)
+    return ArgumentSpecValidator(spec).validate(given).error_messages
 
 
 def label(row):
@@ -77,7 +78,59 @@ def test_a_bad_input_is_refused_by_name_with_what_to_do(row):
     for phrase in row["says"]:
         assert phrase.lower() in said.lower(), f"{phrase!r} is not in:\n{said}"
     assert not any(secret in said for secret in SECRETS), said
-    assert row.get("spec") or said.endswith("\nNothing was changed.")
+    assert said.endswith("\nNothing was changed.")
+
+
+#: How a remedy begins.
+TELLS = re.compile(
+    r"\b(begin|change|choose|compare|correct|divide|encode|end|give|join|keep|leave|lower|make|move|name|put|raise|remove|save|set|shorten"
+    r"|spell|take|type|use|write)\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("row", IN_PROCESS, ids=label)
+def test_each_line_of_a_refusal_says_what_to_do(row):
+    lines = refusal(role_of(row), row["vars"]).split("\n- ")[1:]
+    assert lines
+    for line in lines:
+        text = re.sub(r"'[^' ]*'|(flask_app|load_balancer|supervisor|python)_\w+", "", line)
+        assert TELLS.search(text), line
+
+
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    1.5,
+    "",
+    "x",
+    "1",
+    " 2 ",
+    "1.0",
+    "2.0",
+    "1e3",
+    "yes",
+    "TRUE",
+    "t",
+    [],
+    ["x"],
+    [1],
+    {},
+    {"a": 1},
+    "a=b",
+    "[1]",
+    "{}",
+]
+
+
+@pytest.mark.parametrize("name", EVERY_OPTION)
+def test_what_our_check_takes_ansibles_own_takes_too(name):
+    """So that nobody ever gets to read Ansible's text, which does not say what to do."""
+    for value in [*ODD, *EVERY_OPTION[name].get("choices", ())]:
+        if not [one for one, _text in report_on({name: value}).problems if one == name]:
+            assert refused_by_ansible({name: value}) == [], (name, value)
 
 
 def test_the_table_is_long_and_has_no_row_twice():
@@ -273,12 +326,18 @@ def test_the_rules_run_without_ansible():
     """They are plain Python."""
     code = (
         "import sys, types\n"
-        "for name in ('', '.pygun', '.pygun.stack', '.pygun.stack.plugins', '.pygun.stack.plugins.plugin_utils'):\n"
+        "for name in ('', '.pygun', '.pygun.stack', '.pygun.stack.plugins'):\n"
         "    module = types.ModuleType('ansible_collections' + name)\n"
         "    module.__path__ = [sys.argv[1]]\n"
         "    sys.modules['ansible_collections' + name] = module\n"
         "import ansible_collections.pygun.stack.plugins.plugin_utils.validate as validate\n"
         "assert 'ansible' not in sys.modules\n"
     )
-    folder = ROOT / "plugins" / "plugin_utils"
+    folder = ROOT / "plugins"
     subprocess.run([sys.executable, "-I", "-c", code, folder], check=True)
+
+
+def test_a_service_of_the_balancer_is_what_the_argument_spec_says():
+    options = OPTIONS["load_balancer"]["load_balancer_services"]["options"]
+    assert {name: option["type"] for name, option in options.items()} == validate.SERVICE
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == balancer.DEFAULTS

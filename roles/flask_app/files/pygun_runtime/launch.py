@@ -8,7 +8,9 @@ It is the fixed point between releases of different versions, so it stays small 
 * a number at or above PYGUN_INSTANCES holds the public socket (fd 0) open and serves nothing;
 * `$PYGUN_RUN_DIR/<instance>.next`, a symbolic link owned by root, names a candidate release. It is started
   with PYGUN_GATE=1, which makes an unhealthy worker refuse to serve;
-* otherwise the release that this file belongs to is started.
+* otherwise the release that this file belongs to is started;
+* fd 1 becomes fd 2: what is printed below Python goes to <instance>.raw.log, of which supervisor takes care. The other
+  log of the instance is written by the runtime.
 
 The release is started by its real path. So `ps` shows it, and a worker that is respawned later, after the
 `current` link has moved, still runs the code of its siblings.
@@ -85,6 +87,7 @@ def hold_socket(name: str) -> None:
 
 def main() -> None:
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", "")
+    os.dup2(2, 1)
     end_with_parent()
     if instance_number(name) >= int(os.environ.get("PYGUN_INSTANCES", "1")):
         hold_socket(name)

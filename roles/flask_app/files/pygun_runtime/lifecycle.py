@@ -1,6 +1,7 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The gunicorn hooks of an instance, from its start to its end. They know no worker class and cost no request.
+"""The gunicorn hooks of an instance, from its start to its end. They know no worker class; only the request's id costs
+something per request.
 
 A boot is bounded: importing the app and its health check have `boot_timeout` seconds together, in the master
 too (preload). A worker that fails its health check
@@ -13,6 +14,7 @@ Workers that end before they are ready, three in a row, end the master: gunicorn
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import sys
@@ -22,7 +24,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import health
+from . import health, log_capture, logs, request_id
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -32,7 +34,9 @@ HOOKS = {
     "pre_fork": 2,
     "post_fork": 2,
     "post_worker_init": 1,
+    "pre_request": 2,
     "child_exit": 2,
+    "worker_exit": 2,
     "nworkers_changed": 3,
     "pre_exec": 1,
     "on_exit": 1,
@@ -76,7 +80,7 @@ class Lifecycle:
         """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
         ours = getattr(self, name)
         if own is None:
-            return ours
+            return ours if name != "pre_request" else request_id.begin
         from gunicorn.config import validate_callable
 
         own = validate_callable(HOOKS[name])(own)
@@ -152,6 +156,7 @@ class Lifecycle:
 
     def child_exit(self, server, worker) -> None:
         self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
+        self._try(server.log, self.runtime.records.retire_served, server.pid, worker.pid)
         boot = worker.pygun_boot
         if boot.ready:
             server.pygun_early_exits = 0
@@ -185,6 +190,8 @@ class Lifecycle:
 
     def post_fork(self, _server, worker) -> None:
         sys.argv[1:] = []
+        if isinstance(worker.log, logs.Logger):
+            log_capture.install_in_gevent(logs.instance_log().say)
         self.limit = TimeLimit()
 
         def late(stack):
@@ -196,6 +203,7 @@ class Lifecycle:
         boot = worker.pygun_boot
         health_state = self._check_health(worker, boot)
         self.limit.stop()
+        request_id.attach(worker)
         record = {
             "pid": worker.pid,
             "master": worker.ppid,
@@ -205,6 +213,34 @@ class Lifecycle:
         }
         self._try(worker.log, self.runtime.records.write_ready, worker.ppid, worker.pid, record)
         boot.set_ready()
+        self._count_requests(worker)
+
+    def pre_request(self, worker, request) -> None:
+        request_id.begin(worker, request)
+
+    def _count_requests(self, worker) -> None:
+        """Tell others with the heartbeat what gunicorn counts in the worker alone: a request costs nothing more."""
+        beat, told, at = worker.notify, 0, 0.0
+        self._tell_requests(worker)
+
+        def notify():
+            nonlocal told, at
+            beat()
+            if worker.nr != told and time.monotonic() - at >= 1.0:  # some workers' hearts beat with each request
+                told, at = worker.nr, time.monotonic()
+                self._tell_requests(worker)
+
+        worker.notify = notify
+
+    def _tell_requests(self, worker) -> None:
+        if os.getppid() != worker.ppid:
+            return  # the count belongs to the master, which is gone
+        with contextlib.suppress(OSError):  # not worth a line a second
+            self.runtime.records.write_served(worker.ppid, worker.pid, worker.nr)
+
+    def worker_exit(self, _server, worker) -> None:
+        if worker.pygun_boot.ready:
+            self._tell_requests(worker)
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""

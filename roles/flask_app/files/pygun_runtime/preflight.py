@@ -93,12 +93,22 @@ def try_release(announce) -> dict:
 
     announce("health", asks=runtime.health_path or "/")
     status = health.check(wsgi, runtime.health_path, runtime.health_host)
-    return {"import_s": round(imported, 3), "health": status, "workers": config.workers, "memory_kb": _resident()}
+    resident, own = _memory()
+    return {
+        "import_s": round(imported, 3),
+        "health": status,
+        "workers": config.workers,
+        "memory_kb": resident,
+        "own_memory_kb": own,
+        "preload": config.preload_app,
+    }
 
 
-def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+def _memory() -> tuple[int, int]:
+    """What this process has in memory, and how much of that is no file that others can share."""
+    _size, resident, shared = (int(pages) for pages in Path("/proc/self/statm").read_text().split()[:3])
+    unit = os.sysconf("SC_PAGE_SIZE")
+    return resident * unit // 1024, (resident - shared) * unit // 1024
 
 
 def main() -> None:

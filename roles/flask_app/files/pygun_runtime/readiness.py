@@ -3,6 +3,8 @@
 """The records in the run directory by which an activation tells that an instance is ready, and of which release.
 
 `<instance>.json` describes the master, `<instance>.<master>.<worker>.ready` one worker that may accept.
+`<instance>.<master>.<worker>.requests` says how many requests it has served, `<instance>.<master>.requests` how many
+were served by workers that are gone.
 Files appear whole (written beside, then renamed). Without a run directory, nothing is written.
 """
 
@@ -23,17 +25,13 @@ class Records:
     def clear(self) -> None:
         """Remove what an earlier master of this instance left behind."""
         if self.folder:
-            for path in self.folder.glob("*.ready"):
-                if path.name.startswith(f"{self.instance}."):
-                    path.unlink(missing_ok=True)
+            self._remove("*")
             self._master().unlink(missing_ok=True)
 
     def remove_own(self, master: int) -> None:
         """Remove the records of *master*, and not those of a successor that has already started."""
         if self.folder:
-            for path in self.folder.glob(f"*.{master}.*.ready"):
-                if path.name.startswith(f"{self.instance}."):
-                    path.unlink(missing_ok=True)
+            self._remove(f"*.{master}.*")
             try:
                 ours = json.loads(self._master().read_text(encoding="utf-8")).get("pid") == master
             except (FileNotFoundError, ValueError):
@@ -53,11 +51,40 @@ class Records:
         if self.folder:
             self._ready(master, worker).unlink(missing_ok=True)
 
+    def write_served(self, master: int, worker: int, requests: int) -> None:
+        if self.folder:
+            _write(self._served(master, worker), {"requests": requests})
+
+    def retire_served(self, master: int, worker: int) -> None:
+        """Add what a worker that is gone has served to the sum of its kind."""
+        if not self.folder or not self._served(master, worker).exists():
+            return
+        total = self.folder / f"{self.instance}.{master}.requests"
+        requests = sum(_requests(path) for path in (total, self._served(master, worker)))
+        self._served(master, worker).unlink()
+        _write(total, {"requests": requests})
+
+    def _remove(self, pattern: str) -> None:
+        for kind in (".ready", "requests"):  # "requests" stands alone in the sum of a master
+            for path in self.folder.glob(pattern + kind):
+                if path.name.startswith(f"{self.instance}."):
+                    path.unlink(missing_ok=True)
+
+    def _served(self, master: int, worker: int) -> Path:
+        return self.folder / f"{self.instance}.{master}.{worker}.requests"
+
     def _master(self) -> Path:
         return self.folder / f"{self.instance}.json"
 
     def _ready(self, master: int, worker: int) -> Path:
         return self.folder / f"{self.instance}.{master}.{worker}.ready"
+
+
+def _requests(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["requests"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def _write(path: Path, record: dict) -> None:

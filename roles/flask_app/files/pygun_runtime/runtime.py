@@ -11,13 +11,15 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import handover, processors
+from . import handover, logs, processors
 from .lifecycle import HOOKS, Lifecycle
+from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
 
 #: The lossless worker uses gunicorn's internals: these are the versions that its tests ran against.
 TESTED_GUNICORN = ("27.0.1",)
 LOSSLESS_WORKER = "pygun_runtime.worker.LosslessGeventWorker"
+LOGGER = "pygun_runtime.logs.Logger"
 
 _from_file: set[str] = set()  # variables set from the environment file; a HUP may find them gone
 
@@ -34,6 +36,11 @@ class Runtime:
         answer below 500
     health_host: Host header of that request
     boot_timeout: seconds that importing the app and its health check may take, together
+    log_dir: folder of <instance>.log, which must exist; without it, and by hand, lines go to stdout
+    log_format: "json" or "text"
+    log_to: any of "file", "journald" and "syslog"
+    log_query: whether query strings are logged
+    log_redact: names of query parameters, and of variables of env_file, whose values are masked
     """
 
     def __init__(
@@ -47,6 +54,11 @@ class Runtime:
         health_path: str = "",
         health_host: str = "localhost",
         boot_timeout: float = 30,
+        log_dir: str | None = None,
+        log_format: str = "json",
+        log_to: tuple[str, ...] | list[str] = ("file",),
+        log_query: bool = True,
+        log_redact: tuple[str, ...] | list[str] = (),
     ):
         self.app = app
         release = Path(file).resolve().parent
@@ -61,7 +73,19 @@ class Runtime:
         self.instance = os.environ.get("SUPERVISOR_PROCESS_NAME") or None
         self.run_dir = self._usable_run_dir(os.environ.get("PYGUN_RUN_DIR") or run_dir)
         self.records = Records(self.run_dir, self.instance)
-        self.env_digest = self._load_environment(env_file)
+        values, self.env_digest = self._load_environment(env_file)
+        logs.configure(
+            logs.Settings(
+                app=app,
+                release=self.release,
+                instance=self.instance,
+                log_dir=os.environ.get("PYGUN_LOG_DIR") or log_dir,
+                run_dir=self.run_dir,
+                format=log_format,
+                to=tuple(log_to),
+                redaction=Redaction(log_query, log_redact, self._secrets(values, log_redact)),
+            )
+        )
 
         private = self.run_dir / f"{self.instance}.sock" if self.run_dir else None
         self.handover = handover.take(app, private)
@@ -86,6 +110,11 @@ class Runtime:
             )
         )
         return "gevent"
+
+    @property
+    def logger_class(self) -> str:
+        """One line per event, in the log of the instance; any other class is gunicorn's business alone."""
+        return LOGGER
 
     @property
     def control_socket(self) -> str:
@@ -127,12 +156,19 @@ class Runtime:
             return None
         return Path(path).absolute()
 
+    def _secrets(self, values: dict[str, str], names) -> list[str]:
+        found = {name: values[name] for name in names if values.get(name)}
+        for name in [name for name, value in found.items() if len(value) < SHORTEST_SECRET]:
+            text = f"the value of {name} is shorter than {SHORTEST_SECRET} characters: it cannot be masked in the log"
+            self.notes.append(("warning", text))
+        return list(found.values())
+
     @staticmethod
-    def _load_environment(path: str | None) -> str:
+    def _load_environment(path: str | None) -> tuple[dict[str, str], str]:
         values, digest = env_files.load(path)
         for key in _from_file - set(values):
             os.environ.pop(key, None)
         os.environ.update(values)
         _from_file.clear()
         _from_file.update(values)
-        return digest
+        return values, digest

@@ -1,0 +1,592 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make the programs of one scope what is declared, or leave the host as it was.
+
+::
+
+    look -> refuse -> files -> supervisord reads them -> the groups that changed, and no other -> wait
+                        \\______________________ back _______________________/
+
+A group is what supervisord adds and removes: a program or listener of its own, or several programs that belong
+together. Each has one file in conf.d, whose first line names its scope; other files are never touched. The files are
+the memory of an interrupted run: whatever of ours supervisord does not run as its file says is put right by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import os
+import pwd
+import re
+import shlex
+import signal
+import stat
+import time
+import typing as t
+
+from ansible_collections.pygun.stack.plugins.module_utils import program_conf
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LogMark, last_text, plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
+    remove_file,
+    sync_directory,
+    write_atomically,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+    STOPPABLE_STATES,
+    STOPPED_STATES,
+    BadName,
+    CannotReread,
+    NotRunning,
+    Process,
+    Supervisor,
+    SupervisorError,
+    Unreachable,
+)
+
+POLL = 0.05
+#: Seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop.
+STOP_MARGIN = 5.0
+#: The last lines of a program's log that a message shows.
+LOG_LINES = 15
+#: Where supervisord looks for a command without a slash (systemd's default for a unit).
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: A removed file keeps its content under this ending until supervisord has let go of its group.
+_GONE = ".removed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is asked for; see the documentation of the module `programs`."""
+
+    scope: str
+    programs: t.Sequence[program_conf.Entry]
+    listeners: t.Sequence[program_conf.Entry]
+    conf_dir: str
+    log_dir: str
+    supervisor_socket: str
+    start_timeout: float = 30.0
+
+
+class ProgramsError(Exception):
+    """The programs are not as declared. ``facts`` is what the module returns besides the message."""
+
+    def __init__(self, message: str, **facts: t.Any) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class _NotStarted(Exception):
+    """A program did not come up; the way back begins here."""
+
+    def __init__(self, why: str, program: str = "", log: t.Sequence[str] = (), log_file: str = "") -> None:
+        super().__init__(why)
+        self.program = program
+        self.log = list(log)
+        self.log_file = log_file
+
+
+@dataclasses.dataclass
+class _File:
+    """A file of the scope: what it holds, and what it shall hold (None: it goes)."""
+
+    path: str
+    before: bytes | None
+    after: bytes | None
+    mode: int = 0o644
+    old_mode: int = 0o644
+
+    def differs(self) -> bool:
+        return self.before != self.after or (self.after is not None and self.old_mode != self.mode)
+
+
+class Programs:
+    """One run of the transaction. Call `run`, or `predict` for check mode; not both."""
+
+    def __init__(self, options: Options, warn: t.Callable[[str], None] = lambda text: None) -> None:
+        self.options = options
+        self.warn = warn
+        self.supervisor = Supervisor(options.supervisor_socket)
+        self._entries: dict[str, list[tuple[str, program_conf.Entry]]] = {}
+        self._files: dict[str, _File] = {}
+        self._running: dict[str, list[Process]] = {}
+        self._marks: dict[str, LogMark] = {}
+
+    def checkpoint(self, name: str) -> None:
+        """Called between two steps. Tests interrupt here."""
+
+    # -- the two ways through ----------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, t.Any]:
+        """Make it so; raises ProgramsError and leaves the host as it was."""
+        self._refuse([*self._wrong(), *self._missing_on_host()])
+        self._look()
+        try:
+            self._running = self._groups()
+            pending = self._pending()
+        except SupervisorError as error:
+            raise ProgramsError(self._unreachable(error)) from error
+        changed = [file for file in self._files.values() if file.differs()]
+        actions = self._actions(pending)
+        if not changed and not actions:
+            self._complain()
+            return self._result(False, actions)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
+        try:
+            actions = self._transact(pending)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self._result(True, actions)
+
+    def predict(self) -> dict[str, t.Any]:
+        """What `run` would do, on a host of any state. Writes nothing and touches no process."""
+        self._refuse(list(self._wrong()))
+        for text in self._missing_on_host():
+            self.warn(f"{text} This is a check: something before it may only have pretended to make that.")
+        self._look()
+        try:
+            self._running = self._groups()
+            pending = self._pending()
+        except (Unreachable, CannotReread):
+            pending = set()
+        except SupervisorError as error:
+            raise ProgramsError(self._unreachable(error)) from error
+        actions = self._actions(pending, predicted=True)
+        return self._result(bool(actions) or any(file.differs() for file in self._files.values()), actions)
+
+    # -- look --------------------------------------------------------------------------------------------------------
+
+    def _wrong(self) -> t.Iterator[str]:
+        """What can be told without looking at the host."""
+        options = self.options
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", options.scope):
+            yield f"scope is {options.scope!r}: write letters, digits and _ . - only."
+        for kind, entries in (("program", options.programs), ("eventlistener", options.listeners)):
+            for entry in entries:
+                name = entry.get("name") or "(no name)"
+                yield from (f"{name}: {text}" for text in program_conf.problems(kind, entry))
+        yield from program_conf.collisions(options.programs, options.listeners)
+
+    def _missing_on_host(self) -> t.Iterator[str]:
+        """What the host lacks. supervisord would start nothing, or would not even read its files."""
+        for entry in [*self.options.programs, *self.options.listeners]:
+            name = entry["name"]
+            try:
+                account = _account(entry["user"])
+            except KeyError:
+                yield f"{name}: this host has no user {entry['user']}. Make it before, or name another."
+                continue
+            yield from (f"{name}: {text}" for text in _cannot_start(entry, account))
+            for setting in ("stdout_logfile", "stderr_logfile"):
+                folder = os.path.dirname(entry.get(setting) or "")
+                if folder.startswith("/") and not os.path.isdir(folder):
+                    yield f"{name}: {setting} is in {folder}, and there is no such directory. Make it before."
+
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            what = "A program cannot be used" if len(problems) == 1 else "These programs cannot be used"
+            lines = "\n".join(f"- {problem}" for problem in dict.fromkeys(problems))
+            raise ProgramsError(f"{what}:\n{lines}\nNothing was changed.", problems=problems)
+
+    def _look(self) -> None:
+        """The files of the scope as they are and as they shall be; refuse what belongs to somebody else."""
+        options = self.options
+        for entry in options.programs:
+            self._entries.setdefault(entry.get("group") or entry["name"], []).append(("program", entry))
+        for entry in options.listeners:
+            self._entries.setdefault(entry["name"], []).append(("eventlistener", entry))
+        programs, listeners = (
+            [_with_account(entry) for entry in part] for part in (options.programs, options.listeners)
+        )
+        wanted = program_conf.render(options.scope, programs, listeners, options.log_dir)
+        ours, taken = self._on_disk()
+        for group in ours:
+            self._files[group] = _File(self._path(group), ours[group], None, old_mode=_mode(self._path(group)))
+        conflicts = []
+        for group, text in wanted.items():
+            path = self._path(group)
+            for name in sorted(program_conf.names_in(text) | {group}):
+                if name in taken:
+                    conflicts.append(
+                        f"{name}: {taken[name]} defines a program of that name already. Choose another name."
+                    )
+            mode = 0o600 if any(entry.get("environment") for _kind, entry in self._entries[group]) else 0o644
+            self._files[group] = _File(path, ours.get(group), text.encode("utf-8"), mode, _mode(path))
+            if group not in ours and os.path.lexists(path):
+                conflicts.append(f"{group}: {path} is there and was not written by pygun.stack.programs. Move it away.")
+        self._refuse(conflicts)
+
+    def _path(self, group: str) -> str:
+        return os.path.join(self.options.conf_dir, f"{group}.conf")
+
+    def _on_disk(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The files of this scope by group, and the names that other files define."""
+        ours: dict[str, bytes] = {}
+        taken: dict[str, str] = {}
+        folder = glob.escape(self.options.conf_dir)
+        for path in sorted(glob.glob(f"{folder}/*.conf") + glob.glob(f"{folder}/*.ini")):
+            with open(path, "rb") as stream:
+                content = stream.read()
+            text = content.decode("utf-8", "replace")
+            if program_conf.scope_of(text) == self.options.scope and path.endswith(".conf"):
+                ours[os.path.basename(path)[: -len(".conf")]] = content
+            else:
+                taken.update(dict.fromkeys(program_conf.names_in(text), path))
+        return ours, taken
+
+    def _left_behind(self) -> list[str]:
+        """Groups whose removal was interrupted."""
+        found = []
+        for path in glob.glob(f"{glob.escape(self.options.conf_dir)}/*.conf{_GONE}"):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                if program_conf.scope_of(stream.read()) == self.options.scope:
+                    found.append(os.path.basename(path)[: -len(".conf" + _GONE)])
+        return found
+
+    def _groups(self) -> dict[str, list[Process]]:
+        groups: dict[str, list[Process]] = {}
+        for process in self.supervisor.all_processes():
+            groups.setdefault(process.group, []).append(process)
+        return groups
+
+    def _pending(self) -> set[str]:
+        """Groups of ours that supervisord does not run as the files on disk say, or that it should let go of."""
+        try:
+            added, changed, _removed = self.supervisor.reload_config()
+        except CannotReread:
+            if not any(file.differs() for file in self._files.values()):
+                raise
+            added, changed = [], []
+        return {*added, *changed}.intersection(self._files).union(self._left_behind())
+
+    def _unreachable(self, error: SupervisorError) -> str:
+        if isinstance(error, CannotReread):
+            return (
+                f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
+                " Nothing was changed."
+            )
+        return f"{error}. `systemctl status supervisord` tells more. Nothing was changed."
+
+    # -- change ------------------------------------------------------------------------------------------------------
+
+    def _actions(self, pending: t.Collection[str], predicted: bool = False) -> dict[str, str]:
+        """What is to be done with each group: added, changed or removed. Groups not named stay as they are."""
+        actions = {}
+        for group, file in self._files.items():
+            if file.after is None:
+                actions[group] = "removed"
+            elif group in pending or (predicted and file.before != file.after):
+                actions[group] = "changed" if group in self._running else "added"
+        for group in self._left_behind():
+            actions.setdefault(group, "removed" if group not in self._entries else "changed")
+        return actions
+
+    def _transact(self, pending: t.Collection[str]) -> dict[str, str]:
+        stopped = {process.full_name for group in self._running.values() for process in group if process.pid == 0}
+        actions: dict[str, str] = {}
+        try:
+            for file in self._files.values():
+                self._write(file)
+            self.checkpoint("files")
+            added, changed, _removed = self.supervisor.reload_config()
+            actions = self._actions({*added, *changed, *pending})
+            self.checkpoint("read")
+            for action in ("removed", "changed", "added"):
+                for group in self._in_order(name for name in actions if actions[name] == action):
+                    self._take_out(group)
+                    self.checkpoint(f"took out {group}")
+                    if action != "removed":
+                        self._put_in(group)
+                        self.checkpoint(f"put in {group}")
+            for group in self._in_order(actions):
+                if actions[group] != "removed":
+                    self._wait(group)
+        except (_NotStarted, SupervisorError, OSError) as error:
+            raise self._back(error, actions, stopped) from error
+        for group, file in self._files.items():
+            if file.after is None:
+                remove_file(self._path(group) + _GONE)
+        for group in self._left_behind():
+            remove_file(self._path(group) + _GONE)
+        return actions
+
+    def _in_order(self, groups: t.Iterable[str]) -> list[str]:
+        """As supervisord starts them: a low priority first."""
+
+        def key(group: str) -> tuple[int, str]:
+            priorities = [
+                int(entry["priority"]) if entry.get("priority") is not None else (999 if kind == "program" else -1)
+                for kind, entry in self._entries.get(group, ())
+            ]
+            return min(priorities, default=999), group
+
+        return sorted(groups, key=key)
+
+    def _write(self, file: _File) -> None:
+        if not file.differs():
+            return
+        if file.after is None:
+            os.rename(file.path, file.path + _GONE)
+            sync_directory(os.path.dirname(file.path))
+        else:
+            write_atomically(file.path, file.after, file.mode, *_owner())
+
+    def _take_out(self, group: str) -> None:
+        """Stop a group and have supervisord forget it."""
+        processes = self.supervisor.processes(group)
+        if not processes and group not in self._groups_known():
+            return
+        for process in processes:
+            if process.state in STOPPABLE_STATES:
+                with contextlib.suppress(NotRunning):
+                    self.supervisor.stop(process.full_name)
+        begun = time.monotonic()
+        while True:
+            left = [process for process in self.supervisor.processes(group) if process.state not in STOPPED_STATES]
+            if not left:
+                break
+            if time.monotonic() - begun > self._patience_to_stop(group):
+                raise _NotStarted(f"{left[0].name} (pid {left[0].pid}) does not stop", left[0].full_name)
+            time.sleep(POLL)
+        with contextlib.suppress(BadName):
+            self.supervisor.remove_group(group)
+
+    def _groups_known(self) -> set[str]:
+        return {process.group for process in self.supervisor.all_processes()}
+
+    def _patience_to_stop(self, group: str) -> float:
+        """By the longer of the stop times that its old and its new file give."""
+        longest = 10
+        for content in (self._files[group].before, self._files[group].after) if group in self._files else ():
+            for line in (content or b"").splitlines():
+                name, _equals, value = line.partition(b"=")
+                if name == b"stopwaitsecs" and value.isdigit():
+                    longest = max(longest, int(value))
+        return longest + STOP_MARGIN
+
+    def _put_in(self, group: str) -> None:
+        """Have supervisord take a group into service as its file says now; what starts by itself starts."""
+        for path in self._log_files(group):
+            self._marks[path] = LogMark(path)
+        self.supervisor.add_group(group)
+
+    def _log_files(self, group: str) -> list[str]:
+        """The files that the processes of a group may log to, before supervisord knows the group."""
+        found = []
+        for kind, entry in self._entries.get(group, ()):
+            for line in program_conf.section(kind, entry, self.options.log_dir).splitlines():
+                setting, _equals, value = line.partition("=")
+                if setting in ("stdout_logfile", "stderr_logfile") and value.startswith("/"):
+                    for number in range(int(entry.get("numprocs") or 1)):
+                        shown = value.replace("%(program_name)s", entry["name"])
+                        found.append(
+                            shown.replace("%(process_num)d", str(number + int(entry.get("numprocs_start") or 0)))
+                        )
+        return found
+
+    # -- wait --------------------------------------------------------------------------------------------------------
+
+    def _wait(self, group: str) -> None:
+        """Until all processes of the group that start by themselves are up, which supervisord says after startsecs."""
+        entries = {entry["name"]: entry for _kind, entry in self._entries[group]}
+        begun = time.monotonic()
+        waiting = {process.full_name for process in self.supervisor.processes(group)}
+        while waiting:
+            for process in self.supervisor.processes(group):
+                if process.full_name not in waiting:
+                    continue
+                entry = _entry_of(entries, process.name)
+                if entry.get("autostart") is False or _is_up(process, entry):
+                    waiting.discard(process.full_name)
+                    continue
+                startsecs = entry["startsecs"] if entry.get("startsecs") is not None else 1
+                late = time.monotonic() - begun > startsecs + self.options.start_timeout
+                if process.state in ("EXITED", "FATAL", "UNKNOWN") or late:
+                    raise self._not_started(process)
+            if waiting:
+                time.sleep(POLL)
+
+    def _not_started(self, process: Process) -> _NotStarted:
+        info = self.supervisor.call("supervisor.getProcessInfo", process.full_name)
+        why = process.state
+        if process.spawn_error:
+            why += f": {process.spawn_error}"
+        if process.state == "EXITED":
+            why += f" with code {process.exit_status}"
+        for path in (info["stderr_logfile"], info["stdout_logfile"]):
+            mark = self._marks.get(path)
+            lines = plain_lines(mark.since() if mark else last_text(path))[-LOG_LINES:]
+            if lines:
+                return _NotStarted(f"{process.name} did not start ({why})", process.full_name, lines, path)
+        return _NotStarted(f"{process.name} did not start ({why}) and logged nothing", process.full_name)
+
+    # -- back --------------------------------------------------------------------------------------------------------
+
+    def _back(self, error: Exception, actions: dict[str, str], stopped: set[str]) -> ProgramsError:
+        """The earlier files and processes again."""
+        problems = []
+        try:
+            for file in self._files.values():
+                if file.before is not None:
+                    remove_file(file.path + _GONE)
+                    write_atomically(file.path, file.before, file.old_mode, *_owner())
+                elif remove_file(file.path):
+                    sync_directory(os.path.dirname(file.path))
+            try:
+                self.supervisor.reload_config()
+            except CannotReread:
+                if actions:
+                    raise
+            for group in self._in_order(actions):
+                self._take_out(group)
+                if group in self._running and self._files.get(group) and self._files[group].before is not None:
+                    self.supervisor.add_group(group)
+            for process in self.supervisor.all_processes():
+                if process.full_name in stopped and process.group in actions and process.state in STOPPABLE_STATES:
+                    with contextlib.suppress(NotRunning):
+                        self.supervisor.stop(process.full_name)
+        except (_NotStarted, SupervisorError, OSError) as failure:
+            problems.append(str(failure))
+        why = str(error)
+        parts = [f"The programs of {self.options.scope} could not be made what is declared: {why}."]
+        log: list[str] = []
+        if isinstance(error, CannotReread):
+            parts[0] = f"With the programs of {self.options.scope}, supervisord cannot read its configuration: {why}."
+        if isinstance(error, _NotStarted) and error.log:
+            log = error.log
+            parts.append(f"Last lines of {error.log_file}:\n" + "\n".join(f"    {line}" for line in log))
+        if problems:
+            parts.append(
+                f"THE WAY BACK FAILED TOO: {'; '.join(problems)}. Look at `supervisorctl status`, correct the cause, and run"
+                " this again."
+            )
+        else:
+            parts.append("The files and programs are as they were before. Correct the program, and run this again.")
+        program = error.program if isinstance(error, _NotStarted) else ""
+        return ProgramsError("\n".join(parts), program=program or None, log=log, rolled_back=not problems)
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def _complain(self) -> None:
+        """Nothing is to be done; a program that gave up meanwhile is not this run's, but should be known."""
+        for group in self._entries:
+            for process in self._running.get(group, ()):
+                if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
+                    self.warn(
+                        f"{process.full_name} is {process.state}{f' ({process.spawn_error})' if process.spawn_error else ''};"
+                        f" `supervisorctl tail {process.full_name}` may tell why. Its configuration is unchanged, so this run"
+                        " leaves it alone."
+                    )
+
+    def _result(self, changed: bool, actions: dict[str, str]) -> dict[str, t.Any]:
+        programs = []
+        with contextlib.suppress(SupervisorError):
+            self._running = self._groups()
+        for group in sorted({*self._entries, *actions}):
+            action = actions.get(group, "kept")
+            for process in self._running.get(group, ()):
+                programs.append(
+                    {"name": process.name, "group": group, "state": process.state, "pid": process.pid, "action": action}
+                )
+            if group not in self._running and action != "kept":
+                programs.append({"name": group, "group": group, "state": None, "pid": 0, "action": action})
+        return {"changed": changed, "programs": programs, "diff": self._diff()}
+
+    def _diff(self) -> list[dict[str, str]]:
+        found = []
+        for _group, file in sorted(self._files.items()):
+            if file.before != file.after:
+                old, new = ((content or b"").decode("utf-8", "replace") for content in (file.before, file.after))
+                before, after = program_conf.comparison(old, new)
+                found.append({"before_header": file.path, "after_header": file.path, "before": before, "after": after})
+        return found
+
+
+# -- one program -----------------------------------------------------------------------------------------------------
+
+
+def _is_up(process: Process, entry: program_conf.Entry) -> bool:
+    if process.state == "RUNNING":
+        return True
+    if process.state != "EXITED" or str(entry.get("autorestart")).lower() in ("true", "yes", "on", "1"):
+        return False
+    codes = entry.get("exitcodes") or [0]
+    return process.exit_status in [int(code) for code in codes]  # it has done what it had to do
+
+
+def _entry_of(entries: dict[str, program_conf.Entry], process: str) -> program_conf.Entry:
+    """The program that a process belongs to: mailer-3 is one of mailer's."""
+    return entries.get(process) or entries[process.rpartition("-")[0]]
+
+
+def _mode(path: str) -> int:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return 0o644
+
+
+def _owner() -> tuple[int, int]:
+    return (0, 0) if os.geteuid() == 0 else (-1, -1)
+
+
+def _account(user: str) -> pwd.struct_passwd:
+    return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+
+
+def _with_account(entry: program_conf.Entry) -> program_conf.Entry:
+    """supervisord changes the user only; HOME and the others would be root's."""
+    try:
+        account = _account(entry["user"])
+    except KeyError:
+        return entry
+    own = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name}
+    return {**entry, "environment": {**own, **(entry.get("environment") or {})}}
+
+
+def _cannot_start(entry: program_conf.Entry, account: pwd.struct_passwd) -> t.Iterator[str]:
+    directory = entry.get("directory")
+    if directory and "%(" not in directory:
+        if not os.path.isdir(directory):
+            yield f"directory is {directory}, and there is no such directory. Make it before."
+        elif not _may(account, directory):
+            yield f"{account.pw_name} may not enter the directory {directory}."
+    command = shlex.split(entry["command"])[0]
+    if "%(" in command:
+        return
+    path = command
+    if "/" not in command:
+        folders = str((entry.get("environment") or {}).get("PATH") or _PATH).split(":")
+        found = [os.path.join(folder, command) for folder in folders if os.path.exists(os.path.join(folder, command))]
+        if not found:
+            yield f"no program {command} is in {':'.join(folders)}. Install it, or write its whole path."
+            return
+        path = found[0]
+    if not os.path.exists(path):
+        yield f"there is no {path}. Install it before, or correct command."
+    elif not os.path.isfile(path):
+        yield f"{path} is no file that could be started. Correct command."
+    elif not os.stat(path).st_mode & 0o111:
+        yield f"{path} is not executable. chmod +x it, or start it with its interpreter."
+    elif not _may(account, path):
+        yield f"{account.pw_name} may not execute {path}. Look at the modes of the file and of the directories above it."
+
+
+def _may(account: pwd.struct_passwd, path: str) -> bool:
+    """Whether this user may execute a file, or enter a directory. Tried, since groups and ACLs have a say."""
+    if os.geteuid() != 0 or account.pw_uid == 0:
+        return os.access(path, os.X_OK)
+    child = os.fork()
+    if child == 0:
+        status = 2
+        try:
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+            status = 0 if os.access(path, os.X_OK) else 1
+        finally:
+            os._exit(status)
+    _pid, state = os.waitpid(child, 0)
+    return state == 0

@@ -1,0 +1,291 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What runs on a host, and whether that is as it should be. Reads only; what is wrong and why is the doctor's business."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import time
+import typing as t
+
+from ansible_collections.pygun.stack.plugins.module_utils import apps, host_view
+from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process, Supervisor, SupervisorError
+
+#: Seconds for which an instance that is not ready is looked at again: one of its workers may just be replaced.
+SETTLE = 2.0
+#: Seconds that supervisord may take for one answer.
+ANSWER_TIMEOUT = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where things are; see the documentation of the module `status`."""
+
+    name: str = ""
+    base_dir: str = "/srv"
+    conf_dir: str = "/etc/supervisor"
+    unit: str = "supervisord.service"
+
+
+class Status:
+    """One look at a host. Call `look` once."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.settings = apps.parse(os.path.join(options.conf_dir, "supervisord.conf"))
+        self.supervisor = Supervisor(apps.socket_path(self.settings), timeout=ANSWER_TIMEOUT)
+        self.processes = host_view.processes()
+        self.children: dict[int, list[int]] = {}
+        for process in self.processes.values():
+            self.children.setdefault(process.parent, []).append(process.pid)
+        self.problems: list[dict[str, str]] = []
+        self.started = time.time()
+
+    def look(self) -> dict[str, t.Any]:
+        """Everything that is known, with what is not as it should be."""
+        known = apps.find_apps(self.options.base_dir, self.options.conf_dir)
+        wanted = [app for app in known if self.options.name in ("", app.name)]
+        if self.options.name and not wanted:
+            self._problem(self.options.name, f"there is no such app on this host. Apps: {apps.names(known)}")
+        supervisord, running = self._supervisord()
+        return {
+            "at": now(),
+            "supervisord": supervisord,
+            "web_page": self._web_page(),
+            "apps": [self._app(app, running) for app in wanted],
+            "programs": self._programs(running, {app.name for app in known}),
+            "problems": self.problems,
+            "ok": not self.problems,
+        }
+
+    def _problem(self, subject: str, what: str) -> None:
+        self.problems.append({"subject": subject, "what": what})
+
+    # -- supervisord -------------------------------------------------------------------------------------------------
+
+    def _supervisord(self) -> tuple[dict[str, t.Any], list[Process] | None]:
+        facts: dict[str, t.Any] = {"state": "DOWN", "pid": 0, "version": "", "uptime_s": 0, "memory": None}
+        running = None
+        try:
+            facts["version"] = self.supervisor.call("supervisor.getSupervisorVersion")
+            facts["state"] = self.supervisor.call("supervisor.getState")["statename"]
+            facts["pid"] = self.supervisor.call("supervisor.getPID")
+            facts["uptime_s"] = round(host_view.uptime_of(facts["pid"]))
+            facts["memory"] = self._memory([facts["pid"]], alone=True)
+            running = self.supervisor.all_processes()
+        except SupervisorError as error:
+            self._problem("supervisord", str(error))
+        if self.options.unit:
+            facts["unit"] = self._unit()
+        return facts, running
+
+    def _unit(self) -> str:
+        unit = self.options.unit
+        _code, text = host_view.run(["systemctl", "show", unit, "--property=LoadState,UnitFileState"])
+        found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        state = found.get("UnitFileState") or found.get("LoadState") or "unknown"
+        if state != "enabled":
+            self._problem("supervisord", f"{unit} is {state}: after a reboot nothing runs")
+        return state
+
+    def _web_page(self) -> str:
+        address = apps.get(self.settings, "inet_http_server", "port")
+        return f"http://{address}" if address else ""
+
+    # -- apps --------------------------------------------------------------------------------------------------------
+
+    def _app(self, app: apps.App, running: list[Process] | None) -> dict[str, t.Any]:
+        store = ReleaseStore(app.root)
+        current, history = store.current(), store.history()
+        deploys = [entry for entry in history if not entry.get("rollback")]
+        last = deploys[-1] if deploys else {}
+        facts: dict[str, t.Any] = {
+            "name": app.name,
+            "release": current,
+            "since": history[-1].get("at") if history else None,
+            "address": app.bind,
+            "logs": app.log_dir,
+            "last_deploy": {"at": last.get("at"), "by": last.get("by") or "", "release": last.get("release")},
+            "failed_releases": [
+                {"release": release, "at": failure.get("at"), "step": failure.get("step")}
+                for release, failure in sorted(store.failed().items())
+            ],
+            "transaction": self._transaction(app),
+            "processes": [],
+        }
+        facts["age_s"] = self._age(facts["since"])
+        if not current:
+            self._problem(app.name, f"no release of it is in service in {app.root}")
+        elif not app.conf:
+            self._problem(app.name, f"nothing in {self.options.conf_dir}/conf.d starts it")
+        elif running is not None:
+            self._instances(app, facts, [process for process in running if process.group == app.name])
+        processes = [one for one in facts["processes"] if not one["holds_socket"]]
+        counts = [one["requests"] for one in processes]
+        facts["instances"] = {"ready": sum(one["ready"] for one in processes), "total": len(processes) or app.instances}
+        facts["workers"] = sum(one["workers"] for one in processes)
+        facts["memory"] = self._memory([one["pid"] for one in processes if one["pid"]])
+        facts["requests"] = None if None in counts or not counts else sum(counts)
+        return facts
+
+    def _transaction(self, app: apps.App) -> str:
+        """Who changes the app right now, or that somebody was cut off while doing so; empty if nobody."""
+        lock = os.path.join(app.root, "activation.lock")
+        if host_view.lock_holders(lock):
+            try:
+                holder = json.loads(host_view.read_text(lock) or "{}")
+            except ValueError:
+                holder = {}
+            text = f"is being changed since {holder.get('since', '?')} by {holder.get('by') or '?'}"
+        elif os.path.exists(os.path.join(app.root, "activation.json")):
+            text = "a deploy, restart or rollback of it was interrupted"
+        else:
+            return ""
+        self._problem(app.name, text)
+        return text
+
+    def _age(self, moment: t.Any) -> int | None:
+        try:
+            then = datetime.datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=datetime.timezone.utc)
+        except (TypeError, ValueError):
+            return None
+        return max(0, round(self.started - then.timestamp()))
+
+    # -- instances ---------------------------------------------------------------------------------------------------
+
+    def _instances(self, app: apps.App, facts: dict[str, t.Any], running: list[Process]) -> None:
+        if not running:
+            self._problem(app.name, f"supervisord does not know the program of {app.conf}")
+        instances, holders = apps.serving(app, running)
+        for process in instances:
+            facts["processes"].append(self._instance(app, facts, process))
+        for process in holders:
+            if process.state not in ("RUNNING", "STARTING"):
+                self._problem(process.full_name, f"holds the socket, but is {process.state}")
+            facts["processes"].append(
+                {**_process(process), "holds_socket": True, "ready": False, "workers": 0, "requests": None}
+            )
+
+    def _instance(self, app: apps.App, facts: dict[str, t.Any], process: Process) -> dict[str, t.Any]:
+        process, ready = apps.settle(app, self.supervisor, process, SETTLE)
+        directory = RunDirectory(app.run_dir)
+        record = directory.record(process.name)
+        if not process.pid or record.get("pid") != process.pid:
+            record = {}
+        workers = directory.ready_records(process.name, process.pid) if record else []
+        wanted = record.get("workers")
+        release = record.get("release")
+        if process.state not in ("RUNNING", "STARTING"):
+            reason = f": {process.spawn_error}" if process.spawn_error else ""
+            self._problem(process.full_name, f"is {process.state}{reason}")
+        elif not ready:
+            of = f" ({len(workers)} of {wanted} workers are)" if record else ""
+            self._problem(process.full_name, f"is not ready{of}")
+        if record and release != facts["release"] and not facts["transaction"]:
+            self._problem(process.full_name, f"runs release {release}, and {facts['release']} is current")
+        if record.get("worker_class") == "gevent" and record.get("lossless") is False:
+            self._problem(
+                process.full_name,
+                f"runs the gevent worker of gunicorn {record.get('gunicorn')} itself: a restart can lose requests",
+            )
+        for worker in workers:
+            health = worker.get("health")
+            if isinstance(health, str) and health.startswith("failed"):
+                self._problem(process.full_name, f"worker {worker.get('pid')} {health} when it started")
+        return {
+            **_process(process),
+            "holds_socket": False,
+            "ready": ready,
+            "workers": len(workers),
+            "release": release,
+            "lossless": record.get("lossless"),
+            "gunicorn": record.get("gunicorn"),
+            "memory": self._memory([process.pid] if process.pid else []),
+            "requests": directory.requests(process.name, process.pid) if record else None,
+        }
+
+    # -- other programs ----------------------------------------------------------------------------------------------
+
+    def _programs(self, running: list[Process] | None, app_names: set[str]) -> list[dict[str, t.Any]]:
+        found = []
+        settings = self._program_settings() if running else {}
+        for process in running or []:
+            if process.group in app_names:
+                continue
+            if self.options.name and not process.group.startswith(f"{self.options.name}-"):
+                continue
+            name = process.name if process.name == process.group else process.full_name
+            setting = settings.get((process.group, process.name), {})
+            wrong = self._wrong(process, setting)
+            if wrong:
+                self._problem(name, wrong)
+            found.append(
+                {
+                    **_process(process),
+                    "name": name,
+                    "autostart": bool(setting.get("autostart", True)),
+                    "memory": self._memory([process.pid] if process.pid else []),
+                }
+            )
+        return found
+
+    def _program_settings(self) -> dict[tuple[str, str], dict[str, t.Any]]:
+        try:
+            found = self.supervisor.call("supervisor.getAllConfigInfo")
+        except SupervisorError:
+            return {}
+        return {(one["group"], one["name"]): one for one in found}
+
+    def _wrong(self, process: Process, setting: dict[str, t.Any]) -> str:
+        """What is not as it should be about a program; empty if nothing is."""
+        if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
+            return f"is {process.state}" + (f": {process.spawn_error}" if process.spawn_error else "")
+        if process.state in ("STOPPED", "STOPPING") and setting.get("autostart", True):
+            return f"is {process.state}, and is meant to run (autostart)"
+        if process.state == "EXITED" and process.exit_status not in (setting.get("exitcodes") or [0]):
+            return f"is EXITED with status {process.exit_status}"
+        return ""
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    def _memory(self, pids: list[int], alone: bool = False) -> dict[str, t.Any] | None:
+        """What these processes take, with all their descendants unless they are meant alone.
+
+        PSS counts a page that several processes share once; RSS counts it for each of them. The kernel tells PSS only
+        to who may trace a process, which root may not in some containers.
+        """
+        tree, todo = [], [pid for pid in pids if pid in self.processes]
+        while todo:
+            pid = todo.pop()
+            tree.append(pid)
+            todo.extend([] if alone else self.children.get(pid, []))
+        if not tree:
+            return None
+        shares = {pid: _kib(host_view.read_text(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in tree}
+        hidden = [pid for pid, share in shares.items() if share is None and os.path.exists(f"/proc/{pid}")]
+        if not hidden and any(shares.values()):
+            return {"kind": "PSS", "bytes": 1024 * sum(filter(None, shares.values()))}
+        sizes = [_kib(host_view.read_text(f"/proc/{pid}/status"), "VmRSS:") for pid in tree]
+        return {"kind": "RSS", "bytes": 1024 * sum(filter(None, sizes))} if any(sizes) else None
+
+
+def _kib(text: str, key: str) -> int | None:
+    for line in text.splitlines():
+        if line.startswith(key):
+            return int(line.split()[1])
+    return None
+
+
+def _process(process: Process) -> dict[str, t.Any]:
+    return {
+        "name": process.name,
+        "group": process.group,
+        "state": process.state,
+        "pid": process.pid,
+        "uptime_s": round(host_view.uptime_of(process.pid)) if process.pid else None,
+    }

@@ -1,0 +1,157 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the module `status` found on many hosts, as one text and as data."""
+
+from __future__ import annotations
+
+import typing as t
+
+#: What the module returns; the rest of a registered result is Ansible's.
+_FACTS = ("ok", "at", "supervisord", "web_page", "apps", "programs", "problems")
+#: The longest that a cell may be. A path says most at its end, everything else at its beginning.
+_LONGEST = {"HOST": 30, "APP": 24, "PROGRAM": 36, "LAST DEPLOY (UTC)": 38, "LOGS": 36}
+_AT_ITS_END = ("LOGS",)
+_RIGHT = ("WORKERS", "MEMORY", "MEMORY (PSS)", "MEMORY (RSS)", "REQUESTS", "PID", "SINCE", "UP")
+_GAP = "  "
+
+Hosts = dict[str, dict[str, t.Any]]
+Row = dict[str, str]
+
+
+def report(results: Hosts) -> dict[str, t.Any]:
+    """The results without what Ansible adds; a host that did not answer has its problem alone."""
+    hosts = {str(host): _facts(result) for host, result in results.items()}
+    return {"ok": all(found["ok"] for found in hosts.values()), "hosts": hosts}
+
+
+def _facts(result: t.Any) -> dict[str, t.Any]:
+    if isinstance(result, dict) and "apps" in result:
+        return {name: result[name] for name in _FACTS if name in result}
+    result = result if isinstance(result, dict) else {}
+    what = "does not answer" if result.get("unreachable") else "could not be looked at"
+    why = " ".join(str(result.get("msg") or "no result").split())
+    return {"ok": False, "problems": [{"subject": "", "what": f"{what}: {why}"}]}
+
+
+def table(results: Hosts) -> str:
+    """All of it as a person reads it."""
+    hosts = report(results)["hosts"]
+    app_rows, program_rows, notes, problems = [], [], [], []
+    kinds = set()
+    for found in hosts.values():
+        seen = [*found.get("apps", ()), *found.get("programs", ()), found.get("supervisord", {})]
+        kinds |= {one["memory"]["kind"] for one in seen if one.get("memory")}
+    for host, found in hosts.items():
+        app_rows += [_app_row(host, app, kinds) for app in found.get("apps", ())]
+        if "apps" not in found:
+            app_rows.append({"HOST": host, "APP": "no answer"})
+        elif not found["apps"]:
+            app_rows.append({"HOST": host, "APP": "none"})
+        if "supervisord" in found:
+            program_rows.append(_program_row(host, {"name": "supervisord", **found["supervisord"]}, kinds))
+        program_rows += [_program_row(host, program, kinds) for program in found.get("programs", ())]
+        notes += _notes(host, found)
+        problems += [[_clean(host), _clean(one["subject"]), _clean(one["what"])] for one in found["problems"]]
+    parts = [_lines(app_rows), _lines(program_rows), "\n".join(notes)]
+    if problems:
+        told = "\n".join(
+            "  " + ": ".join(filter(None, (f"{host} {subject}".strip(), what))) for host, subject, what in problems
+        )
+        parts.append(f"Not as it should be:\n{told}\nWhy, and what to do: doctor.yml")
+    else:
+        parts.append("Everything is as it should be.")
+    return "\n\n".join(filter(None, parts))
+
+
+def _app_row(host: str, app: dict[str, t.Any], kinds: set[str]) -> Row:
+    deploy = app["last_deploy"]
+    return {
+        "HOST": host,
+        "APP": app["name"],
+        "RELEASE": (app["release"] or "-")[:8],
+        "SINCE": f"{_age(app['age_s'])} ago" if app["age_s"] is not None else "-",
+        "INSTANCES": f"{app['instances']['ready']}/{app['instances']['total']} ready",
+        "WORKERS": str(app["workers"]),
+        **_memory(app["memory"], kinds),
+        "REQUESTS": "-" if app["requests"] is None else f"{app['requests']:,}",
+        "LAST DEPLOY (UTC)": f"{_moment(deploy['at'])}{' by ' + deploy['by'] if deploy['by'] else ''}",
+        "LOGS": app["logs"],
+    }
+
+
+def _program_row(host: str, program: dict[str, t.Any], kinds: set[str]) -> Row:
+    return {
+        "HOST": host,
+        "PROGRAM": program["name"],
+        "STATE": program["state"],
+        "PID": str(program["pid"] or "-"),
+        "UP": _age(program["uptime_s"]) if program["pid"] else "-",
+        **_memory(program.get("memory"), kinds),
+    }
+
+
+def _memory(memory: dict[str, t.Any] | None, kinds: set[str]) -> Row:
+    """The cell for memory; where all figures are of one kind, the head of the column says which."""
+    if len(kinds) == 1:
+        return {f"MEMORY ({next(iter(kinds))})": _bytes(memory["bytes"]) if memory else "-"}
+    return {"MEMORY": f"{_bytes(memory['bytes'])} {memory['kind']}" if memory else "-"}
+
+
+def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
+    """What is worth knowing and no reason to worry."""
+    notes = []
+    if found.get("web_page"):
+        notes.append(f"{host}: web page {found['web_page']}")
+    for app in found.get("apps", ()):
+        failed = [f"{one['release'][:8]} ({one['step']}, {_moment(one['at'])})" for one in app["failed_releases"]]
+        if failed:
+            notes.append(f"{host}: releases of {app['name']} that did not pass: {', '.join(failed)}")
+    return [_clean(note) for note in notes]
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+
+def _lines(rows: list[Row]) -> str:
+    """Columns as wide as what is in them."""
+    if not rows:
+        return ""
+    names = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
+    cells = [names] + [[_cut(name, _clean(row.get(name, ""))) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    lines = []
+    for line in cells:
+        columns = zip(names, line, widths)  # noqa: B905  (Python 3.9)
+        shown = (text.rjust(width) if name in _RIGHT else text.ljust(width) for name, text, width in columns)
+        lines.append(_GAP.join(shown).rstrip())
+    return "\n".join(lines)
+
+
+def _cut(name: str, text: str) -> str:
+    longest = _LONGEST.get(name, 60)
+    if len(text) <= longest:
+        return text
+    return "..." + text[3 - longest :] if name in _AT_ITS_END else text[: longest - 3] + "..."
+
+
+def _clean(text: t.Any) -> str:
+    """Without what a terminal would obey: some of this comes from files that an app writes."""
+    return "".join(character if character.isprintable() else "?" for character in str(text))
+
+
+def _moment(at: t.Any) -> str:
+    return str(at)[:16].replace("T", " ") if at else "-"
+
+
+def _age(seconds: t.Any) -> str:
+    if not isinstance(seconds, (int, float)):
+        return "-"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _bytes(number: float) -> str:
+    number /= 1024 * 1024
+    return f"{number:.0f} MiB" if number < 10000 else f"{number / 1024:.0f} GiB"

@@ -1,0 +1,242 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One event, one line: as JSON with the field names of the Elastic Common Schema, or as readable text.
+
+Whatever an event contains, its line is one line: valid UTF-8, without control characters.
+
+The JSON is put together by hand: the fixed parts are made once, and a request costs one string. An escaper written
+in C does the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from json import dumps
+from json.encoder import encode_basestring
+from urllib.parse import quote as percent
+from urllib.parse import quote_plus, unquote_plus, urlsplit
+
+ECS_VERSION = "8.11.0"
+MASK = "[redacted]"
+UNREADABLE = "(not a readable request)"
+
+#: A shorter value would be found, and masked, in places where it means something else.
+SHORTEST_SECRET = 6
+
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # valid JSON, but not for every reader or terminal
+
+
+def quote(text: str) -> str:
+    """A JSON string."""
+    quoted = encode_basestring(text)
+    return quoted if quoted.isascii() else _UNSAFE.sub(_escape, quoted)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, as Python keeps it
+        return f"\\\\x{code - 0xDC00:02x}"
+    return f"\\\\u{code:04x}" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"
+
+
+def from_wire(text: str) -> str:
+    """What a client sent, as a WSGI server hands it on (each byte a character), as text."""
+    return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "backslashreplace")
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks and control characters made visible."""
+    return text if text.isprintable() else quote(text)[1:-1].replace('\\"', '"')
+
+
+_second = (0, "")
+
+
+def timestamp(now: float) -> str:
+    """UTC, ISO 8601, with milliseconds."""
+    global _second  # noqa: PLW0603
+    whole = int(now)
+    second, text = _second
+    if second != whole:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+        _second = (whole, text)
+    return f"{text}.{int((now - whole) * 1000):03d}Z"
+
+
+class Redaction:
+    """What must not stand in a log.
+
+    query: whether query strings may
+    names: parameters of query strings whose values are masked, whatever their case
+    secrets: texts that are masked wherever they occur
+    """
+
+    def __init__(self, query: bool = True, names=(), secrets=()):
+        self._query = query
+        self._names = {name.lower() for name in names}
+        forms = {form for text in secrets for form in (text, percent(text), percent(text, ""), quote_plus(text))}
+        self._secrets = sorted((form for form in forms if len(form) >= SHORTEST_SECRET), key=len, reverse=True)
+
+    @property
+    def masks(self) -> bool:
+        return bool(self._secrets)
+
+    def mask(self, text: str) -> str:
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        return text
+
+    def query(self, query: str) -> str:
+        if not self._query:
+            return ""
+        if not self._names:
+            return query
+        return re.sub(r"[^&;]+", self._parameter, query)
+
+    def _parameter(self, match: re.Match[str]) -> str:
+        name, equals, _value = match.group().partition("=")
+        return f"{name}={MASK}" if equals and unquote_plus(name).lower() in self._names else match.group()
+
+    def url(self, url: str) -> str:
+        """A whole URL: a referrer can be a page of the same app."""
+        if not (self._names or not self._query) or "?" not in url:
+            return url
+        base, _mark, query = url.partition("?")
+        query = self.query(query)
+        return f"{base}?{query}" if query else base
+
+
+class Lines:
+    """The lines of one process. *service* holds the fields that stand in each of them."""
+
+    def __init__(self, service: dict[str, str], redaction: Redaction):
+        self.service = service
+        self.redaction = redaction
+        self._quote = self._quote_masked if redaction.masks else quote
+        self.renew()
+
+    def _quote_masked(self, text: str) -> str:
+        return quote(self.redaction.mask(text))
+
+    def renew(self) -> None:
+        """Begin again in a process that was forked."""
+
+
+class JsonLines(Lines):
+    """One JSON object per line."""
+
+    def renew(self) -> None:
+        fields = {"ecs.version": ECS_VERSION, **self.service}
+        self._service = ",".join(f"{quote(name)}:{quote(value)}" for name, value in fields.items())
+        self._service += f',"process.pid":{os.getpid()}'
+        self._access = self._service + ',"log.logger":"access","http.request.id":"'
+
+    def event(self, now, level, message, logger, request_id=None, error=None, labels=None) -> str:
+        """*error* is (type, message, stack trace), each may be empty; *labels* are fields of the app's own."""
+        quoted = self._quote
+        parts = [
+            f'{{"@timestamp":"{timestamp(now)}","log.level":"{level}","message":{quoted(message)},{self._service}'
+            f',"log.logger":{quote(logger)}'
+        ]
+        if request_id:
+            parts.append(f'"http.request.id":{quote(request_id)}')
+        if error:
+            names = ("error.type", "error.message", "error.stack_trace")
+            parts.extend(f'"{name}":{quoted(text)}' for name, text in zip(names, error, strict=True) if text)
+        for name, value in (labels or {}).items():
+            parts.append(f"{quote('labels.' + str(name))}:{self._value(value)}")
+        return ",".join(parts) + "}\n"
+
+    def _value(self, value) -> str:
+        if value is None or isinstance(value, (bool, int)):
+            return dumps(value)
+        if isinstance(value, float):
+            return dumps(value) if abs(value) < float("inf") else quote(str(value))
+        try:
+            return self._quote(str(value))
+        except Exception as error:
+            return quote(f"<{type(value).__name__} without a text: {type(error).__name__}>")
+
+    def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
+        """*size* in bytes (None: not known), *duration* in microseconds."""
+        quoted = self._quote
+        target = environ["RAW_URI"]
+        path, mark, query = target.partition("?")
+        if not target.isascii():
+            path, query = from_wire(path), from_wire(query)
+        if path[:1] != "/":
+            path = _path_of(path)
+        path = quoted(path)
+        method = quote(environ["REQUEST_METHOD"])
+        if message is not None:
+            message = quoted(message)
+        elif target:
+            message = f'"{method[1:-1]} {path[1:-1]} {status}"'
+        else:
+            message = f'"{UNREADABLE} {status}"'
+        line = (
+            f'{{"@timestamp":"{timestamp(now)}","log.level":"{"info" if status < 500 else "error"}"'
+            f',"message":{message},{self._access}{request_id}"'
+            f',"client.address":{quote(environ["REMOTE_ADDR"])}'
+        )
+        if target:
+            line += f',"http.request.method":{method},"url.path":{path}'
+        if mark:
+            query = self.redaction.query(query)
+            if query:
+                line += f',"url.query":{quoted(query)}'
+        if size is not None:
+            line += f',"http.response.body.bytes":{size}'
+        line += f',"http.response.status_code":{status},"event.duration":{duration}000'
+        agent = environ.get("HTTP_USER_AGENT")
+        if agent:
+            line += f',"user_agent.original":{quoted(from_wire(agent))}'
+        referrer = environ.get("HTTP_REFERER")
+        if referrer:
+            line += f',"http.request.referrer":{quoted(self.redaction.url(from_wire(referrer)))}'
+        return line + "}\n"
+
+
+def _path_of(target: str) -> str:
+    """The path of a request target that is not just a path: http://host/path, host:port or *."""
+    try:
+        return urlsplit(target).path or target
+    except ValueError:
+        return target
+
+
+class TextLines(Lines):
+    """One line for people."""
+
+    def renew(self) -> None:
+        name = self.service.get("service.node.name") or self.service["service.name"]
+        self._origin = f"{name}[{os.getpid()}]"
+
+    def _start(self, now, level, logger, request_id) -> str:
+        return f"{timestamp(now)} {level.upper():<8} {self._origin} {one_line(logger)} {request_id or '-'}"
+
+    def event(self, now, level, message, logger, request_id=None, error=None, labels=None) -> str:
+        text = message
+        if error:
+            text = "\n".join(part for part in (text, error[2] or ": ".join(filter(None, error[:2]))) if part)
+        for name, value in (labels or {}).items():
+            text += f" {name}={value!r}"
+        return f"{self._start(now, level, logger, request_id)} {one_line(self.redaction.mask(text))}\n"
+
+    def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
+        if message is None:
+            path, _mark, query = environ["RAW_URI"].partition("?")
+            query = self.redaction.query(from_wire(query))
+            target = from_wire(path) + (f"?{query}" if query else "")
+            agent = from_wire(environ.get("HTTP_USER_AGENT") or "-")
+            referrer = self.redaction.url(from_wire(environ.get("HTTP_REFERER") or "-"))
+            request = f"{environ['REQUEST_METHOD']} {target}" if target else UNREADABLE
+            message = (
+                f"{environ['REMOTE_ADDR'] or '-'} {request} {status}"
+                f' {"-" if size is None else size}B {duration / 1000:.1f}ms "{agent}" "{referrer}"'
+            )
+        level = "info" if status < 500 else "error"
+        return f"{self._start(now, level, 'access', request_id)} {one_line(self.redaction.mask(message))}\n"

@@ -1,0 +1,326 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""gunicorn's logger_class, and the log of an instance behind it.
+
+Everything that an instance says becomes one line in one log: gunicorn's access and error lines, the root logger
+(with it `current_app.logger` and every other logger that does not keep to itself), and what log_capture catches.
+
+Access lines are made from the request at once, without a LogRecord: see log_line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from gunicorn import glogging
+from gunicorn.config import AccessLogFormat
+
+from . import log_capture, request_id
+from .log_file import LogFile, Stream, VolumeEvents
+from .log_forward import Forwarder, Journald, Syslog, tell_the_host
+from .log_line import JsonLines, Lines, Redaction, TextLines, timestamp
+
+#: What a LogRecord always has; whatever else it has came from the app's `extra`.
+_STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What pygun.py says about the log, and where this process stands."""
+
+    app: str
+    release: str = ""
+    instance: str | None = None
+    log_dir: str | None = None
+    run_dir: Path | None = None
+    format: str = "json"
+    to: tuple[str, ...] = ("file",)
+    redaction: Redaction = dataclasses.field(default_factory=Redaction)
+
+    @property
+    def path(self) -> str | None:
+        """The instance's log; None if there is no instance, or no place for its log."""
+        return os.path.join(self.log_dir, f"{self.instance}.log") if self.log_dir and self.instance else None
+
+    @property
+    def service(self) -> dict[str, str]:
+        fields = {
+            "service.name": self.app,
+            "service.version": self.release,
+            "service.node.name": self.instance,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+
+class Log:
+    """Where all lines of a process meet."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.json = JsonLines(settings.service, settings.redaction)
+        self.lines: Lines = TextLines(settings.service, settings.redaction) if settings.format == "text" else self.json
+        self.forwarders: list[Forwarder] = []
+        if "journald" in settings.to:
+            self.forwarders.append(Journald(settings.app))
+        if "syslog" in settings.to:
+            self.forwarders.append(Syslog(settings.app))
+        self.destination: LogFile | Stream | None = None
+        if "file" in settings.to or not self.forwarders:
+            path = settings.path
+            self.destination = LogFile(path, events=_FullVolume(self)) if path else Stream(1)
+
+    def was_forked(self) -> None:
+        self.json.renew()
+        self.lines.renew()
+
+    def event(self, now, level, message, logger, error=None, labels=None, destination=None) -> None:
+        fields = (now, level, message, logger, request_id.current.get(), error, labels)
+        line = self.lines.event(*fields)
+        self._put(line, now, destination)
+        if self.forwarders:
+            self._forward(level, line, self.json.event(*fields), now)
+
+    def access(self, now, environ, status, size, duration, message=None, destination=None) -> None:
+        fields = (now, environ, status, size, duration, request_id.current.get() or "", message)
+        line = self.lines.access(*fields)
+        self._put(line, now, destination)
+        if self.forwarders:
+            self._forward("info" if status < 500 else "error", line, self.json.access(*fields), now)
+
+    def say(self, level, logger, message, exception) -> None:
+        """For log_capture."""
+        self.event(time.time(), level, message, logger, describe(exception) if exception else None)
+
+    def _put(self, line: str, now: float, destination) -> None:
+        destination = destination or self.destination
+        if destination is not None:
+            destination.write(line.encode("utf-8", "replace"), now)
+
+    def _forward(self, level: str, line: str, in_json: str, now: float) -> None:
+        fields = json.loads(in_json)
+        for forwarder in self.forwarders:
+            lost = forwarder.lost
+            if forwarder.send(level, fields, line) and lost:
+                forwarder.lost = 0
+                text = f"{lost} lines did not reach {forwarder.name}, which was down or too slow"
+                report = (now, "warning", text, "pygun")
+                forwarder.send("warning", {"message": text}, self.lines.event(*report))
+                self._put(self.lines.event(*report), now, None)
+
+
+def describe(exception) -> tuple[str, str, str]:
+    """Type, message and stack trace of what sys.exc_info() returned."""
+    kind, value, trace = exception
+    module = getattr(kind, "__module__", "")
+    name = kind.__qualname__ if module in ("builtins", "") else f"{module}.{kind.__qualname__}"
+    try:
+        message = str(value)
+    except Exception as error:
+        message = f"<no text: {type(error).__name__}>"
+    try:
+        stack = "".join(traceback.format_exception(kind, value, trace)).rstrip("\n")
+    except Exception as error:
+        stack = f"<no traceback: {type(error).__name__}>"
+    return name, message, stack
+
+
+class _FullVolume(VolumeEvents):
+    """Says once per instance that lines are dropped: the marker in the run directory is made by one process."""
+
+    def __init__(self, log: Log):
+        self._log = log
+        settings = log.settings
+        self._marker = settings.run_dir / f"{settings.instance}.log-full" if settings.run_dir else None
+
+    def full(self, path: str, why: str) -> None:
+        if self._marker:
+            try:
+                os.close(os.open(self._marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+            except FileExistsError:
+                return
+            except OSError:
+                pass  # better said twice than not at all
+        text = f"The log {path} cannot be written: {why}. Requests are served, their lines are dropped and counted."
+        tell_the_host(self._log.settings.app, "error", text)
+
+    def report(self, path: str, lost: int, since: float, now: float) -> bytes:
+        text = f"{lost} lines of this process were lost between {timestamp(since)} and {timestamp(now)}: the volume of {path} was full"
+        return self._log.lines.event(now, "error", text, "pygun", None, None, {"lost": lost}).encode()
+
+    def room(self) -> None:
+        if self._marker:
+            with contextlib.suppress(OSError):
+                self._marker.unlink()
+
+
+_settings: Settings | None = None
+_log: Log | None = None
+
+
+def configure(settings: Settings) -> None:
+    """Called by pygun.py, at the start and at each HUP; the next `Logger.setup` takes it over."""
+    global _settings  # noqa: PLW0603
+    _settings = settings
+
+
+def instance_log() -> Log:
+    """The log of this process, as configured last."""
+    global _log  # noqa: PLW0603
+    if _log is None or _log.settings is not _settings:
+        _log = Log(_settings or Settings(app="app"))
+    return _log
+
+
+def _after_fork() -> None:
+    if _log is not None:
+        _log.was_forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class _Handler(logging.Handler):
+    """Turns records into lines of the instance's log."""
+
+    _gunicorn = True  # gunicorn's mark on handlers that are its own to replace
+
+    def __init__(self, log: Log, destination=None):
+        super().__init__()
+        self.log = log
+        self.destination = destination
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception as error:
+            message = f"{record.msg!r} with arguments that do not fit it ({error}): {record.args!r}"
+        error = describe(record.exc_info) if record.exc_info and record.exc_info[0] else None
+        if record.stack_info:
+            error = (error or ("", "", ""))[:2] + ("\n".join(filter(None, [error and error[2], record.stack_info])),)
+        labels = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        level = _level_name(record.levelno)
+        self.log.event(record.created, level, message, record.name, error, labels, self.destination)
+
+
+def _level_name(number: int) -> str:
+    """An app may have levels of its own, and names of its own for those of Python."""
+    for level, name in ((50, "critical"), (40, "error"), (30, "warning"), (20, "info")):
+        if number >= level:
+            return name
+    return "debug"
+
+
+class Logger(glogging.Logger):
+    """gunicorn's logger, see the module.
+
+    With gunicorn's logconfig, logconfig_dict or logconfig_json, which are about loggers, handlers and formatters,
+    it is gunicorn's own logger and nothing else: who configures logging himself gets what he configured.
+    """
+
+    def __init__(self, cfg):
+        self._log: Log | None = None
+        self._access_to = self._error_to = None
+        self._own_access_format = False
+        super().__init__(cfg)
+
+    def setup(self, cfg):
+        if cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
+            self._log = None
+            super().setup(cfg)
+            return
+        self.cfg = cfg
+        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
+        self._access_log_enabled = self._compute_access_log_enabled()
+        self._own_access_format = cfg.access_log_format != AccessLogFormat.default
+        log = self._log = instance_log()
+        self._access_to = _destination(cfg.accesslog, self._access_to)
+        self._error_to = _destination(cfg.errorlog, self._error_to)
+        self._install_handlers(log)
+        log_capture.install(lambda *event: instance_log().say(*event))
+
+    def _install_handlers(self, log: Log) -> None:
+        root = logging.getLogger()
+        for logger in (self.error_log, self.access_log, root):
+            for handler in list(logger.handlers):
+                if getattr(handler, "_gunicorn", False):
+                    logger.removeHandler(handler)
+        self.error_log.addHandler(_Handler(log, self._error_to))
+        root.addHandler(_Handler(log))
+        self.error_log.setLevel(self.loglevel)
+        self.access_log.setLevel(logging.INFO)
+        root.setLevel(self.loglevel)
+        if self.cfg.syslog:  # gunicorn's own forwarding, beside ours
+            self._set_syslog_handler(self.error_log, self.cfg, self.syslog_fmt, "error")
+            if not self.cfg.disable_redirect_access_to_syslog:
+                self._set_syslog_handler(self.access_log, self.cfg, self.syslog_fmt, "access")
+
+    def access(self, resp, req, environ, request_time):
+        log = self._log
+        if log is None:
+            super().access(resp, req, environ, request_time)
+            return
+        if not self._access_log_enabled:
+            return
+        status = getattr(resp, "status_code", None)
+        size = resp.sent
+        if status is None or not getattr(resp, "headers_sent", True):
+            answered = _answered(resp, status)
+            if answered is None:
+                return
+            status, size = answered
+        elif not size and resp.response_length:
+            size = _sent_by_kernel(resp)
+        message = None
+        try:
+            if self._own_access_format or self.access_log.handlers:
+                atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
+                if self.access_log.handlers:
+                    self.access_log.info(self.cfg.access_log_format, atoms)
+                if self._own_access_format:
+                    message = self.cfg.access_log_format % atoms
+            if self.cfg.accesslog:
+                duration = (request_time.days * 86400 + request_time.seconds) * 1000000 + request_time.microseconds
+                log.access(time.time(), environ, status, size, duration, message, self._access_to)
+        except Exception:
+            self.exception("An access line could not be written")
+
+    def reopen_files(self):
+        super().reopen_files()
+        if self._log is not None:
+            for destination in (self._log.destination, self._access_to, self._error_to):
+                if destination is not None:
+                    destination.reopen()
+
+
+def _destination(name: str | None, before):
+    """Where gunicorn's accesslog or errorlog points; None is the instance's log."""
+    if name in (None, "-"):
+        return None
+    return before if before is not None and before.path == name else LogFile(name, create=True)
+
+
+def _answered(resp, status) -> tuple[int, int | None] | None:
+    """Status and bytes of an answer that is not the app's; None if it will be logged when there is one.
+
+    gunicorn logs a request whose app raised before its headers were sent, and again when it has answered 500.
+    """
+    if status is None and isinstance(resp.status, str):  # from Worker.handle_error
+        return int(resp.status[:3]), None
+    error = sys.exc_info()[1]
+    if error is None or isinstance(error, OSError):  # the caller has gone away
+        return (status or 0), resp.sent
+    return None
+
+
+def _sent_by_kernel(resp) -> int:
+    """gunicorn does not count what sendfile(2) sends."""
+    failed = sys.exc_info()[1] is not None
+    return 0 if failed or resp._omits_body else resp.response_length

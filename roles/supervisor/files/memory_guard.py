@@ -1,0 +1,302 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Restarts an instance of an app that takes too much memory, without losing a request: an event listener of supervisor.
+
+superlance's memmon looks at every tick; what it would do to a process is replaced by what a deploy does to an
+instance. Under the app's lock, and only while every other instance is ready, the instance drains and stops, starts
+again, and has to be ready before the next one is looked at. A deploy that runs goes first; one that begins meanwhile
+waits, since the lock says until when it is held.
+
+Counted is the resident memory (RSS) of the master and all its workers, as `ps` and memmon do. The proportional one
+(PSS) would count pages that workers share once only, but to read it of another user's processes takes CAP_SYS_PTRACE,
+which supervisord's unit does not grant. RSS errs to the safe side: it is never less than what the instance takes.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import xmlrpc.client
+from http.client import HTTPException
+from pathlib import Path
+
+from superlance.memmon import Memmon
+from supervisor import childutils
+from supervisor.datatypes import byte_size
+
+POLL = 0.05
+STOP_MARGIN = 5.0  # seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop
+BOOT_MARGIN = 10.0  # seconds beyond the boot timeout, which the instance itself keeps
+LOOK_AGAIN = 2.0  # seconds; ticks that come sooner have waited while an instance restarted
+REMIND = 300.0  # seconds after which the same reason for doing nothing is told again
+PAUSES = (60.0, 3600.0)  # seconds, least and most, to leave alone an instance that is above the cap as soon as it is up
+PAGE = os.sysconf("SC_PAGE_SIZE")
+MB = 1024 * 1024
+
+
+class Later(Exception):
+    """Not now; the text says why."""
+
+
+def say(level, text):
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    print(f"{at} {level} {text}", file=sys.stderr, flush=True)
+
+
+def memory(pid):
+    """Bytes of resident memory of a process and all that descend from it; None if it is gone."""
+    resident, children = {}, {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                resident[int(entry)] = int(fields[21]) * PAGE
+                children.setdefault(int(fields[1]), []).append(int(entry))
+    if pid not in resident:
+        return None
+    total, left = 0, [pid]
+    while left:
+        one = left.pop()
+        total += resident.get(one, 0)
+        left += children.get(one, ())
+    return total
+
+
+def read_json(path):
+    """A small JSON object; the app's user owns the run directory, so links and pipes are refused."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), encoding="utf-8") as stream:
+            found = json.loads(stream.read(65536))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@contextlib.contextmanager
+def locked(path, who, seconds):
+    """Hold the app's lock, and say in it until when; Later if somebody else has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    with open(descriptor, "r+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Later("a deploy, restart or rollback runs") from None
+        since = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+        stream.truncate()
+        json.dump({"pid": os.getpid(), "since": since, "by": who, "until": time.time() + seconds}, stream)
+        stream.flush()
+        try:
+            yield
+        finally:
+            stream.seek(0)
+            stream.truncate()
+            stream.flush()
+
+
+class App:
+    """The instances of one app, as supervisord and their records tell. Stands in for memmon's RPC interface."""
+
+    def __init__(self, name, run_dir, instances):
+        self.name, self.run_dir, self.instances = name, Path(run_dir), instances
+        self.supervisor = self
+        self._looked = -LOOK_AGAIN
+        self.connect()
+
+    def connect(self):
+        """A connection of one's own: a child must not share its parent's."""
+        self._rpc = childutils.getRPCInterface(os.environ)
+
+    def call(self, method, *arguments):
+        return getattr(self._rpc.supervisor, method)(*arguments)
+
+    def getAllProcessInfo(self):  # the name is memmon's
+        """What memmon is to look at: the instances that serve, the one with the most memory first."""
+        if time.monotonic() - self._looked < LOOK_AGAIN:
+            return []
+        try:
+            infos = sorted(self.serving(), key=lambda info: -(memory(info["pid"]) or 0))
+        except (OSError, HTTPException, xmlrpc.client.Error) as error:
+            say("WARNING", f"supervisord cannot be asked: {error}")
+            infos = []
+        return infos
+
+    def looked(self):
+        self._looked = time.monotonic()
+
+    def serving(self):
+        infos = [info for info in self.call("getAllProcessInfo") if info["group"] == self.name]
+        return [info for info in infos if self._number(info["name"]) < self.instances]
+
+    @staticmethod
+    def _number(name):
+        tail = name.rpartition("-")[2]
+        return int(tail) if tail.isdigit() else 0
+
+    def info(self, instance):
+        return self.call("getProcessInfo", f"{self.name}:{instance}")
+
+    def is_ready(self, info):
+        """Whether all workers of the running master have passed their own check."""
+        record = read_json(self.run_dir / f"{info['name']}.json")
+        if info["statename"] not in ("STARTING", "RUNNING") or record.get("pid") != info["pid"]:
+            return False
+        workers = record.get("workers")
+        ready = len(list(self.run_dir.glob(f"{info['name']}.{info['pid']}.*.ready")))
+        return ready >= (workers if isinstance(workers, int) and workers > 0 else 1)
+
+
+class Guard(Memmon):
+    """memmon for the instances of one app, with a restart that loses nothing."""
+
+    def __init__(self, app, limit, root, stop_timeout, boot_timeout):
+        super().__init__(
+            cumulative=True,
+            programs={},
+            groups={app.name: limit},
+            any=None,
+            sendmail=None,
+            email=None,
+            email_uptime_limit=0,
+            name=None,
+            rpc=app,
+        )
+        self.app, self.limit = app, limit
+        self.lock = Path(root, "activation.lock")
+        self.stop_timeout, self.boot_timeout = stop_timeout, boot_timeout
+        self.stderr = open(os.devnull, "w")  # noqa: SIM115  memmon's own three lines every five seconds
+        self._told = {}
+        self._pauses = {}
+        self._not_before = {}
+
+    def calc_rss(self, pid):
+        self.app.looked()
+        return memory(pid)
+
+    def restart(self, name, rss):
+        instance = name.rpartition(":")[2]
+        if time.monotonic() < self._not_before.get(instance, 0.0):
+            return
+        try:
+            self._restart(instance)
+        except Later as error:
+            if time.monotonic() - self._told.get(str(error), -REMIND) >= REMIND:
+                self._told[str(error)] = time.monotonic()
+                say("WARNING", f"{instance} takes {rss / MB:.0f} MB, and is left alone for now: {error}")
+        except (OSError, HTTPException, xmlrpc.client.Error) as error:
+            say("ERROR", f"{instance} takes {rss / MB:.0f} MB, and could not be restarted: {error}")
+        self.app.looked()
+
+    def _restart(self, instance):
+        patience = self.stop_timeout + STOP_MARGIN + self.boot_timeout + BOOT_MARGIN
+        self._others_ready(instance)
+        with locked(self.lock, f"the memory guard of {self.app.name}", patience):
+            self._others_ready(instance)  # a deploy may have begun, and ended badly, since
+            before = self.app.info(instance)
+            took = memory(before["pid"])
+            if not before["pid"] or took is None or took <= self.limit:
+                return
+            stopped = self._stop_and_start(instance)
+            begun = time.monotonic()
+            info = self._wait_until_ready(instance)
+            seconds = time.monotonic() - begun
+        if info is None:
+            say(
+                "ERROR",
+                f"{instance} was restarted at {took / MB:.0f} MB, but is not ready {seconds:.0f} s after its start",
+            )
+            return
+        fresh = memory(info["pid"]) or 0
+        say(
+            "INFO",
+            f"{instance} was restarted at {took / MB:.0f} MB (cap {self.limit / MB:.0f} MB); stopped in {stopped:.1f} s,"
+            f" ready {seconds:.1f} s later with {fresh / MB:.0f} MB",
+        )
+        self._pauses[instance] = pause = 0.0 if fresh <= self.limit else self._longer(self._pauses.get(instance, 0.0))
+        self._not_before[instance] = time.monotonic() + pause
+        if pause:
+            say(
+                "ERROR",
+                f"{instance} is above its cap as soon as it is up; it is left alone for {pause:.0f} s: raise the cap",
+            )
+
+    @staticmethod
+    def _longer(pause):
+        least, most = PAUSES
+        return min(most, max(least, 2 * pause))
+
+    def _others_ready(self, instance):
+        for info in self.app.serving():
+            if info["name"] != instance and not self.app.is_ready(info):
+                raise Later(f"{info['name']} is not ready ({info['statename']})")
+
+    def _stop_and_start(self, instance):
+        """In a child that outlives this process: what it stops it starts again. Returns the seconds that the stop took."""
+        begun = time.monotonic()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(reading)
+                os.setsid()
+                for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)
+                self.app.connect()
+                self._stop(instance)
+                stopped = time.monotonic() - begun
+                self.app.call("startProcess", f"{self.app.name}:{instance}", False)
+                os.write(writing, str(stopped).encode())  # last: nobody may be there to read it
+                status = 0
+            except Exception as error:
+                say("ERROR", f"{instance} could not be restarted: {error}")
+            finally:
+                os._exit(status)
+        os.close(writing)
+        with open(reading, "rb") as stream:
+            text = stream.read()
+        os.waitpid(child, 0)
+        return float(text or b"nan")
+
+    def _stop(self, instance):
+        """Its workers finish what is in flight (TERM); supervisord kills it after stopwaitsecs."""
+        self.app.call("stopProcess", f"{self.app.name}:{instance}", False)
+        give_up = time.monotonic() + self.stop_timeout + STOP_MARGIN
+        while self.app.info(instance)["statename"] not in ("STOPPED", "EXITED", "FATAL"):
+            if time.monotonic() > give_up:
+                raise Later("it does not stop")
+            time.sleep(POLL)
+
+    def _wait_until_ready(self, instance):
+        give_up = time.monotonic() + self.boot_timeout + BOOT_MARGIN
+        while time.monotonic() < give_up:
+            info = self.app.info(instance)
+            if self.app.is_ready(info):
+                return info
+            time.sleep(POLL)
+        return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--app", required=True, help="the app: its group in supervisor")
+    parser.add_argument(
+        "--max", required=True, type=byte_size, help="the most that one instance may take, such as 500MB"
+    )
+    parser.add_argument("--root", required=True, help="the app's directory, with its lock")
+    parser.add_argument("--run-dir", required=True, help="the directory of the records of its instances")
+    parser.add_argument("--instances", required=True, type=int, help="how many processes of the group serve")
+    parser.add_argument("--stop-timeout", required=True, type=float, help="seconds: stopwaitsecs")
+    parser.add_argument("--boot-timeout", required=True, type=float, help="seconds until an instance must be ready")
+    parser.add_argument("--code", help="changes when this file does, so that supervisord starts it anew")
+    given = parser.parse_args()
+    app = App(given.app, given.run_dir, given.instances)
+    say("INFO", f"watching the instances of {given.app}: {given.max / MB:.0f} MB each")
+    Guard(app, given.max, given.root, given.stop_timeout, given.boot_timeout).runforever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an operator does every day, with the playbooks and with supervisorctl on the host. The rest of the host never notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from site_of_many import Site, differences
+
+APP = {"flask_app_name": "greeter"}
+OURS = {"greeter-0", "greeter-1"}
+
+
+@pytest.fixture(autouse=True)
+def everything_serves_again(site: Site) -> Iterator[None]:
+    """Whatever a test has stopped."""
+    yield
+    if set(site.statuses().values()) != {"RUNNING"}:
+        site.run("sh", "-c", "systemctl start supervisord; sleep 1; supervisorctl start all", check=False)
+        site.settled()
+
+
+def run(site: Site, playbook: str, **settings: object) -> bool:
+    """Run one of the playbooks; whether it changed something."""
+    done = site.playbook(f"playbooks/{playbook}.yml", {**APP, **settings})
+    assert done.ok, done.text
+    return done.changed > 0
+
+
+def ctl(site: Site, *words: str) -> str:
+    return site.run("supervisorctl", *words)
+
+
+# stop and start
+
+
+def test_the_playbooks_stop_and_start_an_app(site: Site) -> None:
+    before = site.settled()
+    assert run(site, "stop")
+    assert not site.answers("greeter")
+    assert differences(before, site.processes()) == OURS
+    assert {name: state for name, state in site.statuses().items() if state != "RUNNING"} == {
+        "greeter:greeter-0": "STOPPED",
+        "greeter:greeter-1": "STOPPED",
+    }
+    assert not run(site, "stop"), "it was stopped already"
+
+    assert run(site, "start")
+    assert site.answers("greeter"), "start.yml comes back when the app answers"
+    after = site.settled()
+    assert differences(before, after) == OURS
+    assert not run(site, "start"), "it was started already"
+    assert differences(after, site.processes()) == set()
+
+
+def test_supervisorctl_stops_and_starts_an_app(site: Site) -> None:
+    before = site.settled()
+    ctl(site, "stop", "greeter:*")
+    assert not site.answers("greeter")
+    assert differences(before, site.processes()) == OURS
+    ctl(site, "start", "greeter:*")
+    assert differences(before, site.settled()) == OURS
+    assert site.answers("greeter")
+
+
+# restart
+
+
+def test_the_playbook_restarts_an_app(site: Site) -> None:
+    before = site.settled()
+    assert run(site, "restart")
+    assert differences(before, site.settled()) == OURS
+
+
+def test_the_playbook_restarts_one_instance(site: Site) -> None:
+    before = site.settled()
+    assert run(site, "restart", flask_app_instance="greeter-1")
+    assert differences(before, site.settled()) == {"greeter-1"}
+
+
+def test_supervisorctl_restarts_one_instance(site: Site) -> None:
+    before = site.settled()
+    ctl(site, "restart", "greeter:greeter-0")
+    assert differences(before, site.settled()) == {"greeter-0"}
+
+
+def test_the_playbook_restarts_an_app_that_does_not_want_to_end(site: Site) -> None:
+    """Its masters hear no signal but SIGKILL; without force this takes as long as the graceful timeout."""
+    before = site.settled()
+    masters = [str(before[name][0][0]) for name in sorted(OURS)]
+    site.run("kill", "-STOP", *masters)
+    done = site.playbook("playbooks/restart.yml", {**APP, "flask_app_force": True})
+    assert done.ok, done.text
+    assert "by force: requests that were in flight got no answer" in done.message
+    assert differences(before, site.settled()) == OURS
+    assert site.answers("greeter")
+
+
+def test_supervisorctl_restarts_an_app_by_force(site: Site) -> None:
+    before = site.settled()
+    ctl(site, "signal", "KILL", "greeter:*")
+    site.wait_for(lambda: site.answers("greeter") and differences(before, site.processes()) == OURS, "its successors")
+    assert differences(before, site.settled()) == OURS
+
+
+# status and tail
+
+
+def test_supervisorctl_shows_the_status(site: Site) -> None:
+    shown = ctl(site, "status", "greeter:*")
+    assert [line.split()[:2] for line in shown.splitlines()] == [
+        ["greeter:greeter-0", "RUNNING"],
+        ["greeter:greeter-1", "RUNNING"],
+    ]
+    site.run("supervisorctl", "stop", "greeter:greeter-0")
+    assert "STOPPED" in site.run("supervisorctl", "status", "greeter:*", check=False)
+
+
+def test_supervisorctl_shows_the_end_of_a_log(site: Site) -> None:
+    site.ask("greeter", "/?for-the-tail", times=20)
+    for instance in sorted(OURS):
+        assert "for-the-tail" in ctl(site, "tail", "-4000", f"greeter:{instance}")
+
+
+# reload
+
+
+def test_a_reload_of_the_unit_takes_in_what_is_new_and_touches_nothing_else(site: Site) -> None:
+    before = site.settled()
+    site.run("systemctl", "reload", "supervisord")
+    assert differences(before, site.settled()) == set()
+    conf = "/etc/supervisor/conf.d/by-hand.conf"
+    site.run("sh", "-c", f"printf '[program:by-hand]\\ncommand=/bin/sleep infinity\\n' > {conf}")
+    try:
+        site.run("systemctl", "reload", "supervisord")
+        site.wait_for(lambda: site.statuses().get("by-hand") == "RUNNING", "the new program")
+        assert differences(before, site.settled()) == {"by-hand"}
+    finally:
+        site.run("rm", conf)
+        ctl(site, "update")
+    assert differences(before, site.settled()) == set()
+
+
+# shutdown
+
+
+def test_after_supervisorctl_shutdown_nothing_runs_until_the_unit_is_started(site: Site) -> None:
+    before = site.settled()
+    ctl(site, "shutdown")
+    site.wait_for(lambda: "supervisord.service" not in site.processes(), "the end of supervisord")
+    left = site.processes()
+    assert not [name for name in left if not name.endswith(".service")], left
+    assert not site.answers("greeter")
+    site.run("systemctl", "start", "supervisord")
+    site.wait_for(lambda: site.statuses().keys() == {*site.programs}, "supervisord")
+    after = site.settled()
+    assert before.keys() == after.keys()
+    assert site.answers("greeter") and site.answers("hoard") and site.answers("clock")
+
+
+def test_after_a_reboot_everything_is_back(site: Site) -> None:
+    """Also what was stopped: to stay stopped, an app must not be on the host."""
+    before = site.settled()
+    ctl(site, "stop", "greeter:*")
+    site.reboot()
+    site.wait_for(lambda: set(site.statuses().values()) == {"RUNNING"}, "the programs", 60)
+    after = site.settled()
+    supervised = {name for name in before if not name.endswith(".service")}
+    assert supervised <= after.keys()
+    assert differences(before, after) >= supervised
+    assert site.answers("greeter") and site.answers("hoard") and site.answers("clock")
