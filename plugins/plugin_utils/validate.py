@@ -181,9 +181,11 @@ def check(options: dict[str, dict], values: dict[str, t.Any], memory_mb: int = 0
 def misspelt(options: dict[str, dict], names: t.Iterable[str]) -> Iterator[tuple[str, str]]:
     """Variables that are nobody's but look as if one of the roles' was meant."""
     helpers = {  # of the playbooks
+        "flask_app_drain_timeout",
         "flask_app_hosts",
         "flask_app_max_fail_percentage",
         "flask_app_reboot",
+        "flask_app_reboot_timeout",
         "flask_app_release",
         "flask_app_serial",
         "load_balancer_address",

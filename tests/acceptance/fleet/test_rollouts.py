@@ -1,0 +1,100 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A release goes to one host, then to the others, and comes back, while callers go on."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from fleet import Fleet
+from rig.load import Load
+from rig.report import Report
+
+
+def none_failed(load: Load) -> None:
+    assert load.totals["failed"] == 0, load.failed()[:5]
+
+
+def history(fleet: Fleet) -> dict[str, list[dict]]:
+    return {name: seen["state"]["history"] for name, seen in fleet.observe().items()}
+
+
+def test_a_deploy_rolls_over_the_fleet_and_a_rollback_over_it_again(fleet: Fleet, report: Report, rounds: int) -> None:
+    for _ in range(rounds):
+        before = fleet.releases()
+        with fleet.load("deploy") as load:
+            with load.roll("deploy"):
+                done = fleet.deploy("2.0.0")
+            after = fleet.releases()
+            with load.roll("rollback"):
+                back = fleet.run("rollback")
+        report.figure("deploy to all hosts, rollback of all", load, f"{done.seconds:.0f} s and {back.seconds:.0f} s")
+        none_failed(load)
+        assert len(set(after.values())) == 1, "one release id everywhere"
+        assert set(after.values()) != set(before.values())
+        assert len({entries[-2]["rollout"] for entries in history(fleet).values()}) == 1, "one run is one rollout"
+        assert back.ok, back.text
+        assert fleet.releases() == before
+        canary, *others = (entries[-2]["at"] for entries in history(fleet).values())
+        assert all(canary < moment for moment in others), "the canary was not the first"
+
+
+def test_a_canary_that_fails_leaves_the_other_hosts_untouched(fleet: Fleet, report: Report) -> None:
+    releases, pids = fleet.releases(), fleet.pids()
+    fleet.source.reset().version("3.0.0").in_health("raise RuntimeError('the canary is ill')")
+    with fleet.load("canary") as load, load.roll("bad deploy"):
+        done = fleet.run("deploy")
+    report.figure("a canary that fails", load, f"{done.seconds:.0f} s")
+    none_failed(load)
+    canary, *others = fleet.names
+    assert not done.ok
+    assert f"sample was not deployed to {canary}" in done.message
+    assert f"- {', '.join(fleet.names)}: the old release {releases[canary]}" in done.message
+    assert fleet.releases() == releases
+    after = fleet.pids()
+    assert {name: after[name] for name in others} == {name: pids[name] for name in others}
+    assert "3.0.0" not in load.answered_by()
+
+
+def test_a_rollout_whose_control_node_dies_is_continued_or_undone(fleet: Fleet, report: Report) -> None:
+    before = fleet.releases()
+    fleet.source.reset().version("4.0.0")
+    with fleet.load("killed") as load:
+        with load.roll("deploy that is cut off"):
+            cut_off(fleet)
+        midway = fleet.releases()
+        with load.roll("rollback"):
+            back = fleet.run("rollback")
+        assert back.ok, back.text
+        undone = fleet.releases()
+        with load.roll("deploy that is cut off"):
+            cut_off(fleet)
+        again = fleet.releases()
+        with load.roll("deploy again"):
+            done = fleet.run("deploy")
+    report.figure("the control node dies in the middle of a rollout, twice", load)
+    none_failed(load)
+    canary, *others = fleet.names
+    assert midway[canary] != before[canary], "the canary had the new release"
+    assert {name: midway[name] for name in others} == {name: before[name] for name in others}
+    assert undone == before, "only the canary went back"
+    assert again == midway
+    assert done.ok, done.text
+    assert set(fleet.releases().values()) == {midway[canary]}
+    assert re.search(rf"{canary} +: .*changed=0 ", done.text), "the canary was left alone"
+
+
+def cut_off(fleet: Fleet) -> None:
+    """Kill the control node when the canary has the new release and the next hosts are being worked on."""
+    canary = fleet.hosts[fleet.names[0]]
+    old = canary.observe("sample")["current"]
+    playbook = fleet.start("deploy")
+    deadline = time.monotonic() + 120
+    # The second batch has begun: its play is announced anew.
+    while playbook.log.read_text().count("PLAY [Deploy the app]") < 2:
+        assert playbook.process.poll() is None, playbook.log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    playbook.kill()
+    assert canary.observe("sample")["current"] != old
