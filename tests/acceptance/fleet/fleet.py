@@ -130,8 +130,12 @@ class Command:
                 env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
             )  # fmt: skip
 
-    def end(self, timeout: float = 500) -> Run:
-        code = self.process.wait(timeout)
+    def end(self, timeout: float = 900) -> Run:
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
         return Run(code, re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text()), time.monotonic() - self.begun)
 
     def kill(self) -> None:
