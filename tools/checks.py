@@ -21,6 +21,7 @@ WITHOUT_ANSIBLE = (
     "tests/unit/activation",
     "tests/unit/load",
     "tests/unit/preflight",
+    "tests/unit/programs",
     "tests/unit/runtime",
 )
 # They wait for real processes more than they compute.

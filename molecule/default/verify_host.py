@@ -232,7 +232,12 @@ def each_instance_has_a_log():
     for app in APPS:
         for instance in (0, 1):
             log = Path(f"/var/log/{app}/{app}-{instance}.log")
-            assert log.stat().st_size > 0, f"{log} is empty"
+            assert log.owner() == app, f"{log} belongs to {log.owner()}"
+            lines = [json.loads(line) for line in log.read_text().splitlines()]
+            assert any(line["message"].startswith("Starting gunicorn") for line in lines), lines
+            assert {line["service.node.name"] for line in lines} == {f"{app}-{instance}"}
+            raw = log.with_suffix(".raw.log")
+            assert raw.read_text() == "", raw.read_text()
             assert not log.parent.stat().st_mode & 0o007, f"{log.parent} is open to everyone"
 
 

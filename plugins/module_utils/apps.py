@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import host_view
-from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, environment_digest
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
     DEAD_STATES,
@@ -140,6 +140,17 @@ def boot_timeout_of_release(path: str, otherwise: float) -> float:
     return float(found.group(1)) if found else otherwise
 
 
+def environment_of_release(path: str) -> str:
+    """The digest of the environment file that the pygun.py of a release names, as an instance that starts now records it."""
+    text = host_view.read_text(os.path.join(path, "pygun.py"))
+    found = re.search(r"""^\s*env_file\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
+    try:
+        with open(found.group(1) if found else os.devnull, "rb") as stream:
+            return environment_digest(stream.read())
+    except OSError:
+        return environment_digest(b"")
+
+
 # -- instances -------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +183,41 @@ def serving(app: App, running: list[Process]) -> tuple[list[Process], list[Proce
     """The processes of an app: its instances, and those that only hold the socket open."""
     count = min(app.instances or len(running), len(running))
     return [one for one in running if one.number < count], [one for one in running if one.number >= count]
+
+
+# -- other programs --------------------------------------------------------------------------------------------------
+
+
+def program_settings(supervisor: Supervisor) -> dict[tuple[str, str], dict[str, t.Any]]:
+    """How supervisord was told to run each process: (group, name) -> settings; empty if it does not say."""
+    try:
+        found = supervisor.call("supervisor.getAllConfigInfo")
+    except SupervisorError:
+        return {}
+    return {(one["group"], one["name"]): one for one in found}
+
+
+def programs_beside(running: list[Process], apps: list[App], wanted: str) -> list[Process]:
+    """The processes that are no app's, without those that belong to another app than the wanted one (its listeners)."""
+    own = f"{wanted}-" if wanted else ""
+    foreign = tuple(f"{app.name}-" for app in apps if wanted not in ("", app.name))
+    return [
+        process
+        for process in running
+        if process.group not in {app.name for app in apps}
+        and ((own and process.group.startswith(own)) or not process.group.startswith(foreign))
+    ]
+
+
+def wrong_with(process: Process, setting: dict[str, t.Any]) -> str:
+    """What is not as it should be about a program that is no app; empty if nothing is."""
+    if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
+        return f"is {process.state}" + (f": {process.spawn_error}" if process.spawn_error else "")
+    if process.state in ("STOPPED", "STOPPING") and setting.get("autostart", True):
+        return f"is {process.state}, and is meant to run (autostart)"
+    if process.state == "EXITED" and process.exit_status not in (setting.get("exitcodes") or [0]):
+        return f"is EXITED with status {process.exit_status}"
+    return ""
 
 
 def names(apps: t.Iterable[App]) -> str:

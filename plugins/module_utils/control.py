@@ -58,11 +58,11 @@ class Options:
 def control(options: Options, warn: t.Callable[[str], None], check: bool) -> dict[str, t.Any]:
     """Do it, or say what would be done; raises ActivationError."""
     app = _find(options)
-    asked = _as_activation(app, options)
+    settings = _as_activation(app, options)
     if options.state == "restarted" and not options.instance and not options.force:
-        activation = Activation(asked, warn)
+        activation = Activation(settings, warn)
         return activation.predict() if check else activation.run()
-    return Control(app, options, asked, warn).control(check)
+    return Control(app, options, settings, warn).control(check)
 
 
 def _find(options: Options) -> apps.App:
@@ -105,9 +105,9 @@ class Control(Activation):
     """One start, stop or restart. Shares with an activation how instances are stopped, started and waited for."""
 
     def __init__(
-        self, app: apps.App, asked: Options, options: ActivationOptions, warn: t.Callable[[str], None]
+        self, app: apps.App, asked: Options, settings: ActivationOptions, warn: t.Callable[[str], None]
     ) -> None:
-        super().__init__(options, warn)
+        super().__init__(settings, warn)
         self.app = app
         self.asked = asked
         self._before: dict[str, str] = {}

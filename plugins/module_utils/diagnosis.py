@@ -147,7 +147,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "index-denied",
         "installer",
-        r"(401 Unauthorized|403 Forbidden)",
+        r"(401 Unauthorized|403 Forbidden|40[13] Client Error: [^\n]*?)(?: for url|$|[\s)])",
         "The package index refuses the request: {0}.",
         "Check user and password in python_index_url (https://USER:PASSWORD@HOST/...).",
     ),
@@ -155,16 +155,26 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "index-unreachable",
         "installer",
         r"(failed to lookup address information|Connection refused \(os error 111\)|Network is unreachable"
-        r"|operation timed out|Failed to establish a new connection|Temporary failure in name resolution)",
+        r"|operation timed out|Failed to establish a new connection|Temporary failure in name resolution"
+        r"|Connection to \S+ timed out)",
         "The package index cannot be reached from this host: {0}.",
         "Check python_index_url and the host's network.",
     ),
     Symptom(
         "index-error",
         "installer",
-        r"HTTP status (?:server|client) error \((\d+ [^)]*)\) for url \(([^)]*)\)",
+        r"HTTP status (?:server|client) error \((\d+ [^)]*)\) for url \(([^)]*)\)"
+        r"|((?!404)\d{3} (?:Server|Client) Error: [^\n]*?) for url: (\S+)"
+        r"|Could not fetch URL (?=[^\n]*too many (\d{3}) error responses)(\S+?):\s",
         "The package index answers {0} for {1}.",
         "Check python_index_url; if it is right, the index itself has a problem: try again later.",
+    ),
+    Symptom(
+        "index-insecure",
+        "installer",
+        r"The repository located at (\S+) is not a trusted or secure host and is being ignored",
+        "pip does not use an index without TLS: {0}.",
+        "Write https:// in python_index_url; or, if you trust the way there, python_extra_args: [--trusted-host={0}].",
     ),
     Symptom(
         "wrong-hash",
@@ -185,35 +195,41 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "not-in-wheelhouse",
         "installer",
-        r"(\S+) was not found in the provided package locations|Failed to read `--find-links` directory: (\S+)",
+        r"(\S+) was not found in the provided package locations|Failed to read `--find-links` directory: (\S+)"
+        r"|Location '([^']+)' is ignored: it is either a non-existing path"
+        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)(?=[\s\S]*\npip was told to use no index)",
         "The host installs without an index, and the wheelhouse does not have {0}.",
         "Add the wheel, and those of what it needs, to the wheelhouse (`pip download -r requirements.txt -d wheelhouse`).",
     ),
     Symptom(
         "no-wheel",
         "installer",
-        r"(\S+) has no wheels with a matching ([^(\n]*?)(?: \(|,? and\b|\n)",
-        "There is no wheel of {0} for this host: none has a matching {1}.",
+        r"(\S+) has no wheels with a matching ([^(\n]*?)(?: \(|,? and\b|\n)"
+        r"|none of the wheel's tags (?=[^\n]*/([^/\s-]+)-[^/\s]*\.whl)\(([^)]*)\)",
+        "There is no wheel of {0} for this host: no match for {1}.",
         "Take a version that has one (the package's page on the index lists them), or another python_interpreter.",
     ),
     Symptom(
         "wrong-python",
         "installer",
-        r"Because (\S+) requires Python ([^\s,]+)",
+        r"Because (\S+) requires Python ([^\s,]+)|Package '([^']+)' requires a different Python: \S+ not in '([^']+)'"
+        r"|require a different python version: (\S+) Requires-Python ([^\s;]+)",
         "{0} needs Python {1}, and the host's is another.",
         "Take a version of the package for this Python, or another python_interpreter.",
     ),
     Symptom(
         "build-failed",
         "installer",
-        r"Failed to build `([^`]*)`|error: (?:subprocess-exited-with-error|metadata-generation-failed)[^\n]*",
+        r"Failed to build `([^`]*)`"
+        r"|error: (?:subprocess-exited-with-error|metadata-generation-failed)(?=(?:[\s\S]*Collecting (\S+))?)",
         "There is no wheel of {0} for this Python, and building it from source failed on this host.",
         "Take a version that has a wheel, or install what the lines above miss (a compiler, -dev packages).",
     ),
     Symptom(
         "no-such-package",
         "installer",
-        r"Because (\S+) was not found in the package registry|No matching distribution found for ([^\n]*)",
+        r"Because (\S+) was not found in the package registry"
+        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)",
         "The package index has no {0}.",
         "Check the name's spelling. A private package needs its own index (python_index_url); a module that exists only"
         " on your machine belongs into the app's source.",
@@ -221,7 +237,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "no-such-version",
         "installer",
-        r"Because there is no version of ([^\s,]+)|Because only [^\n]* (?:is|are) available and ([^,\n]+)",
+        r"Because there is no version of ([^\s,]+)|Because only [^\n]* (?:is|are) available and ([^,\n]+)"
+        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: ",
         "The index (or the wheelhouse) does not have what is required: {0}.",
         "Compare the requirements with the versions it has; a mirror may be behind. Without an index, add the wheel, and"
         " those of what it needs, to the wheelhouse.",
@@ -229,7 +246,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "requirements-conflict",
         "installer",
-        r"No solution found when resolving dependencies[^\n]*\n\s*(?:cause: )?([^\n]*)|(ResolutionImpossible)",
+        r"No solution found when resolving dependencies[^\n]*\n\s*(?:cause: )?([^\n]*)"
+        r"|(Cannot install [^\n]*? have conflicting dependencies|ResolutionImpossible)",
         "The requirements contradict each other. {0}.",
         "Loosen one of them, or decide with flask_app_overrides.",
     ),

@@ -14,6 +14,7 @@ import os
 import re
 import time
 import typing as t
+import unicodedata
 
 from ansible_collections.pygun.stack.plugins.module_utils import host_view
 from ansible_collections.pygun.stack.plugins.module_utils.apps import (
@@ -23,8 +24,11 @@ from ansible_collections.pygun.stack.plugins.module_utils.apps import (
     health_of_release,
     parse,
     program_files,
+    program_settings,
+    programs_beside,
     settle,
     socket_path,
+    wrong_with,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     Diagnosis,
@@ -61,8 +65,11 @@ NEARLY_FULL_BYTES = 1024 * 1024 * 1024
 CLOCK_WARNING = 30.0
 CLOCK_ERROR = 300.0
 
-#: Seconds after which a supervisord that was started has found out whether it can run.
+#: Seconds after which a supervisord that was started has found out whether it can run, and that one try of systemd's takes.
 _STAYS = 10.0
+_ROUND = 4.0
+#: Seconds within which an instance that was started is taken for one more try of one that cannot boot.
+_ONE_TRY = 30.0
 
 #: supervisor's own parser. While the unit is stopped there is no /run/supervisor, which is as it should be.
 _CONFIGURATION_CHECK = """
@@ -75,6 +82,8 @@ options.ServerOptions().realize(["--nodaemon", "--configuration", sys.argv[1]])
 
 #: Characters that no editor shows and every parser takes seriously.
 _HIDDEN = re.compile("[\\r\\u00a0\\u00ad\\u1680\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u2064\\u3000\\ufeff]")
+#: What word processors make of quotes; Unicode does not know them as the same.
+_QUOTES = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +139,7 @@ class Doctor:
         running = self._ask_supervisord() if self.supervisord and not self._tries_in_vain() else None
         for app in apps:
             self._look_at_app(app, running)
+        self._look_at_programs(running or [])
         self._look_at_memory()
         if not apps:
             self._warn(
@@ -256,11 +266,7 @@ class Doctor:
     # -- supervisord -------------------------------------------------------------------------------------------------
 
     def _look_at_unit(self) -> None:
-        names = "LoadState,UnitFileState,ActiveState,SubState,Result,MainPID,ControlGroup"
-        _code, text = host_view.run(["systemctl", "show", self.options.unit, f"--property={names}"])
-        self.unit = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        pid = self.unit.get("MainPID", "0")
-        self.supervisord = int(pid) if pid.isdigit() and int(pid) in self.processes else 0
+        self._wait_for_unit()
         unit = self.options.unit
         state = f"{unit} is {self.unit.get('UnitFileState') or self.unit.get('LoadState', 'unknown')}"
         state += f" and {self.unit.get('ActiveState', 'unknown')}"
@@ -289,6 +295,29 @@ class Doctor:
                 f"systemctl enable --now {unit}",
             )
 
+    def _wait_for_unit(self) -> None:
+        """Read the state of the unit. One that systemd starts again and again looks healthy for a moment in each round."""
+        names = "LoadState,UnitFileState,ActiveState,SubState,Result,MainPID,ControlGroup,NRestarts"
+        give_up = time.monotonic() + _ROUND
+        while True:
+            _code, text = host_view.run(["systemctl", "show", self.options.unit, f"--property={names}"])
+            self.unit = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+            pid = self.unit.get("MainPID", "0")
+            number = int(pid) if pid.isdigit() else 0
+            passing = self.unit.get("SubState") in ("start", "stop-post")
+            restarted = self.unit.get("NRestarts", "0") != "0" and host_view.uptime_of(number) < _STAYS
+            if time.monotonic() > give_up or not (passing or (self.unit.get("ActiveState") == "active" and restarted)):
+                break
+            time.sleep(0.2)
+        self.processes = host_view.processes()
+        self.supervisord = number if number in self.processes else 0
+
+    def _then_start(self) -> str:
+        """What is left to do when the thing that keeps supervisord from starting is gone."""
+        if self.unit.get("SubState") == "auto-restart":
+            return f"systemd then starts {self.options.unit} within seconds: it goes on trying."
+        return f"Then `systemctl restart {self.options.unit}`."
+
     def _look_at_configuration(self) -> None:
         hidden = False
         for path in [self.conf, *program_files(self.options.conf_dir), *sorted(glob.glob("/etc/pygun/*.env"))]:
@@ -308,13 +337,14 @@ class Doctor:
         if code and not hidden and os.path.exists(python):
             known = diagnose(text, "supervisord")
             said = [line for line in text.splitlines() if line.strip() and not line.startswith("For help")]
+            lookalike = _lookalike(self._file_in(text))
             if known:
-                self._known(known, self._file_in(text), "\n".join(said[:4]))
+                self._known(known, self._file_in(text), "\n".join(said[:4] + lookalike))
             else:
                 self._error(
                     "conf-invalid",
                     self._file_in(text),
-                    "\n".join(said[-4:]) or f"supervisor's parser ends with {code}",
+                    "\n".join(said[-4:] + lookalike) or f"supervisor's parser ends with {code}",
                     "supervisord cannot read its configuration: it runs on with the old one until it is restarted.",
                     "Correct the line that is named, or deploy, which writes the files anew.",
                 )
@@ -343,7 +373,7 @@ class Doctor:
             )
 
     def _file_in(self, text: str) -> str:
-        found = re.search(r"(?:file: |file=|source: )'?<?([^'>)\n]+?)'?>?[\s),]", text + "\n")
+        found = re.search(r"(?:file: |file=|source: |errors: )'?<?([^'>)\n]+?)'?>?[\s),]", text + "\n")
         return found.group(1) if found else self.conf
 
     def _look_for_hidden_characters(self, path: str) -> bool:
@@ -353,7 +383,7 @@ class Doctor:
         except OSError:
             return False
         for number, line in enumerate(lines, 1):
-            found = _HIDDEN.search(line)
+            found = _hidden_in_variable(line) if path.endswith(".env") else _HIDDEN.search(line)
             if found and (not line.lstrip().startswith((";", "#")) or found.group() == "\r"):
                 self._error(
                     "hidden-character",
@@ -392,7 +422,7 @@ class Doctor:
                 "The distribution's supervisor, or one that was started by hand. Two of them fight over sockets, ports and"
                 " files: the second to start says `Another program is already listening on a port that one of our HTTP"
                 " servers is configured to use`.",
-                f"Move its programs away, end it (`{ending}`), then `systemctl restart {self.options.unit}`.",
+                f"Move its programs away, and end it (`{ending}`). {self._then_start()}",
             )
         page = get(self.settings, "inet_http_server", "port")
         address, _sep, port = page.rpartition(":")
@@ -448,8 +478,8 @@ class Doctor:
                 f"{self._holders(listener)} listens on {listener.address}:{port}",
                 f"Another program has the address of {app.name} ({app.bind}), so that supervisord cannot open it:"
                 " `[Errno 98] Address already in use`.",
-                "Stop that program (and whatever starts it at boot), or give the app another flask_app_bind. Then"
-                f" `systemctl restart {self.options.unit}`.",
+                "Stop that program (and whatever starts it at boot), or give the app another flask_app_bind."
+                f" {self._then_start()}",
             )
         for process in orphans:
             self._orphan(app, process, "")
@@ -475,7 +505,7 @@ class Doctor:
             f"{process} runs, and supervisord does not know it" + (f"; it has {bind}" if bind else ""),
             "It was left behind by a supervisord that was killed, or started by hand."
             + (" supervisord cannot open the address: `[Errno 98] Address already in use`." if bind else ""),
-            f"kill {process.pid} (it finishes its requests), then `systemctl restart {self.options.unit}`.",
+            f"kill {process.pid} (it finishes its requests). {self._then_start()}",
         )
 
     def _look_at_state_of_unit(self) -> None:
@@ -516,10 +546,13 @@ class Doctor:
             f"{unit} is {active} ({self.unit.get('Result')})" + (f":\n{text}" if failed else ""),
             known.cause
             if failed and known
+            else f"It ends each time that systemd starts it ({self.unit.get('NRestarts')} times so far)."
+            if self.unit.get("SubState") == "auto-restart"
             else "It ended, and systemd does not start it again."
             if failed
             else "Somebody stopped it.",
-            (known.remedy if failed and known else "") or f"systemctl start {unit}",
+            (known.remedy if failed and known else "")
+            or (f"Correct what the lines above say. {self._then_start()}" if failed else f"systemctl start {unit}"),
         )
 
     def _tries_in_vain(self) -> bool:
@@ -545,7 +578,7 @@ class Doctor:
             known = diagnose(text, "supervisord")
             if known:
                 self._known(known, self.options.unit, f"supervisorctl says: {text.splitlines()[0]}")
-            else:
+            elif "timed out" not in text:  # then the same is tried below, and told as what it is
                 self._error(
                     "supervisorctl",
                     self.options.unit,
@@ -557,12 +590,12 @@ class Doctor:
             self.facts["supervisord"]["version"] = supervisor.call("supervisor.getSupervisorVersion")
             return supervisor.all_processes()
         except SupervisorError as error:
-            if not code and not broken:
+            if (not code or "timed out" in text) and not broken:
                 self._error(
                     "supervisord-silent",
                     self.options.unit,
                     str(error),
-                    "supervisord runs but does not answer on its socket.",
+                    "supervisord runs but does not answer on its socket: it is stopped (SIGSTOP, a debugger), or hangs in a system call.",
                     f"systemctl restart {self.options.unit}",
                 )
             return None
@@ -590,6 +623,7 @@ class Doctor:
                 "Deploy: the file is written anew.",
             )
             return
+        self._look_at_program(app)
         self._look_at_permissions(app, current)
         deploying = self._deploying(app)
         if deploying:
@@ -643,6 +677,45 @@ class Doctor:
         )
         return False
 
+    def _look_at_program(self, app: App) -> None:
+        """What somebody has set by hand in the program's file and what loses requests."""
+        parser = parse(app.conf)
+        section = next((name for name in parser.sections() if name.partition(":")[2].strip() == app.name), "")
+        release = host_view.read_text(f"{app.root}/current/pygun.py")
+        graceful = re.search(r"^graceful_timeout *= *(\d+)", release, re.MULTILINE)
+        seconds = {
+            name: int(get(parser, section, name))
+            for name in ("startsecs", "stopwaitsecs")
+            if get(parser, section, name).isdigit()
+        }
+        wrong = []
+        if seconds.get("startsecs") == 0:
+            wrong.append(
+                "startsecs=0: an instance that crashes at once counts as started, and is started again without a pause"
+            )
+        if graceful and seconds.get("stopwaitsecs", 10) <= int(graceful.group(1)):
+            wrong.append(
+                f"stopwaitsecs={seconds.get('stopwaitsecs', 10)}: supervisord kills an instance before gunicorn's graceful_timeout"
+                f" ({graceful.group(1)} s) is over, with the requests in flight"
+            )
+        if get(parser, section, "stopsignal") not in ("", "TERM"):
+            wrong.append(
+                f"stopsignal={get(parser, section, 'stopsignal')}: gunicorn then cuts off its requests, or does not stop"
+            )
+        for name in ("autostart", "autorestart"):
+            if get(parser, section, name).lower() in ("false", "off", "no", "0"):
+                wrong.append(
+                    f"{name}={get(parser, section, name)}: nothing starts the app after a {'boot' if name == 'autostart' else 'crash'}"
+                )
+        if wrong:
+            self._warn(
+                "program-edited",
+                app.name,
+                f"{app.conf} has {'; '.join(wrong)}",
+                "The file was edited by hand: the role writes none of this.",
+                "Deploy: the file is written anew. What may be changed has a variable (flask_app_graceful_timeout, for one).",
+            )
+
     def _deploying(self, app: App) -> str:
         """Who deploys right now."""
         path = os.path.join(app.root, "activation.lock")
@@ -663,6 +736,10 @@ class Doctor:
             (os.path.join(inside, "lib", "pygun_runtime", "launch.py"), os.R_OK, "read the runtime"),
             (f"/etc/pygun/{app.name}.env", os.R_OK, "read its environment file"),
             (app.run_dir, os.W_OK | os.X_OK, "write its sockets and readiness records"),
+            *(
+                (os.path.join(app.log_dir, f"{app.name}-{number}.log"), os.W_OK, "write its log")
+                for number in range(app.instances)
+            ),
             (os.path.join(app.root, "shared"), os.W_OK | os.X_OK, "write its shared directory"),
         ]
         if os.path.isdir(os.path.join(inside, "src")):
@@ -779,6 +856,11 @@ class Doctor:
             return
         lines = self._own_words(app, process)
         known = diagnose("\n".join([*lines, process.spawn_error]))
+        if not known and host_view.uptime_of(process.pid) < _ONE_TRY:
+            # This try has not said anything yet; the one before has, if there was one.
+            before = self._own_words(app, process, tries=2)
+            known = diagnose("\n".join(before))
+            lines = before if known else lines
         state = process.state
         if process.state in DEAD_STATES and process.spawn_error:
             state += f" ({process.spawn_error})"
@@ -799,15 +881,15 @@ class Doctor:
     def _log_of(self, app: App, process: Process) -> str:
         return process.log_file or os.path.join(app.log_dir, f"{process.name}.log")
 
-    def _own_words(self, app: App, process: Process) -> list[str]:
+    def _own_words(self, app: App, process: Process, tries: int = 1) -> list[str]:
         """What the last tries to boot have logged, without the frames of the loader."""
         log = self._log_of(app, process)
         lines = plain_lines(last_text(log))[-200:]
         starts = [number for number, line in enumerate(lines) if "Starting gunicorn" in line]
         # A crash before gunicorn says that it starts has its words after the last master's end.
-        lines = lines[starts[-1] :] if starts else lines
+        lines = lines[starts[-min(tries, len(starts))] :] if starts else lines
         ends = [number for number, line in enumerate(lines) if "Shutting down: Master" in line]
-        if ends and len(lines) > ends[-1] + 2:
+        if tries == 1 and ends and len(lines) > ends[-1] + 2:
             lines = lines[ends[-1] + 1 :]
         # What ended a process from below Python, or before it had a log, was said at about the same time.
         raw = plain_lines(raw_text(log, _changed_at(log) - 5))[-40:]
@@ -880,6 +962,32 @@ class Doctor:
             "Give the call to a thread (gevent.get_hub().threadpool.apply), use a driver that gevent can patch, or set"
             " flask_app_worker_class: gthread. Raising flask_app_timeout only makes everybody wait longer.",
         )
+
+    def _look_at_programs(self, running: list[Process]) -> None:
+        """Programs and listeners that are no apps."""
+        known = find_apps(self.options.base_dir, self.options.conf_dir)
+        others = programs_beside(running, known, self.options.name)
+        supervisor = Supervisor(socket_path(self.settings), timeout=ANSWER_TIMEOUT)
+        settings = program_settings(supervisor) if others else {}
+        for process in others:
+            wrong = wrong_with(process, settings.get((process.group, process.name), {}))
+            if not wrong:
+                continue
+            stopped = process.state in ("STOPPED", "STOPPING")
+            lines = [] if stopped else last_text(process.log_file).splitlines()[-SHOWN_LINES:]
+            shown = "".join(f"\n    {line}" for line in lines)
+            self._error(
+                "program-stopped" if stopped else "program-failed",
+                process.full_name,
+                f"{process.name} {wrong}." + (f" It says:{shown}" if shown else ""),
+                "Somebody stopped it (supervisorctl stop, or the web page)."
+                if stopped
+                else "It ends by itself, or cannot be started. Its own words are all there is.",
+                f"supervisorctl start {process.full_name}"
+                if stopped
+                else f"Correct what it says (all of it: supervisorctl tail {process.full_name}), then `supervisorctl"
+                f" start {process.full_name}`. Its settings are in supervisor_programs.",
+            )
 
     def _look_at_memory(self) -> None:
         """An out-of-memory kill that no log of an instance has told about."""
@@ -972,6 +1080,33 @@ class Doctor:
 
 
 # -- small parts -----------------------------------------------------------------------------------------------------
+
+
+def _hidden_in_variable(line: str) -> re.Match | None:
+    """The same in a line of an environment file: blanks around it are no part of it, and a value may hold what it likes inside."""
+    value = re.match(r"""\s*\ufeff?(?:export\s+)?\w+\s*=\s*(["'])(.*)\1\s*(?:#.*)?$""", line)
+    inside = range(value.start(2) + 1, value.end(2) - 1) if value else range(0)
+    start = len(line) - len(line.lstrip().removeprefix("\ufeff"))
+    comment = re.search(r"\s#", line[value.end(2) if value else 0 :])
+    end = comment.start() + (value.end(2) if value else 0) if comment else len(line.rstrip())
+    for found in _HIDDEN.finditer(line, start, end):
+        if found.start() not in inside:
+            return found
+    return None
+
+
+def _lookalike(path: str) -> list[str]:
+    """The first character of a file, comments aside, that looks like one of ASCII and is another: its line and code point."""
+    for number, line in enumerate(host_view.read_text(path).split("\n"), 1):
+        for column, character in enumerate(line, 1):
+            plain = character if character.isascii() else unicodedata.normalize("NFKC", character)
+            plain = _QUOTES.get(character, plain)
+            if character != plain and plain.isascii() and plain.strip() and not line.startswith((";", "#")):
+                name = unicodedata.name(character, "")
+                return [
+                    f"{path}, line {number}, column {column}: U+{ord(character):04X} {name} stands in the place of {plain}"
+                ]
+    return []
 
 
 def _blocking_frame(text: str, root: str) -> str:

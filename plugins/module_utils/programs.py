@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import glob
 import os
 import pwd
@@ -40,6 +41,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     CannotReread,
     NotRunning,
     Process,
+    ShuttingDown,
     Supervisor,
     SupervisorError,
     Unreachable,
@@ -48,6 +50,12 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
 POLL = 0.05
 #: Seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop.
 STOP_MARGIN = 5.0
+#: Seconds to wait for another run.
+LOCK_TIMEOUT = 120.0
+#: Seconds within which supervisord has to answer.
+ANSWER_TIMEOUT = 5.0
+#: Seconds that supervisord may take to listen after it was started: on a busy host 5 were too few.
+START_TIMEOUT = 30.0
 #: The last lines of a program's log that a message shows.
 LOG_LINES = 15
 #: Where supervisord looks for a command without a slash (systemd's default for a unit).
@@ -121,9 +129,40 @@ class Programs:
     def run(self) -> dict[str, t.Any]:
         """Make it so; raises ProgramsError and leaves the host as it was."""
         self._refuse([*self._wrong(), *self._missing_on_host()])
+        with self._alone():
+            return self._run()
+
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        """One run at a time, of any scope: what supervisord has re-read is the same for all."""
+        folder = self.options.conf_dir
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ProgramsError(
+                f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
+            ) from error
+        try:
+            give_up = time.monotonic() + LOCK_TIMEOUT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise ProgramsError(
+                            f"Another run has been changing programs in {folder} for {LOCK_TIMEOUT:g} s. Nothing was changed."
+                            " Wait for it to end, then run this again."
+                        ) from None
+                    time.sleep(POLL)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _run(self) -> dict[str, t.Any]:
         self._look()
         try:
-            self._running = self._groups()
+            self._running = self._groups(patience=START_TIMEOUT)
             pending = self._pending()
         except SupervisorError as error:
             raise ProgramsError(self._unreachable(error)) from error
@@ -245,21 +284,31 @@ class Programs:
                     found.append(os.path.basename(path)[: -len(".conf" + _GONE)])
         return found
 
-    def _groups(self) -> dict[str, list[Process]]:
+    def _groups(self, patience: float = 0.0) -> dict[str, list[Process]]:
+        """What supervisord runs. It may have been started a moment ago, and not listen yet."""
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                found = self.supervisor.all_processes()
+                break
+            except (Unreachable, ShuttingDown):
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(POLL)
         groups: dict[str, list[Process]] = {}
-        for process in self.supervisor.all_processes():
+        for process in found:
             groups.setdefault(process.group, []).append(process)
         return groups
 
     def _pending(self) -> set[str]:
-        """Groups of ours that supervisord does not run as the files on disk say, or that it should let go of."""
+        """Groups that supervisord does not run as the files on disk say; those of others among them."""
         try:
             added, changed, _removed = self.supervisor.reload_config()
         except CannotReread:
             if not any(file.differs() for file in self._files.values()):
                 raise
             added, changed = [], []
-        return {*added, *changed}.intersection(self._files).union(self._left_behind())
+        return {*added, *changed}
 
     def _unreachable(self, error: SupervisorError) -> str:
         if isinstance(error, CannotReread):

@@ -171,15 +171,40 @@ class Installer:
             command = [python, "-I", "-m", "pip", "install"]
         if self.wheelhouse:
             command += ["--no-index", "--find-links", self.wheelhouse]
-        self._run(command + self.extra_args + list(arguments))
+        try:
+            self._run(command + self.extra_args + list(arguments))
+        except InstallError as error:
+            if self.uv or "from versions: none" not in str(error):
+                raise
+            raise InstallError(f"{error}\n{self._why_pip_finds_nothing(command, arguments)}") from error
         # uv leaves its lock file open to every user, but an app must not write into its release.
         lock = os.path.join(path, ".lock")
         if os.path.exists(lock):
             os.unlink(lock)
 
-    def _run(self, command):
+    def _why_pip_finds_nothing(self, command, arguments):
+        """pip says of an index that refuses, or has no wheel for this host, the same as of a package that does not exist.
+
+        Only its debugging output tells them apart, so it is asked again.
+        """
+        if "--no-index" in command + self.extra_args:
+            return "pip was told to use no index."
         try:
-            done = subprocess.run(  # pylint: disable=ansible-bad-function
+            done = self._try([*command, *self.extra_args, "-vv", "--retries", "0", *arguments])
+        except InstallError:
+            return ""
+        telling = re.compile(r"\s*(Could not fetch URL .*|Skipping link: none of the wheel's tags .*)")
+        found = [telling.match(line) for line in (done.stderr + done.stdout).splitlines()]
+        return _last_lines("\n".join(dict.fromkeys(match.group(1) for match in found if match)), 5)
+
+    def _run(self, command):
+        done = self._try(command)
+        if done.returncode:
+            raise InstallError(_last_lines(done.stderr + done.stdout))
+
+    def _try(self, command):
+        try:
+            return subprocess.run(  # pylint: disable=ansible-bad-function
                 command,
                 capture_output=True,
                 text=True,
@@ -194,8 +219,6 @@ class Installer:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
         except OSError as error:
             raise InstallError(f"{command[0]} cannot be run: {error.strerror}") from error
-        if done.returncode:
-            raise InstallError(_last_lines(done.stderr + done.stdout))
 
 
 def _last_lines(text, count=25):

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import apps, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process, Supervisor, SupervisorError
 
@@ -58,7 +59,7 @@ class Status:
             "supervisord": supervisord,
             "web_page": self._web_page(),
             "apps": [self._app(app, running) for app in wanted],
-            "programs": self._programs(running, {app.name for app in known}),
+            "programs": self._programs(apps.programs_beside(running or [], known, self.options.name)),
             "problems": self.problems,
             "ok": not self.problems,
         }
@@ -116,6 +117,7 @@ class Status:
                 for release, failure in sorted(store.failed().items())
             ],
             "transaction": self._transaction(app),
+            "environment_changed": False,
             "processes": [],
         }
         facts["age_s"] = self._age(facts["since"])
@@ -124,6 +126,7 @@ class Status:
         elif not app.conf:
             self._problem(app.name, f"nothing in {self.options.conf_dir}/conf.d starts it")
         elif running is not None:
+            self._socket(app)
             self._instances(app, facts, [process for process in running if process.group == app.name])
         processes = [one for one in facts["processes"] if not one["holds_socket"]]
         counts = [one["requests"] for one in processes]
@@ -158,12 +161,20 @@ class Status:
 
     # -- instances ---------------------------------------------------------------------------------------------------
 
+    def _socket(self, app: apps.App) -> None:
+        socket = SystemdSocket(app.name)
+        if app.by_systemd and not socket.settled():
+            self._problem(app.name, f"systemd does not listen on {socket.wanted()} for it")
+
     def _instances(self, app: apps.App, facts: dict[str, t.Any], running: list[Process]) -> None:
         if not running:
             self._problem(app.name, f"supervisord does not know the program of {app.conf}")
         instances, holders = apps.serving(app, running)
+        environment = apps.environment_of_release(os.path.join(app.root, "current"))
         for process in instances:
-            facts["processes"].append(self._instance(app, facts, process))
+            told = self._instance(app, facts, process)
+            facts["processes"].append(told)
+            facts["environment_changed"] |= told.pop("environment") not in (None, environment)
         for process in holders:
             if process.state not in ("RUNNING", "STARTING"):
                 self._problem(process.full_name, f"holds the socket, but is {process.state}")
@@ -205,23 +216,20 @@ class Status:
             "release": release,
             "lossless": record.get("lossless"),
             "gunicorn": record.get("gunicorn"),
+            "environment": record.get("env_digest"),
             "memory": self._memory([process.pid] if process.pid else []),
             "requests": directory.requests(process.name, process.pid) if record else None,
         }
 
     # -- other programs ----------------------------------------------------------------------------------------------
 
-    def _programs(self, running: list[Process] | None, app_names: set[str]) -> list[dict[str, t.Any]]:
+    def _programs(self, running: list[Process]) -> list[dict[str, t.Any]]:
         found = []
-        settings = self._program_settings() if running else {}
-        for process in running or []:
-            if process.group in app_names:
-                continue
-            if self.options.name and not process.group.startswith(f"{self.options.name}-"):
-                continue
+        settings = apps.program_settings(self.supervisor) if running else {}
+        for process in running:
             name = process.name if process.name == process.group else process.full_name
             setting = settings.get((process.group, process.name), {})
-            wrong = self._wrong(process, setting)
+            wrong = apps.wrong_with(process, setting)
             if wrong:
                 self._problem(name, wrong)
             found.append(
@@ -233,23 +241,6 @@ class Status:
                 }
             )
         return found
-
-    def _program_settings(self) -> dict[tuple[str, str], dict[str, t.Any]]:
-        try:
-            found = self.supervisor.call("supervisor.getAllConfigInfo")
-        except SupervisorError:
-            return {}
-        return {(one["group"], one["name"]): one for one in found}
-
-    def _wrong(self, process: Process, setting: dict[str, t.Any]) -> str:
-        """What is not as it should be about a program; empty if nothing is."""
-        if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
-            return f"is {process.state}" + (f": {process.spawn_error}" if process.spawn_error else "")
-        if process.state in ("STOPPED", "STOPPING") and setting.get("autostart", True):
-            return f"is {process.state}, and is meant to run (autostart)"
-        if process.state == "EXITED" and process.exit_status not in (setting.get("exitcodes") or [0]):
-            return f"is EXITED with status {process.exit_status}"
-        return ""
 
     # -- memory ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ description:
   - Does not fail because something is wrong; the playbook C(status.yml) does. M(pygun.stack.doctor) tells why, and what to do.
 options:
   name:
-    description: The app to look at, with the programs that belong to it. When empty, everything on the host.
+    description: The app to look at. Other apps, and the programs that belong to them, are left out. When empty, everything on the host.
     type: str
     default: ""
   base_dir:
@@ -122,6 +122,9 @@ apps:
       description: Releases that were tried and did not pass, each with release, at and step.
       type: list
       elements: dict
+    environment_changed:
+      description: Whether its environment file has changed since an instance read it. A restart has it read anew.
+      type: bool
     transaction:
       description: Who changes the app right now, or that somebody was interrupted while doing so; empty if nobody.
       type: str

@@ -103,6 +103,10 @@ def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
     if found.get("web_page"):
         notes.append(f"{host}: web page {found['web_page']}")
     for app in found.get("apps", ()):
+        if app["environment_changed"]:
+            notes.append(
+                f"{host}: {app['name']} runs with a former environment file; restart.yml has it read the new one"
+            )
         failed = [f"{one['release'][:8]} ({one['step']}, {_moment(one['at'])})" for one in app["failed_releases"]]
         if failed:
             notes.append(f"{host}: releases of {app['name']} that did not pass: {', '.join(failed)}")
@@ -153,5 +157,8 @@ def _age(seconds: t.Any) -> str:
 
 
 def _bytes(number: float) -> str:
-    number /= 1024 * 1024
-    return f"{number:.0f} MiB" if number < 10000 else f"{number / 1024:.0f} GiB"
+    for unit in ("KiB", "MiB"):
+        number /= 1024
+        if number < (1000, 10000)[unit == "MiB"]:
+            return f"{number:.0f} {unit}"
+    return f"{number / 1024:.0f} GiB"

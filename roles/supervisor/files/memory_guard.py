@@ -7,9 +7,10 @@ instance. Under the app's lock, and only while every other instance is ready, th
 again, and has to be ready before the next one is looked at. A deploy that runs goes first; one that begins meanwhile
 waits, since the lock says until when it is held.
 
-Counted is the resident memory (RSS) of the master and all its workers, as `ps` and memmon do. The proportional one
-(PSS) would count pages that workers share once only, but to read it of another user's processes takes CAP_SYS_PTRACE,
-which supervisord's unit does not grant. RSS errs to the safe side: it is never less than what the instance takes.
+Counted is the proportional memory (PSS) of the master and all its workers: the resident one (RSS), which memmon counts,
+has every page that they share once for each of them, and so much more than the instance takes after a preload. To read
+PSS costs time in proportion to the memory, so it is read only when RSS, which is never less, exceeds the cap. It may be
+read by the app's own user; supervisord's unit gives even root no right to (CAP_SYS_PTRACE).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -47,8 +49,8 @@ def say(level, text):
     print(f"{at} {level} {text}", file=sys.stderr, flush=True)
 
 
-def memory(pid):
-    """Bytes of resident memory of a process and all that descend from it; None if it is gone."""
+def resident_memory(pid):
+    """Bytes of resident memory (RSS) of a process and of each that descends from it, by pid; empty if it is gone."""
     resident, children = {}, {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -56,14 +58,51 @@ def memory(pid):
                 fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
                 resident[int(entry)] = int(fields[21]) * PAGE
                 children.setdefault(int(fields[1]), []).append(int(entry))
-    if pid not in resident:
-        return None
-    total, left = 0, [pid]
+    family, left = {}, [pid]
     while left:
         one = left.pop()
-        total += resident.get(one, 0)
-        left += children.get(one, ())
-    return total
+        if one in resident:
+            family[one] = resident[one]
+            left += children.get(one, ())
+    return family
+
+
+def proportional_memory(pids):
+    """Bytes of proportional memory (PSS) of processes of one user, read in a child that becomes that user; None if it cannot."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reading)
+            owner = os.stat(f"/proc/{pids[0]}")
+            if os.getuid() != owner.st_uid:
+                os.setgroups([])
+                os.setgid(owner.st_gid)
+                os.setuid(owner.st_uid)
+            total = 0
+            for pid in pids:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    total += int(
+                        re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M).group(1)
+                    )
+            os.write(writing, str(total * 1024).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as stream:
+        text = stream.read()
+    os.waitpid(child, 0)
+    return int(text) if text else None
+
+
+def memory(pid, limit=0):
+    """Bytes that a process and all that descend from it take; if it is not above the limit, at most these. None if it is gone."""
+    family = resident_memory(pid)
+    resident = sum(family.values())
+    if resident <= limit:
+        return resident or None
+    proportional = proportional_memory(list(family))
+    return resident if proportional is None else proportional
 
 
 def read_json(path):
@@ -118,7 +157,7 @@ class App:
         if time.monotonic() - self._looked < LOOK_AGAIN:
             return []
         try:
-            infos = sorted(self.serving(), key=lambda info: -(memory(info["pid"]) or 0))
+            infos = sorted(self.serving(), key=lambda info: -sum(resident_memory(info["pid"]).values()))
         except (OSError, HTTPException, xmlrpc.client.Error) as error:
             say("WARNING", f"supervisord cannot be asked: {error}")
             infos = []
@@ -174,7 +213,7 @@ class Guard(Memmon):
 
     def calc_rss(self, pid):
         self.app.looked()
-        return memory(pid)
+        return memory(pid, self.limit)
 
     def restart(self, name, rss):
         instance = name.rpartition(":")[2]
@@ -196,7 +235,7 @@ class Guard(Memmon):
         with locked(self.lock, f"the memory guard of {self.app.name}", patience):
             self._others_ready(instance)  # a deploy may have begun, and ended badly, since
             before = self.app.info(instance)
-            took = memory(before["pid"])
+            took = memory(before["pid"], self.limit)
             if not before["pid"] or took is None or took <= self.limit:
                 return
             stopped = self._stop_and_start(instance)

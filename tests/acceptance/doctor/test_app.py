@@ -22,6 +22,8 @@ GAVE_UP = f"grep -q -e 'Reason: ' -e 'Giving up' -e 'Invalid value' -e 'Permissi
 
 def source(text: str) -> str:
     """A script that puts this text in the place of the app's source, and has one instance boot from it."""
+    if not text:
+        return f"{KEEP}; sed -i 's/wsgi:app/wsgj:app/' {CURRENT}/pygun.py; : > {LOG}; {RESTART}"
     return f"{KEEP}; printf %s {shlex.quote(text)} > {CURRENT}/src/wsgi.py; : > {LOG}; {RESTART}"
 
 
@@ -32,6 +34,7 @@ BAD = {
         "import only_on_my_machine\n",
         ["imports only_on_my_machine", r"src/wsgi.py\", line 1", "ModuleNotFoundError: No module named 'only_on_my_machine'"],
     ),
+    "a wrong module": ("", ["imports wsgj", "neither its source nor its venv has it", "flask_app_wsgi"]),
     "a wrong attribute": ("application = None\n", ["no attribute app", "flask_app_wsgi"]),
     "a factory that is not called": (
         "def app():\n    def real(environ, start_response): pass\n    return real\n",
@@ -150,6 +153,17 @@ def test_a_slow_request_of_a_sync_worker_is_told_from_a_blocked_loop(patient: Pa
         )
 
 
+def test_an_instance_that_is_busy_with_a_call_that_blocks_is_named(patient: Patient) -> None:
+    with patient.ill("true", RESTART):
+        patient.background(
+            f"sh -c {shlex.quote(ASK.format(path='/blocks').replace('settimeout(20)', 'settimeout(60)'))}"
+        )
+        patient.wait("ss -x | grep -q 'patient-0.sock'")
+        patient.diagnosed(
+            "instance-silent", "GET /healthz of patient-0 gives no answer within 5 s", "a call blocks its event loop"
+        )
+
+
 # 13: killed, full, forbidden, and the clock
 
 
@@ -204,6 +218,7 @@ FORBIDDEN = {
     "the release": ("chmod 0700 $(readlink -f /srv/patient/current)", "chmod 0750 $(readlink -f /srv/patient/current)", "may not read the release"),
     "the environment file": ("chmod 0600 /etc/pygun/patient.env", "chmod 0640 /etc/pygun/patient.env", "may not read its environment file"),
     "the run directory": ("chmod 0755 /run/patient", "chmod 1770 /run/patient", "may not write its sockets and readiness records"),
+    "a log": (f"chown root:root {LOG}; chmod 0600 {LOG}", f"chown patient:patient {LOG}; chmod 0640 {LOG}", "may not write its log"),
     "the app's directory": ("chmod 0700 /srv/patient", "chmod 0755 /srv/patient", "/srv/patient is root:root 0700"),
 }  # fmt: skip
 
@@ -221,6 +236,30 @@ def test_an_instance_that_may_not_read_its_release_is_one_finding(patient: Patie
     ):
         patient.wait(GAVE_UP)
         patient.diagnosed("permission-denied", "may not read the release")
+
+
+def test_a_release_that_the_app_could_change_is_a_warning(patient: Patient) -> None:
+    with patient.ill(f"chown patient $(readlink -f {CURRENT})", f"chown root $(readlink -f {CURRENT})"):
+        patient.diagnosed(
+            "release-writable", "the user patient may write to /srv/patient/releases/", severity="warning"
+        )
+
+
+@pytest.mark.parametrize("folder, code", [("/run/patient", "run-dir-missing"), ("/var/log/patient", "log-dir-missing")])
+def test_a_directory_of_the_app_that_is_gone_is_one_finding(patient: Patient, folder: str, code: str) -> None:
+    with patient.ill(f"mv {folder} {folder}.away", f"mv {folder}.away {folder}"):
+        patient.diagnosed(code, f"there is no {folder}")
+
+
+def test_an_instance_that_never_gets_ready_and_does_not_say_why_is_named(patient: Patient) -> None:
+    with patient.ill(f": > {LOG}; rm /run/patient/patient-0.*.ready", RESTART):
+        patient.diagnosed("instance-not-ready", "patient-0 is RUNNING, but not ready: 0 of 1 workers")
+
+
+def test_an_app_that_is_not_here_is_a_warning(patient: Patient) -> None:
+    report = patient.examine("-e", "flask_app_name=nobody")
+    assert report.codes == ["no-app"]
+    assert report.exit_status == 0
 
 
 def test_a_secret_that_everybody_can_read_is_a_warning(patient: Patient) -> None:

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rig.host import HERE, ROOT, Host
 
 INVENTORY = ROOT / "molecule" / "inventories" / "many.yml"
 SCENARIO = ROOT / "molecule" / "many"
+VARIABLES = yaml.safe_load(INVENTORY.read_text())["containers"]["vars"]
 PORTS = {"hoard": 5000, "greeter": 5001, "clock": 5002}
 
 
@@ -52,13 +54,17 @@ class Site(Host):
     def __init__(self, name: str, scratch: Path) -> None:
         super().__init__(name)
         self.scratch = scratch
-        self.put({HERE: [Path(__file__).with_name("on_many.py")]})
+        self.put({HERE: list(Path(__file__).parent.glob("on_*.py"))})
+        #: What differs from the inventory.
+        self.settings: dict[str, Any] = {}
         #: What supervisord runs when all is well.
         self.programs = set(self.statuses())
         self.sources = {}
         for app in PORTS:
             self.sources[app] = scratch / app
             shutil.copytree(SCENARIO / "apps" / app, self.sources[app], ignore=shutil.ignore_patterns("__pycache__"))
+            # An earlier run of the tests may have left another version.
+            (self.sources[app] / "wsgi.py").write_text(self.run("cat", f"/srv/{app}/current/src/wsgi.py"))
 
     def playbook(self, path: str, *variables: dict[str, Any] | Path, options: tuple[str, ...] = ()) -> Run:
         """Run a playbook of the repository."""
@@ -78,7 +84,14 @@ class Site(Host):
     def deploy(self, app: str, **settings: Any) -> Run:
         """A deploy of one app that must work. The settings are flask_app_* variables without their prefix."""
         given = {f"flask_app_{key}": value for key, value in {"src": f"{self.sources[app]}/", **settings}.items()}
-        done = self.playbook("playbooks/deploy.yml", SCENARIO / "vars" / f"{app}.yml", given)
+        done = self.playbook("playbooks/deploy.yml", SCENARIO / "vars" / f"{app}.yml", self.settings, given)
+        assert done.ok, done.text
+        return done
+
+    def host(self, **settings: Any) -> Run:
+        """Apply what is on the host beside the apps; it must work. The settings are supervisor_* variables, kept for later."""
+        self.settings.update({f"supervisor_{key}": value for key, value in settings.items()})
+        done = self.playbook("molecule/many/host.yml", self.settings)
         assert done.ok, done.text
         return done
 

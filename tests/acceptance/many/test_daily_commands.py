@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from collections.abc import Iterator
 
 import pytest
-from site_of_many import Site, differences
+from rig.host import ROOT
+from site_of_many import INVENTORY, Run, Site, differences
 
 APP = {"flask_app_name": "greeter"}
 OURS = {"greeter-0", "greeter-1"}
@@ -29,6 +33,13 @@ def run(site: Site, playbook: str, **settings: object) -> bool:
     return done.changed > 0
 
 
+def status(site: Site, **settings: object) -> tuple[Run, dict]:
+    """What status.yml says: its run, and its report as data."""
+    file = site.scratch / "status.json"
+    done = site.playbook("playbooks/status.yml", {"status_file": str(file), **settings})
+    return done, json.loads(file.read_text())
+
+
 def ctl(site: Site, *words: str) -> str:
     return site.run("supervisorctl", *words)
 
@@ -46,6 +57,12 @@ def test_the_playbooks_stop_and_start_an_app(site: Site) -> None:
         "greeter:greeter-1": "STOPPED",
     }
     assert not run(site, "stop"), "it was stopped already"
+    done, report = status(site)
+    assert not done.ok, done.text
+    assert "Not as it should be" in done.text
+    problems = report["hosts"]["bookworm"]["problems"]
+    assert problems and all("greeter" in one["subject"] + one["what"] for one in problems), problems
+    assert status(site, flask_app_name="hoard")[0].ok, "nothing is wrong with another app"
 
     assert run(site, "start")
     assert site.answers("greeter"), "start.yml comes back when the app answers"
@@ -108,6 +125,19 @@ def test_supervisorctl_restarts_an_app_by_force(site: Site) -> None:
 # status and tail
 
 
+def test_the_playbook_shows_everything_on_the_host(site: Site) -> None:
+    site.settled()
+    done, report = status(site)
+    assert done.ok, done.text
+    assert report["ok"] and not report["hosts"]["bookworm"]["problems"]
+    assert "Everything is as it should be." in done.text
+    assert "web page http://127.0.0.1:9001" in done.text
+    for app in ("hoard", "greeter", "clock"):
+        assert re.search(rf"^bookworm +{app} +[0-9a-f]{{8}} .* 2/2 ready ", done.text, re.MULTILINE), done.text
+    for program in ("supervisord", "pulse", "witness"):
+        assert re.search(rf"^bookworm +{program} +RUNNING ", done.text, re.MULTILINE), done.text
+
+
 def test_supervisorctl_shows_the_status(site: Site) -> None:
     shown = ctl(site, "status", "greeter:*")
     assert [line.split()[:2] for line in shown.splitlines()] == [
@@ -122,6 +152,15 @@ def test_supervisorctl_shows_the_end_of_a_log(site: Site) -> None:
     site.ask("greeter", "/?for-the-tail", times=20)
     for instance in sorted(OURS):
         assert "for-the-tail" in ctl(site, "tail", "-4000", f"greeter:{instance}")
+
+
+def test_the_playbook_shows_the_end_of_the_logs(site: Site) -> None:
+    site.ask("greeter", "/?for-the-playbook", times=20)
+    done = site.playbook("playbooks/logs.yml", {**APP, "logs_lines": 40})
+    assert done.ok, done.text
+    assert "for-the-playbook" in done.text
+    for instance in sorted(OURS):
+        assert instance in done.text
 
 
 # reload
@@ -146,15 +185,27 @@ def test_a_reload_of_the_unit_takes_in_what_is_new_and_touches_nothing_else(site
 # shutdown
 
 
-def test_after_supervisorctl_shutdown_nothing_runs_until_the_unit_is_started(site: Site) -> None:
+def the_unit(site: Site, state: str) -> None:
+    """The README's way for all hosts at once."""
+    command = ["ansible", "containers", "-i", str(INVENTORY), "--become", "-m", "ansible.builtin.systemd_service"]
+    subprocess.run(
+        [*command, "-a", f"name=supervisord state={state}"], cwd=ROOT, check=True, capture_output=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("way", ["the playbooks' way", "supervisorctl"])
+def test_after_a_shutdown_nothing_runs_until_the_unit_is_started(way: str, site: Site) -> None:
     before = site.settled()
-    ctl(site, "shutdown")
+    if way == "supervisorctl":
+        ctl(site, "shutdown")
+    else:
+        the_unit(site, "stopped")
     site.wait_for(lambda: "supervisord.service" not in site.processes(), "the end of supervisord")
     left = site.processes()
     assert not [name for name in left if not name.endswith(".service")], left
     assert not site.answers("greeter")
-    site.run("systemctl", "start", "supervisord")
-    site.wait_for(lambda: site.statuses().keys() == {*site.programs}, "supervisord")
+    the_unit(site, "started")
+    site.wait_for(lambda: site.statuses().keys() == site.programs, "supervisord")
     after = site.settled()
     assert before.keys() == after.keys()
     assert site.answers("greeter") and site.answers("hoard") and site.answers("clock")

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import pytest
-from site_of_many import Site, differences
+from site_of_many import VARIABLES, Site, differences
 
 
 @pytest.mark.parametrize("app", ["hoard", "greeter", "clock"])
@@ -20,3 +23,70 @@ def test_a_new_release_of_an_app_replaces_its_processes_alone(app: str, site: Si
     again = site.deploy(app)
     assert again.changed == 0, again.text
     assert differences(after, site.settled()) == set()
+
+
+# what is not an app
+
+
+PULSE = VARIABLES["supervisor_programs"][0]
+WITNESS = VARIABLES["supervisor_listeners"][0]
+
+
+def test_the_shell_script_runs_and_the_listener_hears_of_everything(site: Site) -> None:
+    site.wait_for(lambda: "beat at " in site.run("supervisorctl", "tail", "pulse"), "the script's own words")
+    assert re.search(r"^beat at \d\d:\d\d:\d\d$", site.run("supervisorctl", "tail", "pulse"), re.MULTILINE)
+    site.run("supervisorctl", "restart", "clock:clock-1")
+    heard = f"PROCESS_STATE_RUNNING processname:clock-1 groupname:clock from_state:STARTING pid:{site.settled()['clock-1'][0][0]}"
+    site.wait_for(lambda: heard in site.run("supervisorctl", "tail", "-4000", "witness", "stderr"), heard)
+
+
+@pytest.fixture(scope="module")
+def many(site: Site) -> Iterator[Site]:
+    """The host; what the tests did to its programs is undone after the last one."""
+    yield site
+    site.settings.clear()
+    site.host()
+    assert set(site.statuses()) == site.programs
+
+
+def test_a_changed_program_is_restarted_alone(many: Site) -> None:
+    before = many.settled()
+    many.host(programs=[{**PULSE, "environment": {"COLOUR": "50 % blue"}}])
+    after = many.settled()
+    assert differences(before, after) == {"pulse"}
+    (pid, _started), *_ = after["pulse"]
+    assert "COLOUR=50 % blue" in many.run("cat", f"/proc/{pid}/environ").split("\0")
+    nothing_changes_a_second_time(many)
+
+
+def test_a_changed_listener_is_restarted_alone(many: Site) -> None:
+    before = many.settled()
+    many.host(listeners=[{**WITNESS, "events": ["PROCESS_STATE"]}])
+    assert differences(before, many.settled()) == {"witness"}
+    nothing_changes_a_second_time(many)
+
+
+def test_a_program_that_is_added_leaves_the_others_alone(many: Site) -> None:
+    before = many.settled()
+    sleeper = {"name": "sleeper", "command": "/bin/sleep infinity", "user": "nobody", "numprocs": 2}
+    many.host(programs=[*many.settings.get("supervisor_programs", [PULSE]), sleeper])
+    assert differences(before, many.settled()) == {"sleeper-0", "sleeper-1"}
+
+
+def test_programs_and_listeners_that_are_removed_go_alone(many: Site) -> None:
+    before = many.settled()
+    many.host(programs=[], listeners=[])
+    after = many.settled()
+    gone = before.keys() - after.keys()
+    assert {"pulse", "witness"} <= gone
+    assert differences(before, after) == gone
+    known = many.run("sh", "-c", "supervisorctl avail; ls /etc/supervisor/conf.d")
+    assert "pulse" not in known and "witness" not in known
+    nothing_changes_a_second_time(many)
+
+
+def nothing_changes_a_second_time(site: Site) -> None:
+    before = site.settled()
+    again = site.host()
+    assert again.changed == 0, again.text
+    assert differences(before, site.settled()) == set()

@@ -42,6 +42,7 @@ runtime = pygun_runtime.Runtime(
     env_file={env_file!r},
     health_path={health_path!r},
     boot_timeout={boot_timeout!r},
+    log_dir={log_dir!r},
 )
 wsgi_app = {wsgi!r}
 chdir = runtime.source
@@ -50,6 +51,7 @@ worker_class = runtime.worker_class
 control_socket = runtime.control_socket
 graceful_timeout = 5
 keepalive = 2
+logger_class = runtime.logger_class
 accesslog = None
 errorlog = "-"
 {settings}
@@ -193,6 +195,7 @@ class App:
                 env_file=str(self.env),
                 health_path=health_path,
                 boot_timeout=self.boot_timeout,
+                log_dir=str(self.log),
                 wsgi=wsgi,
                 settings=settings,
             )
@@ -216,8 +219,10 @@ class App:
             startretries=100000
             stopwaitsecs=8
             killasgroup=true
-            redirect_stderr=true
+            redirect_stderr=false
             stdout_logfile={self.log}/%(program_name)s-%(process_num)d.log
+            stdout_logfile_maxbytes=0
+            stderr_logfile={self.log}/%(program_name)s-%(process_num)d.raw.log
             """)
             + self.conf_extra
         )

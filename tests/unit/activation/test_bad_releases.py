@@ -1,5 +1,6 @@
 """A bad release leaves the old one serving, without a failed request, and says what is wrong with it."""
 
+import json
 import shutil
 import subprocess
 
@@ -61,6 +62,29 @@ def test_the_error_shows_the_last_log_lines_of_the_instance_since_its_start(old)
     assert "Starting gunicorn" in result["log"][0]
     assert not any("site-packages/gunicorn" in line for line in result["log"])
     assert str(old.log / f"{old.name}-0.log") in result["msg"]
+
+
+def test_the_error_shows_what_came_out_below_python(old):
+    """A crash that ends the process writes to file descriptor 2, which supervisord keeps in the raw log."""
+    source = "import os\nos.write(2, b'a word from below\\n')\nimport not_there_at_all\n"
+    result = old.deploy(old.release(source=source))
+    assert "a word from below" in result["log"]
+    assert "imports not_there_at_all" in result["cause"]
+    raw, log = ((old.log / f"{old.name}-0{end}").read_text() for end in (".raw.log", ".log"))
+    assert "a word from below" in raw and "a word from below" not in log
+    assert all(isinstance(json.loads(line), dict) for line in log.splitlines())
+
+
+def test_a_missing_log_is_made_before_a_start(old):
+    for number in range(2):
+        (old.log / f"{old.name}-{number}.log").unlink()
+    result = old.deploy(old.release())
+    assert not result.get("failed"), result["msg"]
+    for number in range(2):
+        log = old.log / f"{old.name}-{number}.log"
+        assert "Starting gunicorn" in log.read_text()
+        assert log.stat().st_mode & 0o777 == 0o640
+        assert "Starting gunicorn" not in (old.log / f"{old.name}-{number}.raw.log").read_text()
 
 
 def test_the_command_to_reproduce_reproduces(old):

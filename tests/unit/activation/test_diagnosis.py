@@ -10,6 +10,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     plain_lines,
     shorten_tracebacks,
 )
+from pygun_runtime.log_line import JsonLines, Redaction, TextLines
 
 SAID = {
     "ModuleNotFoundError: No module named 'sklearn.ensemble'": "imports sklearn.ensemble",
@@ -63,6 +64,32 @@ def test_a_json_line_is_read_as_its_message_and_its_traceback():
     )
     assert plain_lines(line) == ["error Exception in worker process", "Traceback:", "KeyError: 'X'"]
     assert "raises KeyError" in diagnose("\n".join(plain_lines(line))).cause
+
+
+STACK = "Traceback (most recent call last):\n  File \"x.py\", line 1, in <module>\nKeyError: 'X'"
+
+
+@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+def test_a_line_of_the_runtime_is_read_as_its_message_and_its_traceback(lines):
+    made = lines({"service.name": "app", "service.node.name": "app-0"}, Redaction())
+    line = made.event(0.0, "error", "Exception in\nworker", "gunicorn.error", "id", ("KeyError", "'X'", STACK))
+    assert plain_lines(line) == ["error Exception in", "worker", *STACK.split("\n")]
+    assert "raises KeyError" in diagnose("\n".join(plain_lines(line))).cause
+
+
+def test_a_line_cannot_move_the_cursor_of_who_reads_it():
+    line = JsonLines({"service.name": "app"}, Redaction()).event(0.0, "info", "a\x1b[31m\rb\x9bc", "x")
+    assert plain_lines(line) == ["info a?[31m?b?c"]
+
+
+def test_what_came_out_below_python_is_read_first(tmp_path):
+    log, raw = tmp_path / "x.log", tmp_path / "x.raw.log"
+    raw.write_text("long ago\n")
+    mark = LogMark(str(log))
+    log.write_text("a line\n")
+    with raw.open("a") as stream:
+        stream.write("Fatal Python error: Segmentation fault")
+    assert LogMark(str(log), mark.position).since() == "Fatal Python error: Segmentation fault\na line\n"
 
 
 def test_frames_of_the_loader_are_left_out():

@@ -1,8 +1,11 @@
 """The event listener that restarts an instance at its memory cap, with a real leak under real load."""
 
 import fcntl
+import importlib.util
 import json
 import os
+import re
+import subprocess
 import sys
 import threading
 import time
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import program_conf
+from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
 
 GUARD = Path(__file__).parents[3] / "roles" / "supervisor" / "files" / "memory_guard.py"
 MB = 1024 * 1024
@@ -60,7 +64,7 @@ class Guarded:
         path = self.app.log / f"{self.name}.log"
         return path.read_text() if path.exists() else ""
 
-    def stop(self, eventually):
+    def stop(self):
         supervisor = self.host.status()
         supervisor.call("supervisor.stopProcess", self.name)
         supervisor.remove_group(self.name)
@@ -68,12 +72,12 @@ class Guarded:
 
 
 @pytest.fixture
-def guarded(app, eventually):
+def guarded(app):
     result = app.deploy(app.release(source=LEAKING))
     assert not result.get("failed"), result["msg"]
     found = Guarded(app)
     yield found
-    found.stop(eventually)
+    found.stop()
 
 
 def cap_above(app, megabytes):
@@ -82,8 +86,6 @@ def cap_above(app, megabytes):
 
 def leak(app, name, megabytes):
     """Through the private socket: this instance and no other."""
-    from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
-
     for _ in range(megabytes):
         assert RunDirectory(str(app.run)).ask(name, "/leak", 5).status == 200
 
@@ -96,8 +98,6 @@ class Watch(threading.Thread):
         self.app, self.least, self.ended = app, 99, threading.Event()
 
     def run(self):
-        from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
-
         run = RunDirectory(str(self.app.run))
         while not self.ended.is_set():
             ready = sum(1 for name, pid in self.app.pids().items() if pid and run.ready_workers(name, pid))
@@ -112,6 +112,8 @@ def test_a_leak_is_ended_at_the_cap_and_no_request_is_lost(guarded, load, eventu
     watch.start()
     with load(app, "/leak") as requests:
         guarded.start(cap_above(app, 60))
+        first = eventually(lambda: re.search(r"(\S+) was restarted", guarded.log()), 60).group(1)
+        assert RunDirectory(str(app.run)).ready_workers(first, app.pids()[first]), "told before it was ready"
         eventually(lambda: all(app.pids()[name] not in (0, pid) for name, pid in before.items()), 60)
         eventually(lambda: guarded.log().count("was restarted") >= 2, 20)
     watch.ended.set()
@@ -120,6 +122,20 @@ def test_a_leak_is_ended_at_the_cap_and_no_request_is_lost(guarded, load, eventu
     assert requests.sent > 100
     assert watch.least >= 1
     assert "ready" in guarded.log()
+
+
+def test_the_only_instance_is_restarted_while_callers_wait(make_app, load, eventually):
+    app = make_app(instances=1)
+    result = app.deploy(app.release(source=LEAKING))
+    assert not result.get("failed"), result["msg"]
+    guarded = Guarded(app)
+    try:
+        with load(app, "/leak") as requests:
+            guarded.start(cap_above(app, 60))
+            eventually(lambda: "was restarted" in guarded.log(), 60)
+    finally:
+        guarded.stop()
+    assert requests.failures == []
 
 
 def test_an_instance_below_the_cap_is_left_alone(guarded):
@@ -201,3 +217,76 @@ def test_a_guard_that_is_killed_leaves_no_instance_stopped(guarded, eventually):
     pid = app.host.status().process(f"{guarded.name}:{guarded.name}").pid
     os.kill(pid, 9)
     eventually(lambda: set(app.states().values()) == {"RUNNING"}, 20)
+
+
+def test_pages_that_processes_share_count_once(tmp_path):
+    """As after a preload: 100 MB that four children share are no 500."""
+    code = (
+        "import os, sys, time\n"
+        "kept = bytearray(os.urandom(1024 * 1024)) * 100\n"
+        "for _ in range(4):\n"
+        "    if os.fork() == 0:\n"
+        "        break\n"
+        "os.write(1, bytes([10]))\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        for _ in range(5):
+            assert process.stdout.readline() == b"\n"
+        guard = load_guard()
+        assert sum(guard.resident_memory(process.pid).values()) > 500 * MB
+        assert 100 * MB < guard.memory(process.pid) < 200 * MB
+        assert guard.memory(process.pid, 1000 * MB) > 500 * MB, "below the cap, the cheap figure will do"
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+    assert guard.memory(process.pid) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_memory_of_another_user_is_read_without_privileges():
+    """As in supervisord's unit, which has no CAP_SYS_PTRACE."""
+    process = subprocess.Popen(["/bin/sleep", "60"], user="nobody", group="nogroup")
+    keep = "-all,+setuid,+setgid"
+    code = (
+        "import importlib.util, sys\n"
+        "spec = importlib.util.spec_from_file_location('guard', sys.argv[1])\n"
+        "guard = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(guard)\n"
+        "try:\n"
+        "    open(f'/proc/{sys.argv[2]}/smaps_rollup').read()\n"
+        "except PermissionError:\n"
+        "    print('refused')\n"
+        "print(guard.proportional_memory([int(sys.argv[2])]))\n"
+    )
+    try:
+        time.sleep(0.3)
+        done = subprocess.run(
+            [
+                "setpriv",
+                f"--bounding-set={keep}",
+                f"--inh-caps={keep}",
+                sys.executable,
+                "-c",
+                code,
+                GUARD,
+                str(process.pid),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        process.kill()
+        process.wait()
+    refused, found = done.stdout.split()
+    assert refused == "refused"
+    assert int(found) > 0
+
+
+def load_guard():
+    spec = importlib.util.spec_from_file_location("memory_guard", GUARD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

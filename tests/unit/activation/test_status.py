@@ -184,6 +184,16 @@ def test_a_failed_release_and_a_rollback_are_known(make_app):
     assert found["last_deploy"]["release"] == second
 
 
+def test_an_environment_file_that_is_newer_than_the_instances_is_known(running):
+    assert look(running)["apps"][0]["environment_changed"] is False
+    kept = running.env.read_text()
+    running.env.write_text("COLOUR=green\n")
+    changed = look(running)
+    running.env.write_text(kept)
+    assert changed["apps"][0]["environment_changed"] is True
+    assert changed["ok"]
+
+
 def test_other_programs_are_told_with_what_is_wrong(running, program):
     program("worker", "command=sleep 1000\nstartsecs=0\n")
     program("once", "command=true\nstartsecs=0\nautorestart=false\n")
@@ -208,12 +218,13 @@ def test_other_programs_are_told_with_what_is_wrong(running, program):
     assert os.path.exists(f"/proc/{worker['pid']}")
 
 
-def test_the_programs_of_an_app_are_told_with_it_and_no_others(running, program):
-    program(f"{running.name}-queue", "command=sleep 1000\nstartsecs=0\n")
-    program("stranger", "command=sh -c 'exit 3'\nstartsecs=0\nautorestart=false\n")
-    found = look(running)
-    assert [one["name"] for one in found["programs"]] == [f"{running.name}-queue"]
-    assert found["ok"]
+def test_the_programs_of_another_app_are_not_told_with_an_app(running, make_app, program):
+    other = make_app()
+    other.deploy(other.release())
+    for name in (f"{running.name}-queue", f"{other.name}-queue", "anybody"):
+        program(name, "command=sleep 1000\nstartsecs=0\n")
+    assert {one["name"] for one in look(running)["programs"]} == {f"{running.name}-queue", "anybody"}
+    assert len(look(running, name="")["programs"]) == 3
 
 
 def test_a_supervisord_that_is_down_is_told(make_host):

@@ -50,7 +50,7 @@ def test_what_upstream_prints_is_recognised(code: str, provoke: Callable, tmp_pa
     found = diagnose(text, "app" if source == "anybody" else source)
     assert found is not None, text
     assert found.code == code, f"{found}\n{text}"
-    assert not re.search(r"\{\d", found.cause + found.remedy)
+    assert not re.search(r"\{\d|  |: ?\.|\b(of|for|has) (for|[.,])", found.cause + found.remedy), "a word is missing"
 
 
 def test_every_entry_of_the_table_is_provoked_here() -> None:
@@ -415,21 +415,36 @@ def _venv(tmp_path_factory: pytest.TempPathFactory) -> None:
     uv.packages = index.house(folder / "packages")
     uv.venv = str(folder / "venv")
     Installer(uv=str(PROGRAMS / "uv")).create(uv.venv, sys.executable)
+    pip.venv = str(folder / "venv-of-pip")
+    Installer().create(pip.venv, sys.executable)
 
 
-def uv(*arguments: str, url: str = "", wheelhouse: str = "", **environment: str) -> str:
+def uv(*arguments: str, **how: str) -> str:
     """What the release module tells when uv cannot install."""
+    return failing(uv.venv, arguments, program=str(PROGRAMS / "uv"), UV_HTTP_RETRIES="0", **how)
+
+
+def failing(
+    venv: str,
+    arguments: tuple,
+    program: str = "",
+    url: str = "",
+    wheelhouse: str = "",
+    extra: tuple = (),
+    **environment: str,
+) -> str:
     installer = Installer(
-        uv=str(PROGRAMS / "uv"),
+        uv=program or None,
         index_url=url and f"{url}/simple",
         wheelhouse=wheelhouse,
+        extra_args=extra,
         cache_dir=str(uv.folder / "cache"),
     )
     for name in [name for name in installer.environment if name.lower().endswith("_proxy") or name.startswith("SSL_")]:
         del installer.environment[name]
-    installer.environment.update(UV_HTTP_RETRIES="0", **environment)
+    installer.environment.update(environment)
     with pytest.raises(InstallError) as raised:
-        installer.install(uv.venv, arguments)
+        installer.install(venv, arguments)
     return str(raised.value)
 
 
@@ -544,3 +559,139 @@ def a_version_that_is_too_new(_folder: Path) -> str:
 def requirements_that_contradict_each_other(_folder: Path) -> str:
     with index.served(uv.packages) as url:
         return uv("plain==1.0", "plain==2.0", url=url)
+
+
+# -- pip -------------------------------------------------------------------------------------------------------------
+
+
+def pip(*arguments: str, **how: str) -> str:
+    """The same of the pip that comes with this Python; a pip.conf of this machine must not help it."""
+    return failing(pip.venv, arguments, PIP_RETRIES="0", PIP_CONFIG_FILE="/dev/null", **how)
+
+
+@prints("index-certificate")
+def an_index_with_a_certificate_of_its_own_for_pip(folder: Path) -> str:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificate")
+    with index.served(uv.packages, tls=folder) as url:
+        return pip("plain", url=url)
+
+
+@prints("index-proxy")
+def a_proxy_that_wants_a_password_from_pip(_folder: Path) -> str:
+    with index.served(uv.packages, status=407) as proxy:
+        return pip("plain", url="https://index.invalid", HTTPS_PROXY=proxy)
+
+
+@prints("index-proxy")
+def a_proxy_that_does_not_run_for_pip(_folder: Path) -> str:
+    return pip("plain", url="https://index.invalid", HTTPS_PROXY="http://127.0.0.1:1")
+
+
+@prints("index-denied")
+def an_index_that_wants_a_password_from_pip(_folder: Path) -> str:
+    with index.served(uv.packages, status=401) as url:
+        return pip("plain", url=url)
+
+
+@prints("index-denied")
+def an_index_that_forbids_pip(_folder: Path) -> str:
+    with index.served(uv.packages, status=403) as url:
+        return pip("plain", url=url)
+
+
+@prints("index-unreachable")
+def an_index_that_does_not_run_for_pip(_folder: Path) -> str:
+    return pip("plain", url="http://127.0.0.1:1")
+
+
+@prints("index-unreachable")
+def an_index_without_an_address_for_pip(_folder: Path) -> str:
+    return pip("plain", url="https://index.invalid")
+
+
+@prints("index-insecure")
+def an_index_without_tls_for_pip(_folder: Path) -> str:
+    return pip("plain", url="http://index.invalid")
+
+
+@prints("index-error")
+def an_index_with_an_error_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages, status=500) as url:
+        return pip("plain", url=url)
+
+
+@prints("index-error")
+def an_index_that_is_gone_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages, status=410) as url:
+        return pip("plain", url=url)
+
+
+@prints("wrong-hash")
+def a_hash_that_is_wrong_for_pip(folder: Path) -> str:
+    (folder / "lock.txt").write_text(f"plain==1.0 --hash=sha256:{'0' * 64}\n")
+    with index.served(uv.packages) as url:
+        return pip("-r", str(folder / "lock.txt"), url=url)
+
+
+@prints("hash-missing")
+def a_hash_that_is_missing_for_pip(folder: Path) -> str:
+    (folder / "lock.txt").write_text("plain==1.0\n")
+    with index.served(uv.packages) as url:
+        return pip("-r", str(folder / "lock.txt"), "--require-hashes", url=url)
+
+
+@prints("not-in-wheelhouse")
+def a_wheelhouse_that_lacks_a_package_for_pip(_folder: Path) -> str:
+    return pip("missing", wheelhouse=str(uv.packages))
+
+
+@prints("not-in-wheelhouse")
+def no_index_and_no_wheelhouse_for_pip(_folder: Path) -> str:
+    return pip("missing", extra=("--no-index", "--find-links", str(uv.packages)))
+
+
+@prints("not-in-wheelhouse")
+def a_wheelhouse_that_is_missing_for_pip(folder: Path) -> str:
+    return pip("plain", wheelhouse=str(folder / "missing"))
+
+
+@prints("no-wheel")
+def a_package_without_a_wheel_for_this_python_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return pip("oldpython", url=url)
+
+
+@prints("wrong-python")
+def a_package_for_a_newer_python_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return pip("newpython", url=url)
+
+
+@prints("build-failed")
+def a_package_that_pip_must_build(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return pip("fromsource", url=url)
+
+
+@prints("no-such-package")
+def a_package_that_does_not_exist_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return pip("missing", url=url)
+
+
+@prints("no-such-version")
+def a_version_that_does_not_exist_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return pip("plain==2.0", url=url)
+
+
+@prints("no-such-version")
+def a_version_that_a_wheelhouse_lacks_for_pip(_folder: Path) -> str:
+    return pip("plain==2.0", wheelhouse=str(uv.packages))
+
+
+@prints("requirements-conflict")
+def requirements_that_contradict_each_other_for_pip(_folder: Path) -> str:
+    with index.served(uv.packages) as url:
+        return pip("plain==1.0", "plain==2.0", url=url)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import plain_lines
+
 RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files"
 
 APP = """
@@ -158,7 +160,8 @@ class Instance:
         self.private = str(self.run / f"{name}.sock")
 
     def log(self):
-        return self.log_path.read_text(errors="replace")
+        """What it says on stdout and stderr, as a person reads it."""
+        return "\n".join(plain_lines(self.log_path.read_text(errors="replace")))
 
     def record(self):
         return json.loads((self.run / f"{self.name}.json").read_text())
@@ -225,6 +228,7 @@ class Host:
             "wsgi_app = 'wsgi:app'",
             "chdir = runtime.source",
             f"worker_class = {worker_class}",
+            "logger_class = runtime.logger_class",
             *(f"{key} = {value!r}" for key, value in settings.items()),
             textwrap.dedent(own),
             "runtime.attach(globals())",

@@ -75,3 +75,21 @@ def test_gunicorns_own_workers_are_handed_over_gated_and_recorded(host, eventual
     assert int(host.get()[2]) in instance.workers()
     instance.stop()
     assert list(instance.run.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("logfile = '/var/log/x.log'", "gunicorn ignores the setting logfile"),
+        ("Workers = 4", "gunicorn ignores the setting Workers: settings are written in lower case (workers)"),
+        ("wokers = 4", "is workers meant?"),
+    ],
+)
+def test_a_setting_that_gunicorn_passes_over_is_a_warning_in_the_log(host, line, said):
+    instance = host.start(own=line).wait_ready()
+    warned = [text for text in instance.log().splitlines() if "warning" in text.lower() and said in text]
+    assert len(warned) == 1, instance.log()
+
+
+def test_no_setting_of_the_role_itself_is_one_that_gunicorn_passes_over(host):
+    assert "gunicorn ignores" not in host.start().wait_ready().log()

@@ -99,6 +99,23 @@ def test_a_second_process_of_a_single_instance_holds_the_socket(host, current, e
             waiting.recv(100)
 
 
+def test_what_is_printed_below_python_goes_where_stderr_goes(host, current, eventually):
+    """supervisor's file for stdout is the log that the instance writes itself."""
+    output, errors = host.folder / "stdout", host.folder / "stderr"
+    with output.open("wb") as stdout, errors.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(current / "lib" / "pygun_runtime" / "launch.py")],
+            stdin=host.listener,
+            stdout=stdout,
+            stderr=stderr,
+            env={"SUPERVISOR_PROCESS_NAME": "app-1", "PYGUN_INSTANCES": "1"},
+        )
+    eventually(lambda: "holds the public socket" in errors.read_text(), what=errors.read_text)
+    process.terminate()
+    assert process.wait(5) == 0
+    assert output.read_text() == ""
+
+
 @pytest.mark.parametrize("name", [None, "app", "app-x"])
 def test_without_an_instance_number_it_says_who_starts_it(host, current, name):
     instance = launch(host, current, environ={"SUPERVISOR_PROCESS_NAME": name})

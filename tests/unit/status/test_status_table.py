@@ -12,6 +12,8 @@ from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import re
 
 ROOT = Path(__file__).parents[3]
 MIB = 1024 * 1024
+MEMORY = {"kind": "PSS", "bytes": 15 * MIB}
+README = (ROOT / "README.md").read_text()
 
 
 def app(name="scoring", **more):
@@ -25,6 +27,7 @@ def app(name="scoring", **more):
         "last_deploy": {"at": "2026-03-01T09:00:00.000000Z", "by": "anna", "release": "0a1b2c3d4e5f6071"},
         "failed_releases": [],
         "transaction": "",
+        "environment_changed": False,
         "processes": [],
         "instances": {"ready": 2, "total": 2},
         "workers": 4,
@@ -112,6 +115,28 @@ def test_failed_releases_and_the_web_page_are_notes():
     assert "web-1: web page http://127.0.0.1:9001" in text
     assert "web-1: releases of scoring that did not pass: ffff2c3d (roll, 2026-03-02 10:00)" in text
     assert "Everything is as it should be." in text
+
+
+def test_an_environment_that_nobody_has_read_yet_is_a_note():
+    text = table({"web-1": found(app(environment_changed=True))})
+    assert "web-1: scoring runs with a former environment file" in text
+    assert "Everything is as it should be." in text
+
+
+def test_the_readme_shows_what_the_table_looks_like():
+    shown = README.partition("playbooks/status.yml\nHOST ")[2].partition("\n```")[0]
+    program = {"state": "RUNNING", "version": "4.3.0", "uptime_s": 9 * 86400, "unit": "enabled", "memory": MEMORY}
+    mine = {"release": "3f0c9e1b5a7d2846"}
+    text = table(
+        {
+            "web-1": found(app(**mine), supervisord={**program, "pid": 742}),
+            "web-2": found(
+                app(**mine, requests=11987, memory={"kind": "PSS", "bytes": 179 * MIB}),
+                supervisord={**program, "pid": 801},
+            ),
+        }
+    )
+    assert f"HOST {shown}" == text
 
 
 def test_the_report_is_data_without_what_ansible_adds():

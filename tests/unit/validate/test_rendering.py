@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,12 +19,13 @@ import pytest
 import yaml
 from ansible.plugins.filter.core import comment, get_hash
 from gunicorn.config import Config
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
 from ansible_collections.pygun.stack.plugins.filter.python_literal import FilterModule
+from ansible_collections.pygun.stack.plugins.module_utils import program_conf
 from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settings, validate
 from pygun_runtime import env_file
 
@@ -153,7 +155,7 @@ def test_nearly_every_text_can_be_the_value_of_a_variable(variables):
 class Runtime:
     """Stands in for the runtime: keeps what pygun.py tells it."""
 
-    source, worker_class, control_socket = "/src", "gevent", "/run/scoring/x.ctl"
+    source, worker_class, control_socket, logger_class = "/src", "gevent", "/run/scoring/x.ctl", "logger"
 
     def __init__(self, file, **told):
         self.told = told
@@ -281,6 +283,9 @@ def test_supervisor_reads_the_program_that_was_given(variables):
     assert process.command.startswith(f"{root}/current/venv/bin/python ")
     assert process.directory == f"{root}/shared"
     assert process.stdout_logfile == f"{wanted['flask_app_log_dir']}/{name}-1.log"
+    assert process.stdout_logfile_maxbytes == 0, "two would rotate one file"
+    assert process.stderr_logfile == f"{wanted['flask_app_log_dir']}/{name}-1.raw.log"
+    assert not process.redirect_stderr
     assert process.environment["HOME"] == f"{root}/shared"
     assert process.environment["USER"] == wanted["flask_app_user"]
     assert process.environment["PYGUN_RUN_DIR"] == f"/run/{name}"
@@ -403,6 +408,20 @@ def test_systemd_reads_the_directives_that_were_given_and_no_other(directives_gi
 
 
 @quick
+@given(texts | st.from_regex(r"[1-9][0-9]{0,4}([KMGkmg][Bb]?|%)", fullmatch=True))
+@example("4gb")
+@example("80%")
+def test_systemd_reads_the_memory_that_was_given(most):
+    if not refused(supervisor_memory_max=most):
+        read = assignments(
+            render("etc/systemd/system/supervisord.service.j2", "supervisor", supervisor_memory_max=most)
+        )
+        found = [value for name, value in read if name == "MemoryMax"]
+        assert found == ([most.upper().removesuffix("B")] if most else [])
+        assert not found or re.fullmatch(r"[0-9]+[KMG%]", found[0])  # what systemd.resource-control(5) takes
+
+
+@quick
 @given(words | st.ip_addresses(v=6).map(lambda ip: f"[{ip}]:5000"), texts)
 def test_systemd_reads_the_socket_that_was_given(bind, managed):
     variables = {"flask_app_bind": bind, "flask_app_socket": "systemd"}
@@ -462,13 +481,37 @@ def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
 
 
 @quick
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(sorted({*program_conf.PROGRAM, *program_conf.LISTENER})) | texts, anything)
+    ),
+    st.sampled_from(["supervisor_programs", "supervisor_listeners"]),
+)
+@example([{"name": "x", "command": "/bin/true", "user": "x", "environment": {1: 2}}], "supervisor_programs")
+@example([{"name": "x", "command": "/bin/true", "user": "x", "stopwaitsecs": True}], "supervisor_programs")
+def test_no_program_of_any_shape_is_more_than_the_rules_can_take(entries, variable):
+    entries = [{"name": "x", "command": "/bin/true", "user": "x", "events": ["TICK_5"], **entry} for entry in entries]
+    if variable == "supervisor_programs":
+        entries = [{name: value for name, value in entry.items() if name != "events"} for entry in entries]
+    for _name, text in validate.check(OPTIONS, options_of(**{variable: entries})).problems:
+        assert "\n" not in text
+        assert text.isprintable()
+        text.encode()
+
+
+@quick
 @given(st.text(min_size=12).filter(lambda text: text.strip()))
 def test_no_message_holds_a_secret(secret):
-    for variables in (
-        {"flask_app_env": {"TOKEN": secret + "\0"}},
-        {"flask_app_env": {"TOKEN": secret + "\u200b"}},
-        {"supervisor_http_enabled": True, "supervisor_http_user": "", "supervisor_http_password": secret + "\r"},
-    ):
-        report = validate.check(OPTIONS, options_of(**variables))
-        assert report.problems
-        assert secret not in report.text("flask_app")
+    def messages(secret):
+        for variables in (
+            {"flask_app_env": {"TOKEN": secret + "\0"}},
+            {"flask_app_env": {"TOKEN": secret + "\u200b"}},
+            {"supervisor_http_enabled": True, "supervisor_http_user": "", "supervisor_http_password": secret + "\r"},
+        ):
+            report = validate.check(OPTIONS, options_of(**variables))
+            assert report.problems
+            yield report.text("flask_app")
+
+    # A "secret" such as `Nothing was` stands in every message.
+    assume(not any(secret in text for text in messages("another one, 12 long")))
+    assert not any(secret in text for text in messages(secret))

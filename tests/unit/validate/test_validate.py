@@ -210,6 +210,29 @@ GOOD = [
     },
     {"python_index_url": "https://me:pw@packages.example.com/simple", "python_extra_args": ["--only-binary", ":all:"]},
     {"supervisor_ctl_link": "", "supervisor_umask": "027", "supervisor_version": "4.3.0"},
+    {"supervisor_memory_max": "4GB", "flask_app_memory_max": "500MB", "flask_app_workers": 4},
+    {"supervisor_memory_max": "80%", "flask_app_memory_max": "1gb"},
+    {
+        "supervisor_programs": [
+            {
+                "name": "mailer",
+                "command": "/opt/mailer/bin/mailer --tag '100% of it ;' --port 80%(process_num)02d",
+                "user": "mail",
+                "numprocs": 2,
+                "autorestart": True,
+                "exitcodes": [0, 2],
+                "stopsignal": "int",
+                "environment": {"A": "", "B": 1, "C": "ünï ;# % 'q' x", "D": 1.5},
+                "stdout_logfile_maxbytes": 0,
+                "stdout_logfile": "/var/log/mailer-%(process_num)d.log",
+                "group": "post",
+            },
+            {"name": "postman", "command": "postman", "user": "1000", "group": "post", "redirect_stderr": False},
+        ],
+        "supervisor_listeners": [
+            {"name": "ears", "command": "/usr/bin/ears", "user": "root", "events": ["tick_60"], "buffer_size": "20"}
+        ],
+    },
 ]
 
 

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import select
+import threading
 import weakref
 
 #: Seconds between two looks at whether the file is still the one that has the name.
@@ -66,11 +67,12 @@ class LogFile:
         self.lost = 0
         self._flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
         self._flags |= os.O_CREAT if create else os.O_NOFOLLOW
-        self._events = events or VolumeEvents()
+        self.events = events or VolumeEvents()
         self._descriptor = -1
         self._identity = None
         self._looked = 0.0
         self._shared = False  # with the process that we were forked from
+        self._looking = threading.Lock()
         self._full_since = 0.0
         self._full_error = 0
         self._torn = False
@@ -109,20 +111,31 @@ class LogFile:
 
     def was_forked(self) -> None:
         self._shared = True
+        self._looking = threading.Lock()  # a thread that does not exist here may have held it
         self._looked = 0.0
+        self._full_since = 0.0  # what was lost before is told by who lost it
         self.lost = 0
 
     def _look(self, now: float) -> None:
-        self._looked = now
-        if self._descriptor >= 0:
-            with contextlib.suppress(OSError):
-                if _identity(os.fstat(self._descriptor)) != self._identity:
-                    self._descriptor = -1  # closed behind our back, and the number now belongs to something else
+        if not self._looking.acquire(blocking=False):
+            return  # another thread does
         try:
+            self._looked = now
+            if self._descriptor >= 0 and not self._is_ours():
+                self._descriptor = -1
             if self._shared or self._descriptor < 0 or _identity(os.stat(self.path)) != self._identity:
                 self._open()
         except OSError:
             pass  # what is open still is the log: it has been renamed, and its successor will be there soon
+        finally:
+            self._looking.release()
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor has not been closed behind our back; its number may mean something else by now."""
+        try:
+            return _identity(os.fstat(self._descriptor)) == self._identity
+        except OSError:
+            return False
 
     def _open(self) -> None:
         opened = os.open(self.path, self._flags, 0o640)
@@ -155,7 +168,7 @@ class LogFile:
         self._full_error = error
         if not self._full_since:
             self._full_since = now
-            self._events.full(self.path, os.strerror(error))
+            self.events.full(self.path, os.strerror(error))
 
     def _has_room(self, now: float) -> bool:
         if 0 < self._try_again - now <= LOOK_EVERY:
@@ -166,7 +179,7 @@ class LogFile:
                 volume = os.fstatvfs(self._descriptor)
                 if volume.f_bavail * volume.f_frsize < ENOUGH_ROOM:
                     return False
-            report = self._events.report(self.path, self.lost, self._full_since, now)
+            report = self.events.report(self.path, self.lost, self._full_since, now)
             written = os.write(self._descriptor, report)
         except OSError:
             return False
@@ -175,7 +188,7 @@ class LogFile:
             return False
         self._full_since = 0.0
         self.lost = 0
-        self._events.room()
+        self.events.room()
         return True
 
 

@@ -25,6 +25,9 @@ UNREADABLE = "(not a readable request)"
 #: A shorter value would be found, and masked, in places where it means something else.
 SHORTEST_SECRET = 6
 
+MOST_REMEMBERED = 512
+LONGEST_REMEMBERED = 1000
+
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # valid JSON, but not for every reader or terminal
 
 
@@ -51,7 +54,8 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else quote(text)[1:-1].replace('\\"', '"')
 
 
-_second = (0, "")
+_second = (-1, "")
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 
 def timestamp(now: float) -> str:
@@ -62,7 +66,7 @@ def timestamp(now: float) -> str:
     if second != whole:
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
         _second = (whole, text)
-    return f"{text}.{int((now - whole) * 1000):03d}Z"
+    return text + _MILLISECONDS[int((now - whole) * 1000)]
 
 
 class Redaction:
@@ -133,6 +137,8 @@ class JsonLines(Lines):
         self._service = ",".join(f"{quote(name)}:{quote(value)}" for name, value in fields.items())
         self._service += f',"process.pid":{os.getpid()}'
         self._access = self._service + ',"log.logger":"access","http.request.id":"'
+        self._targets: dict[tuple, tuple[str, str]] = {}
+        self._callers: dict[tuple, str] = {}
 
     def event(self, now, level, message, logger, request_id=None, error=None, labels=None) -> str:
         """*error* is (type, message, stack trace), each may be empty; *labels* are fields of the app's own."""
@@ -151,53 +157,72 @@ class JsonLines(Lines):
         return ",".join(parts) + "}\n"
 
     def _value(self, value) -> str:
-        if value is None or isinstance(value, (bool, int)):
+        if value is None or type(value) in (bool, int):
             return dumps(value)
-        if isinstance(value, float):
+        if type(value) is float:
             return dumps(value) if abs(value) < float("inf") else quote(str(value))
-        try:
-            return self._quote(str(value))
-        except Exception as error:
-            return quote(f"<{type(value).__name__} without a text: {type(error).__name__}>")
+        return self._quote(_text(value))
 
     def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
         """*size* in bytes (None: not known), *duration* in microseconds."""
-        quoted = self._quote
         target = environ["RAW_URI"]
-        path, mark, query = target.partition("?")
-        if not target.isascii():
-            path, query = from_wire(path), from_wire(query)
-        if path[:1] != "/":
-            path = _path_of(path)
-        path = quoted(path)
-        method = quote(environ["REQUEST_METHOD"])
-        if message is not None:
-            message = quoted(message)
-        elif target:
-            message = f'"{method[1:-1]} {path[1:-1]} {status}"'
-        else:
-            message = f'"{UNREADABLE} {status}"'
-        line = (
-            f'{{"@timestamp":"{timestamp(now)}","log.level":"{"info" if status < 500 else "error"}"'
-            f',"message":{message},{self._access}{request_id}"'
-            f',"client.address":{quote(environ["REMOTE_ADDR"])}'
+        try:
+            shown, fields = self._targets[environ["REQUEST_METHOD"], target]
+        except KeyError:
+            shown, fields = self._of_target(environ["REQUEST_METHOD"], target)
+        caller = environ.get("HTTP_USER_AGENT"), environ.get("HTTP_REFERER"), environ.get("REMOTE_ADDR", "")
+        try:
+            caller = self._callers[caller]
+        except KeyError:
+            caller = self._of_caller(*caller)
+        message = f"{shown} {status}" if message is None else self._quote(message)[1:-1]
+        size = f',"http.response.body.bytes":{size}' if size is not None else ""
+        return (
+            f'{{"@timestamp":"{timestamp(now)}","log.level":"{"info" if status < 500 else "error"}","message":"{message}"'
+            f',{self._access}{request_id}"{fields}{caller}{size}'
+            f',"http.response.status_code":{status},"event.duration":{duration}000}}\n'
         )
+
+    def _of_target(self, method: str, target: str) -> tuple[str, str]:
+        """What a request line says: as a part of the message, and as fields."""
+        quoted = self._quote
+        path, _mark, query = from_wire(target).partition("?")
+        name = quote(method)[1:-1]
+        path = quoted(path if path[:1] == "/" else _path_of(path))
+        shown, fields = UNREADABLE, ""
         if target:
-            line += f',"http.request.method":{method},"url.path":{path}'
-        if mark:
-            query = self.redaction.query(query)
-            if query:
-                line += f',"url.query":{quoted(query)}'
-        if size is not None:
-            line += f',"http.response.body.bytes":{size}'
-        line += f',"http.response.status_code":{status},"event.duration":{duration}000'
-        agent = environ.get("HTTP_USER_AGENT")
+            shown = f"{name} {path[1:-1]}"
+            fields = f',"http.request.method":"{name}","url.path":{path}'
+        query = self.redaction.query(query)
+        if query:
+            fields += f',"url.query":{quoted(query)}'
+        return _remember(self._targets, (method, target), (shown, fields))
+
+    def _of_caller(self, agent: str | None, referrer: str | None, address: str) -> str:
+        """What a request says about where it comes from."""
+        quoted = self._quote
+        fields = f',"client.address":{quote(address)}'
         if agent:
-            line += f',"user_agent.original":{quoted(from_wire(agent))}'
-        referrer = environ.get("HTTP_REFERER")
+            fields += f',"user_agent.original":{quoted(from_wire(agent))}'
         if referrer:
-            line += f',"http.request.referrer":{quoted(self.redaction.url(from_wire(referrer)))}'
-        return line + "}\n"
+            fields += f',"http.request.referrer":{quoted(self.redaction.url(from_wire(referrer)))}'
+        return _remember(self._callers, (agent, referrer, address), fields)
+
+
+def _remember(known: dict, key, value):
+    """Callers and targets come again, most of them soon. Neither a flood of them nor a huge one may fill the memory."""
+    if len(value if isinstance(value, str) else value[1]) <= LONGEST_REMEMBERED:
+        if len(known) >= MOST_REMEMBERED:
+            known.clear()
+        known[key] = value
+    return value
+
+
+def _text(value) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__} without a text: {type(error).__name__}>"
 
 
 def _path_of(target: str) -> str:
@@ -223,7 +248,7 @@ class TextLines(Lines):
         if error:
             text = "\n".join(part for part in (text, error[2] or ": ".join(filter(None, error[:2]))) if part)
         for name, value in (labels or {}).items():
-            text += f" {name}={value!r}"
+            text += f" {name}={_text(value)}"
         return f"{self._start(now, level, logger, request_id)} {one_line(self.redaction.mask(text))}\n"
 
     def access(self, now, environ, status, size, duration, request_id, message=None) -> str:
@@ -235,7 +260,7 @@ class TextLines(Lines):
             referrer = self.redaction.url(from_wire(environ.get("HTTP_REFERER") or "-"))
             request = f"{environ['REQUEST_METHOD']} {target}" if target else UNREADABLE
             message = (
-                f"{environ['REMOTE_ADDR'] or '-'} {request} {status}"
+                f"{environ.get('REMOTE_ADDR') or '-'} {request} {status}"
                 f' {"-" if size is None else size}B {duration / 1000:.1f}ms "{agent}" "{referrer}"'
             )
         level = "info" if status < 500 else "error"

@@ -10,8 +10,10 @@ Access lines are made from the request at once, without a LogRecord: see log_lin
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import os
@@ -22,6 +24,7 @@ from pathlib import Path
 
 from gunicorn import glogging
 from gunicorn.config import AccessLogFormat
+from gunicorn.instrument.statsd import Statsd
 
 from . import log_capture, request_id
 from .log_file import LogFile, Stream, VolumeEvents
@@ -63,7 +66,7 @@ class Settings:
 class Log:
     """Where all lines of a process meet."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, before: Log | None = None):
         self.settings = settings
         self.json = JsonLines(settings.service, settings.redaction)
         self.lines: Lines = TextLines(settings.service, settings.redaction) if settings.format == "text" else self.json
@@ -74,8 +77,9 @@ class Log:
             self.forwarders.append(Syslog(settings.app))
         self.destination: LogFile | Stream | None = None
         if "file" in settings.to or not self.forwarders:
-            path = settings.path
-            self.destination = LogFile(path, events=_FullVolume(self)) if path else Stream(1)
+            self.destination = _file_of(before, settings.path) or Stream(1)
+            if isinstance(self.destination, LogFile):
+                self.destination.events = _FullVolume(self, self.destination)
 
     def was_forked(self) -> None:
         self.json.renew()
@@ -88,12 +92,24 @@ class Log:
         if self.forwarders:
             self._forward(level, line, self.json.event(*fields), now)
 
-    def access(self, now, environ, status, size, duration, message=None, destination=None) -> None:
-        fields = (now, environ, status, size, duration, request_id.current.get() or "", message)
-        line = self.lines.access(*fields)
-        self._put(line, now, destination)
-        if self.forwarders:
+    def access_writer(self, destination=None):
+        """The function that writes access lines; made once, for what it looks up would cost each request."""
+        destination = destination or self.destination
+        line_of, identifier, clock = self.lines.access, request_id.current.get, time.time
+
+        def write(environ, status, size, duration, message=None) -> None:
+            now = clock()
+            destination.write(line_of(now, environ, status, size, duration, identifier() or "", message).encode(), now)
+
+        def write_and_forward(environ, status, size, duration, message=None) -> None:
+            now = clock()
+            fields = (now, environ, status, size, duration, identifier() or "", message)
+            line = line_of(*fields)
+            if destination is not None:
+                destination.write(line.encode(), now)
             self._forward("info" if status < 500 else "error", line, self.json.access(*fields), now)
+
+        return write_and_forward if self.forwarders else write
 
     def say(self, level, logger, message, exception) -> None:
         """For log_capture."""
@@ -116,6 +132,14 @@ class Log:
                 self._put(self.lines.event(*report), now, None)
 
 
+def _file_of(before: Log | None, path: str | None) -> LogFile | None:
+    """The file at *path*; the one that is open already, at a HUP."""
+    old = before.destination if before else None
+    if isinstance(old, LogFile) and old.path == path:
+        return old
+    return LogFile(path) if path else None
+
+
 def describe(exception) -> tuple[str, str, str]:
     """Type, message and stack trace of what sys.exc_info() returned."""
     kind, value, trace = exception
@@ -135,10 +159,17 @@ def describe(exception) -> tuple[str, str, str]:
 class _FullVolume(VolumeEvents):
     """Says once per instance that lines are dropped: the marker in the run directory is made by one process."""
 
-    def __init__(self, log: Log):
+    def __init__(self, log: Log, file: LogFile):
         self._log = log
+        self._file = file
         settings = log.settings
         self._marker = settings.run_dir / f"{settings.instance}.log-full" if settings.run_dir else None
+        atexit.register(self._at_end)
+
+    def _at_end(self) -> None:
+        if self._file.lost and self._file.events is self:
+            text = f"{self._file.lost} lines of process {os.getpid()} were lost: it ended before {self._file.path} had room."
+            tell_the_host(self._log.settings.app, "error", text)
 
     def full(self, path: str, why: str) -> None:
         if self._marker:
@@ -161,6 +192,8 @@ class _FullVolume(VolumeEvents):
                 self._marker.unlink()
 
 
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
 _settings: Settings | None = None
 _log: Log | None = None
 
@@ -173,9 +206,10 @@ def configure(settings: Settings) -> None:
 
 def instance_log() -> Log:
     """The log of this process, as configured last."""
-    global _log  # noqa: PLW0603
+    global _log, _settings  # noqa: PLW0603
     if _log is None or _log.settings is not _settings:
-        _log = Log(_settings or Settings(app="app"))
+        _settings = _settings or Settings(app="app")
+        _log = Log(_settings, _log)
     return _log
 
 
@@ -228,12 +262,16 @@ class Logger(glogging.Logger):
     def __init__(self, cfg):
         self._log: Log | None = None
         self._access_to = self._error_to = None
-        self._own_access_format = False
+        self._own_access_format = self._is_slow = False
+        self._write_access = None
         super().__init__(cfg)
+        if self._log is not None and isinstance(self._log.destination, LogFile):
+            self._log.destination.events.room()  # what a killed master left behind says nothing about now
 
     def setup(self, cfg):
+        self._remove_handlers()
         if cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
-            self._log = None
+            self._log = self._write_access = None
             super().setup(cfg)
             return
         self.cfg = cfg
@@ -244,14 +282,19 @@ class Logger(glogging.Logger):
         self._access_to = _destination(cfg.accesslog, self._access_to)
         self._error_to = _destination(cfg.errorlog, self._error_to)
         self._install_handlers(log)
+        # Read once: each look at gunicorn's configuration costs as much as an eighth of a line.
+        self._is_slow = self._own_access_format or bool(self.access_log.handlers)
+        self._write_access = log.access_writer(self._access_to) if cfg.accesslog else None
         log_capture.install(lambda *event: instance_log().say(*event))
 
-    def _install_handlers(self, log: Log) -> None:
-        root = logging.getLogger()
-        for logger in (self.error_log, self.access_log, root):
+    def _remove_handlers(self) -> None:
+        for logger in (self.error_log, self.access_log, logging.getLogger()):
             for handler in list(logger.handlers):
                 if getattr(handler, "_gunicorn", False):
                     logger.removeHandler(handler)
+
+    def _install_handlers(self, log: Log) -> None:
+        root = logging.getLogger()
         self.error_log.addHandler(_Handler(log, self._error_to))
         root.addHandler(_Handler(log))
         self.error_log.setLevel(self.loglevel)
@@ -263,41 +306,62 @@ class Logger(glogging.Logger):
                 self._set_syslog_handler(self.access_log, self.cfg, self.syslog_fmt, "access")
 
     def access(self, resp, req, environ, request_time):
-        log = self._log
-        if log is None:
-            super().access(resp, req, environ, request_time)
+        write = self._write_access
+        if write is None:
+            if self._log is None:
+                super().access(resp, req, environ, request_time)
+            elif self.access_log.handlers:
+                self._own_message(resp, req, environ, request_time)
             return
-        if not self._access_log_enabled:
-            return
-        status = getattr(resp, "status_code", None)
-        size = resp.sent
-        if status is None or not getattr(resp, "headers_sent", True):
+        try:
+            status, size, headers_sent = resp.status_code, resp.sent, resp.headers_sent
+        except AttributeError:
+            status, size, headers_sent = None, None, False
+        if not headers_sent:
             answered = _answered(resp, status)
             if answered is None:
                 return
             status, size = answered
         elif not size and resp.response_length:
             size = _sent_by_kernel(resp)
-        message = None
+        message = self._own_message(resp, req, environ, request_time) if self._is_slow else None
         try:
-            if self._own_access_format or self.access_log.handlers:
-                atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
-                if self.access_log.handlers:
-                    self.access_log.info(self.cfg.access_log_format, atoms)
-                if self._own_access_format:
-                    message = self.cfg.access_log_format % atoms
-            if self.cfg.accesslog:
-                duration = (request_time.days * 86400 + request_time.seconds) * 1000000 + request_time.microseconds
-                log.access(time.time(), environ, status, size, duration, message, self._access_to)
+            write(environ, status, size, request_time // _MICROSECOND, message)
         except Exception:
             self.exception("An access line could not be written")
 
+    def _own_message(self, resp, req, environ, request_time) -> str | None:
+        """What gunicorn's settings access_log_format and syslog ask for."""
+        try:
+            atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
+            if self.access_log.handlers:
+                self.access_log.info(self.cfg.access_log_format, atoms)
+            return self.cfg.access_log_format % atoms if self._own_access_format else None
+        except Exception:
+            self.exception("access_log_format could not be followed")
+            return None
+
     def reopen_files(self):
-        super().reopen_files()
+        if self._log is None or not self.cfg.capture_output:  # gunicorn's way of it would move our descriptors
+            super().reopen_files()
         if self._log is not None:
             for destination in (self._log.destination, self._access_to, self._error_to):
                 if destination is not None:
                     destination.reopen()
+
+
+class StatsdLogger(Logger, Statsd):
+    """The same beside gunicorn's metrics: its setting statsd_host exchanges the logger, but only the default one."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        if self._log is not None:
+            self._access_log_enabled = False  # of gunicorn's logger, which Statsd calls
+
+    def access(self, resp, req, environ, request_time):
+        if self._log is not None:
+            Logger.access(self, resp, req, environ, request_time)
+        Statsd.access(self, resp, req, environ, request_time)
 
 
 def _destination(name: str | None, before):

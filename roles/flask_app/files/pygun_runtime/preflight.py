@@ -9,20 +9,18 @@ a crash or a time limit struck: {"step": ...}, {"problem": ...} and, at the end,
 
 from __future__ import annotations
 
-import difflib
 import faulthandler
 import json
 import os
 import sys
 import time
-import types
 from pathlib import Path
 
 from gunicorn import util
-from gunicorn.config import KNOWN_SETTINGS, Config
+from gunicorn.config import Config
 
 import pygun_runtime
-from pygun_runtime import health
+from pygun_runtime import health, settings
 
 
 class Refused(Exception):
@@ -38,7 +36,7 @@ def settings_of(file: Path) -> dict:
 
 def configure(names: dict) -> Config:
     """gunicorn's configuration from the settings; one that gunicorn would ignore in silence is refused too."""
-    known = {setting.name for setting in KNOWN_SETTINGS}
+    known = settings.known()
     config = Config()
     for name, value in names.items():
         if name in known:
@@ -46,21 +44,9 @@ def configure(names: dict) -> Config:
                 config.set(name, value)
             except Exception as error:
                 raise Refused(f"Invalid value for {name}: {value!r} ({error})") from None
-        elif name.lower() in known:
-            raise Refused(f"gunicorn ignores the setting {name}: settings are written in lower case ({name.lower()})")
-        elif _looks_like_a_setting(name, value):
-            near = difflib.get_close_matches(name, known, 1)
-            hint = (
-                f"is {near[0]} meant?"
-                if near
-                else "if it is a helper of pygun.py itself, let its name begin with an underscore"
-            )
-            raise Refused(f"gunicorn ignores the setting {name}: it has none of that name; {hint}")
+    for text in settings.ignored(names):
+        raise Refused(text)
     return config
-
-
-def _looks_like_a_setting(name: str, value: object) -> bool:
-    return not name.startswith("_") and isinstance(value, (str, int, float, bool, list, tuple, dict, types.NoneType))
 
 
 def try_release(announce) -> dict:

@@ -15,11 +15,13 @@ from . import handover, logs, processors
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
+from .settings import ignored
 
 #: The lossless worker uses gunicorn's internals: these are the versions that its tests ran against.
 TESTED_GUNICORN = ("27.0.1",)
 LOSSLESS_WORKER = "pygun_runtime.worker.LosslessGeventWorker"
 LOGGER = "pygun_runtime.logs.Logger"
+LOGGER_WITH_METRICS = "pygun_runtime.logs.StatsdLogger"
 
 _from_file: set[str] = set()  # variables set from the environment file; a HUP may find them gone
 
@@ -141,7 +143,10 @@ class Runtime:
         Must be the last line: it puts the boot under a time limit, and takes gunicorn's command line out of
         sight of an app that parses sys.argv at import.
         """
+        self.notes += [("warning", text) for text in ignored(settings)]
         settings["bind"] = self.bind
+        if settings.get("logger_class") == LOGGER and settings.get("statsd_host"):
+            settings["logger_class"] = LOGGER_WITH_METRICS
         lifecycle = Lifecycle(self)
         for name in HOOKS:
             settings[name] = lifecycle.hook(name, settings.get(name))

@@ -1,0 +1,85 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The same app with a public socket that systemd holds, and with one that is a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from patient import ROOT, Patient
+
+APP = {
+    "flask_app_name": "patient",
+    "flask_app_src": f"{ROOT}/tests/acceptance/doctor/app/",
+    "flask_app_health_path": "/healthz",
+    "flask_app_workers": 1,
+}
+
+
+def deploy(patient: Patient, **settings: str) -> None:
+    done = patient.playbook("deploy", "-e", json.dumps({**APP, **settings}))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_it_was(patient: Patient) -> Iterator[None]:
+    yield
+    deploy(patient)
+    patient.wait_until_well()
+    assert patient.examine_quickly() == []
+
+
+@pytest.fixture(scope="module")
+def by_systemd(patient: Patient) -> Patient:
+    deploy(patient, flask_app_socket="systemd")
+    patient.wait_until_well()
+    assert patient.examine().codes == []
+    return patient
+
+
+def test_a_socket_unit_that_was_stopped_is_named(by_systemd: Patient) -> None:
+    start = "systemctl restart pygun-patient.socket pygun-patient-keeper.socket; supervisorctl restart patient:*"
+    with by_systemd.ill("systemctl stop pygun-patient.socket", start):
+        by_systemd.diagnosed(
+            "socket-unit", "pygun-patient.socket does not listen on 127.0.0.1:5000", "systemctl restart"
+        )
+
+
+def test_a_foreign_program_in_the_place_of_systemds_socket_is_named(by_systemd: Patient) -> None:
+    start = "systemctl restart pygun-patient.socket pygun-patient-keeper.socket; supervisorctl restart patient:*"
+    with by_systemd.ill("systemctl stop pygun-patient.socket", f"pkill -u nobody -f http.server; {start}"):
+        by_systemd.background(
+            "setpriv --reuid=65534 --regid=65534 --clear-groups python3 -m http.server 5000 --bind 127.0.0.1"
+        )
+        by_systemd.wait("ss -ltnp | grep :5000 | grep -q python3")
+        by_systemd.diagnosed("port-taken", r"pid \d+ of user nobody.*http.server 5000")
+
+
+@pytest.fixture(scope="module")
+def on_a_file(patient: Patient) -> Patient:
+    deploy(patient, flask_app_bind="unix:/run/patient/public.sock")
+    assert patient.examine().codes == []
+    return patient
+
+
+def test_a_socket_file_that_was_deleted_is_named(on_a_file: Patient) -> None:
+    on_a_file.sh("mv /run/patient/public.sock /run/patient/away.sock")
+    try:
+        on_a_file.diagnosed(
+            "not-answering", "GET /healthz on unix:/run/patient/public.sock gives no answer", "No such file"
+        )
+    finally:
+        on_a_file.sh("mv /run/patient/away.sock /run/patient/public.sock")
+    assert on_a_file.examine_quickly() == []
+
+
+def test_an_instance_that_does_not_boot_is_named_there_too(on_a_file: Patient) -> None:
+    stop = "supervisorctl stop patient:patient-1"
+    on_a_file.sh(stop)
+    try:
+        on_a_file.diagnosed("instance-stopped", "patient-1 is STOPPED")
+    finally:
+        on_a_file.sh("supervisorctl start patient:patient-1")
+    assert on_a_file.examine_quickly() == []
