@@ -40,17 +40,17 @@ class Fleet:
 
     # -- playbooks -----------------------------------------------------------------------------------------------
 
-    def start(self, playbook: str, **variables: Any) -> Command:
-        """Start a playbook of the collection with extra variables."""
+    def start(self, playbook: str, only: str = "", **variables: Any) -> Command:
+        """Start a playbook of the collection with extra variables; on one host alone if it is named."""
         self.runs += 1
         given = {"flask_app_src": f"{self.source.folder}/", **variables}
         command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}.yml", "-e", json.dumps(given)]
-        if self.names != HOSTS:
-            command += ["--limit", ",".join((*self.names, "balancer"))]
+        if only or self.names != HOSTS:
+            command += ["--limit", only or ",".join((*self.names, "balancer"))]
         return Command(command, self.scratch / f"{self.runs:03}-{playbook}.log")
 
-    def run(self, playbook: str, **variables: Any) -> Run:
-        return self.start(playbook, **variables).end()
+    def run(self, playbook: str, only: str = "", **variables: Any) -> Run:
+        return self.start(playbook, only, **variables).end()
 
     def deploy(self, version: str, **variables: Any) -> Run:
         """A deploy of a version, which every answer names; it must work."""

@@ -85,6 +85,23 @@ def test_a_rollout_whose_control_node_dies_is_continued_or_undone(fleet: Fleet, 
     assert re.search(rf"{canary} +: .*changed=0 ", done.text), "the canary was left alone"
 
 
+def test_a_rollback_that_was_cut_off_is_continued(fleet: Fleet, report: Report) -> None:
+    new, last = fleet.releases(), fleet.names[-1]
+    with fleet.load("half a rollback") as load:
+        with load.roll("rollback of one host"):
+            part = fleet.run("rollback", only=last)
+        midway = fleet.releases()
+        with load.roll("rollback"):
+            done = fleet.run("rollback")
+    report.figure("a rollback that was cut off, continued", load, f"{part.seconds:.0f} s and {done.seconds:.0f} s")
+    none_failed(load)
+    assert part.ok, part.text
+    assert done.ok, done.text
+    assert midway[last] != new[last]
+    assert fleet.releases() == {name: midway[last] for name in fleet.names}, "nobody went one further"
+    assert f"- {', '.join(fleet.names)}: release {midway[last]}" in done.message
+
+
 def cut_off(fleet: Fleet) -> None:
     """Kill the control node when the canary has the new release and the next hosts are being worked on."""
     canary = fleet.hosts[fleet.names[0]]
