@@ -30,7 +30,7 @@ def test_an_upgrade_of_supervisor_drains_each_host(fleet: Fleet, report: Report)
     after = {name: seen["supervisord"] for name, seen in fleet.observe().items()}
     assert not set(before.items()) & set(after.items()), "every supervisord was restarted"
     none_failed(load)
-    assert set(fleet.servers().values()) >= {"UP"}
+    assert {fleet.servers()[name] for name in fleet.names} == {"UP"}
 
 
 def test_another_port_reaches_the_hosts_and_the_balancer_one_by_one(fleet: Fleet, report: Report) -> None:
