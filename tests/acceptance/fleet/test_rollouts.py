@@ -87,7 +87,7 @@ def test_a_rollout_whose_control_node_dies_is_continued_or_undone(fleet: Fleet, 
 
 def test_a_rollback_that_was_cut_off_is_continued(fleet: Fleet, report: Report) -> None:
     new, last = fleet.releases(), fleet.names[-1]
-    with fleet.load("half a rollback") as load:
+    with fleet.load("half-a-rollback") as load:
         with load.roll("rollback of one host"):
             part = fleet.run("rollback", only=last)
         midway = fleet.releases()

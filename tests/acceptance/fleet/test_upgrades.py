@@ -49,7 +49,7 @@ def test_a_host_that_does_not_pass_stays_drained_and_the_others_are_left_alone(f
     first, *others = fleet.names
     pids = fleet.pids()
     fleet.source.reset().version("5.0.0").in_health("raise RuntimeError('ill')")
-    with fleet.load("bad upgrade") as load, load.roll("an upgrade that fails"):
+    with fleet.load("bad-upgrade") as load, load.roll("an upgrade that fails"):
         done = fleet.run("upgrade")
     report.figure("an upgrade that fails on the first host", load, f"{done.seconds:.0f} s")
     none_failed(load)
