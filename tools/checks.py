@@ -20,6 +20,7 @@ WITHOUT_ANSIBLE = (
     "app/tests",
     "tests/unit/activation",
     "tests/unit/load",
+    "tests/unit/logs",
     "tests/unit/preflight",
     "tests/unit/programs",
     "tests/unit/runtime",

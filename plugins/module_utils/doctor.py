@@ -458,6 +458,9 @@ class Doctor:
             for process in orphans:
                 self._orphan(app, process, "")
             return
+        # The instances hold what was handed to them, also when systemd has let go of it.
+        lost = {process.pid for process in orphans}
+        rightful |= {pid for pid, process in self._ours(app).items() if not {pid, process.parent} & lost}
         address, _sep, port = app.bind.rpartition(":")
         taken = [
             listener
@@ -484,13 +487,17 @@ class Doctor:
         for process in orphans:
             self._orphan(app, process, "")
 
-    def _orphans(self, app: App) -> list[host_view.HostProcess]:
-        """gunicorn masters of the app that supervisord does not know."""
-        ours = {
+    def _ours(self, app: App) -> dict[int, host_view.HostProcess]:
+        """Every process that runs from a release of the app."""
+        return {
             pid: process
             for pid, process in self.processes.items()
             if process.user == app.user and any(part.startswith(f"{app.root}/releases/") for part in process.command)
         }
+
+    def _orphans(self, app: App) -> list[host_view.HostProcess]:
+        """gunicorn masters of the app that supervisord does not know."""
+        ours = self._ours(app)
         masters = [
             process
             for process in ours.values()
@@ -766,6 +773,11 @@ class Doctor:
                     "Deploy: the role sets owners and modes. For a release itself, remove it and deploy.",
                 )
         if not os.path.isdir(app.log_dir):
+            # supervisor's parser stumbles over the same.
+            follows = [
+                one for one in self.findings if one.code == "supervisor-value" and f"{app.log_dir}/" in one.symptom
+            ]
+            self.findings = [one for one in self.findings if one not in follows]
             self._error(
                 "log-dir-missing",
                 app.name,
@@ -793,13 +805,19 @@ class Doctor:
 
     def _look_at_socket_units(self, app: App) -> None:
         socket = SystemdSocket(app.name)
-        if app.by_systemd and not socket.settled() and not self._found("port-taken", "orphan", subject=app.name):
+        if not app.by_systemd or self._found("port-taken", "orphan", subject=app.name):
+            return
+        _code, text = host_view.run(["systemctl", "is-active", *socket.sockets])
+        stopped = [f"{unit} is {state}" for unit, state in zip(socket.sockets, text.split()) if state != "active"]
+        if stopped or not socket.settled():
             self._error(
                 "socket-unit",
                 app.name,
-                f"{socket.sockets[0]} does not listen on {socket.wanted()}",
-                "systemd does not hold the app's public socket: the unit is stopped, disabled or failed.",
-                f"systemctl restart {' '.join(socket.sockets)}; then restart the app.",
+                " and ".join(stopped) or f"{socket.sockets[0]} does not listen on {socket.wanted()}",
+                "systemd does not hold the app's public socket: the unit is stopped, disabled or failed. Instances that run keep"
+                " what they were handed, but no new one gets it.",
+                f"supervisorctl stop {app.name}:* && systemctl restart {' '.join(socket.sockets)} && supervisorctl start"
+                f" {app.name}:* (callers are refused meanwhile; the instances have to let go of the address first).",
             )
 
     # -- instances ---------------------------------------------------------------------------------------------------

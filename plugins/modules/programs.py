@@ -15,8 +15,8 @@ description:
     stopped and removed. Programs of other scopes, apps, and files written by hand are never touched.
   - Each program has a file of its own in C(conf.d); several with the same C(group) share one, and restart together.
   - Waits until every program runs. If one does not, the earlier files and programs are put back, and the error shows the end of its log.
-  - A value reaches the program as it was given. Only supervisor's C(%(process_num)02d), C(%(numprocs)d), C(%(program_name)s), C(%(group_name)s) and
-    C(%(host_node_name)s) are replaced; any other percent sign is one.
+  - A value reaches the program as it was given. Only supervisor's V(%(process_num\)02d), V(%(numprocs\)d), V(%(program_name\)s), V(%(group_name\)s)
+    and V(%(host_node_name\)s) are replaced; any other percent sign is one.
   - C(HOME), C(USER) and C(LOGNAME) are those of the program's user, unless its environment says otherwise.
 options:
   scope:

@@ -124,7 +124,7 @@ class Site(Host):
         """Every process that stays, by its name (on_many.py)."""
         return json.loads(self.run("python3", f"{HERE}/on_many.py"))
 
-    def settled(self, seconds: float = 30) -> dict[str, list[list[int]]]:
+    def settled(self, seconds: float = 60) -> dict[str, list[list[int]]]:
         """The processes, once every program is RUNNING and nobody drains any more."""
         deadline = time.monotonic() + seconds
         while True:

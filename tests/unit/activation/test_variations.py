@@ -293,7 +293,8 @@ def snapshot(folder):
     return {
         path: (path.lstat().st_mtime_ns, path.lstat().st_ino)
         for path in folder.rglob("*")
-        if not path.name.endswith(".log")
+        # Running workers log, and write how many requests they have answered into the run directory.
+        if not path.name.endswith((".log", ".requests")) and path.name != "run"
     }
 
 

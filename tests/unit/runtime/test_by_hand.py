@@ -30,8 +30,14 @@ def test_it_binds_its_own_address(host, eventually, worker_class):
 def test_a_unix_socket_that_it_bound_itself_is_removed(host, eventually):
     path = host.folder / "own.sock"
     instance = host.start(listener=False, runtime=f"bind='unix:{path}'", environ={"SUPERVISOR_PROCESS_NAME": None})
-    eventually(path.exists, what=instance.log)
-    assert host.get(address=str(path))[0] == 200
+
+    def answers():
+        try:
+            return host.get(address=str(path))[0] == 200
+        except OSError:  # not there, or bound and not yet listening
+            return False
+
+    eventually(answers, what=instance.log)
     instance.stop()
     assert not path.exists()
 

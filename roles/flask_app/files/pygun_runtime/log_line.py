@@ -159,7 +159,7 @@ class JsonLines(Lines):
     def _value(self, value) -> str:
         if value is None or type(value) in (bool, int):
             return dumps(value)
-        if type(value) is float:
+        if isinstance(value, float):
             return dumps(value) if abs(value) < float("inf") else quote(str(value))
         return self._quote(_text(value))
 
