@@ -36,7 +36,7 @@ class Tally:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    failures: list[str] = field(default_factory=list)
+    failures: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def step(self, name: str, action: Callable[[Path], tuple[int, int, int] | None]) -> None:
         """Run one step with its output in a log; show the log's end when it fails. The others run all the same."""
@@ -56,7 +56,7 @@ class Tally:
         self.skipped += skipped
         seconds = time.monotonic() - started
         if failed:
-            self.failures.append(name)
+            self.failures.append((name, failed_tests(log)))
             print("\n".join(log.read_text(errors="replace").splitlines()[-120:]))
             print(error)
         counts = f"{passed} passed, {failed} failed, {skipped} skipped: " if counted else ""
@@ -64,12 +64,20 @@ class Tally:
 
     def end(self) -> int:
         if self.failures:
-            print(f"\nFailed: {', '.join(self.failures)}. Logs: {LOGS.relative_to(ROOT)}/")
+            print(f"\nFailed (logs are in {LOGS.relative_to(ROOT)}/):")
+            for name, tests in self.failures:
+                print("\n    ".join([f"  {name}", *tests]))
         print(
             f"\n{self.passed} passed, {self.failed} failed" + (f", {self.skipped} skipped" if self.skipped else ""),
             flush=True,
         )
         return 1 if self.failed or not self.passed else 0
+
+
+def failed_tests(log: Path) -> list[str]:
+    """What pytest's summary in a log names, wherever in another program's output it stands; the first of many."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    return re.findall(r"^\s*((?:FAILED|ERROR) \S+\.py(?:::.*)?)$", text, re.MULTILINE)[:20]
 
 
 # --- the groups that have a command of their own ----------------------------------------------------------------

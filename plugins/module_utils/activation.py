@@ -71,6 +71,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     Supervisor,
     SupervisorError,
     Unreachable,
+    unusable,
 )
 
 #: Seconds between two looks at a process; each look also makes supervisord reap its children at once.
@@ -256,7 +257,7 @@ class Activation:
             self._resolve(may_be_missing=False)
             self._inspect()
         except SupervisorError as error:
-            raise ActivationError(self._unreachable(error), step="prepare") from error
+            raise ActivationError(unusable(error), step="prepare") from error
         self._compare()
         if self.journal is None and not self._work():
             self._check_untouched()
@@ -276,7 +277,7 @@ class Activation:
         except Unreachable:
             work = ["install"]
         except SupervisorError as error:
-            raise ActivationError(self._unreachable(error), step="prepare") from error
+            raise ActivationError(unusable(error), step="prepare") from error
         self._compare()
         return self._result(changed=bool(work) or interrupted is not None)
 
@@ -352,14 +353,6 @@ class Activation:
             remark = "current" if release == self.store.current() else "failed" if release in failed else ""
             names.append(f"{release} ({remark})" if remark else release)
         return f"Releases on this host: {', '.join(names)}." if names else "There are no releases on this host."
-
-    def _unreachable(self, error: SupervisorError) -> str:
-        if isinstance(error, CannotReread):
-            return (
-                f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
-                " Nothing was changed."
-            )
-        return f"{error}. `systemctl status supervisord` tells more. Nothing was changed."
 
     def _inspect(self) -> None:
         """Look at what runs and what must change."""

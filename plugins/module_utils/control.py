@@ -35,6 +35,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     NotRunning,
     Process,
     SupervisorError,
+    unusable,
 )
 
 #: Seconds for the boot of a release that does not say how long its may take.
@@ -139,9 +140,7 @@ class Control(Activation):
         try:
             self._processes = self._now()
         except SupervisorError as error:
-            raise ActivationError(
-                f"{error}. `systemctl status supervisord` tells more. {NOTHING}", step="prepare"
-            ) from error
+            raise ActivationError(unusable(error), step="prepare") from error
         if not self._processes:
             raise ActivationError(
                 f"supervisord does not know the program of {self.app.conf}. Deploy the app, or `supervisorctl update`."

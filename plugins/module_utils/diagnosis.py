@@ -69,6 +69,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         'Move parse_args() under `if __name__ == "__main__":`, or give it an explicit empty list.',
     ),
     Symptom(
+        "settings-as-app",
+        "app",
+        r"ModuleNotFoundError: No module named '(?:pygun(?:\.(?:py|conf|ini))?|gunicorn\.conf(?:\.py)?|gunicorn\.py)'",
+        "gunicorn was given its settings file in the place of the app: it takes the first name on its command line for the app,"
+        " and reads settings only behind `-c`.",
+        "Write it with `-c`: gunicorn -c pygun.py wsgi:app. Under supervisor, let the role write the program's command.",
+    ),
+    Symptom(
         "module-not-found",
         "app",
         r"ModuleNotFoundError: No module named '([^']+)'",

@@ -45,6 +45,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     Supervisor,
     SupervisorError,
     Unreachable,
+    unusable,
 )
 
 POLL = 0.05
@@ -54,8 +55,8 @@ STOP_MARGIN = 5.0
 LOCK_TIMEOUT = 120.0
 #: Seconds within which supervisord has to answer.
 ANSWER_TIMEOUT = 5.0
-#: Seconds that supervisord may take to listen after it was started: on a busy host 5 were too few.
-START_TIMEOUT = 30.0
+#: Seconds that supervisord may take to listen after it was started, also on a busy host.
+START_TIMEOUT = 15.0
 #: The last lines of a program's log that a message shows.
 LOG_LINES = 15
 #: Where supervisord looks for a command without a slash (systemd's default for a unit).
@@ -165,7 +166,7 @@ class Programs:
             self._running = self._groups(patience=START_TIMEOUT)
             pending = self._pending()
         except SupervisorError as error:
-            raise ProgramsError(self._unreachable(error)) from error
+            raise ProgramsError(unusable(error)) from error
         changed = [file for file in self._files.values() if file.differs()]
         actions = self._actions(pending)
         if not changed and not actions:
@@ -191,7 +192,7 @@ class Programs:
         except (Unreachable, CannotReread):
             pending = set()
         except SupervisorError as error:
-            raise ProgramsError(self._unreachable(error)) from error
+            raise ProgramsError(unusable(error)) from error
         actions = self._actions(pending, predicted=True)
         return self._result(bool(actions) or any(file.differs() for file in self._files.values()), actions)
 
@@ -309,14 +310,6 @@ class Programs:
                 raise
             added, changed = [], []
         return {*added, *changed}
-
-    def _unreachable(self, error: SupervisorError) -> str:
-        if isinstance(error, CannotReread):
-            return (
-                f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
-                " Nothing was changed."
-            )
-        return f"{error}. `systemctl status supervisord` tells more. Nothing was changed."
 
     # -- change ------------------------------------------------------------------------------------------------------
 

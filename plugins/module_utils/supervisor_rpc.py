@@ -67,6 +67,16 @@ class ShuttingDown(SupervisorError):
     """supervisord is stopping or restarting."""
 
 
+def unusable(error: SupervisorError) -> str:
+    """What to tell who runs a module when supervisord could not be asked before the first change."""
+    if isinstance(error, CannotReread):
+        return (
+            f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
+            " Nothing was changed."
+        )
+    return f"{error}. `systemctl status supervisord` tells more. Nothing was changed."
+
+
 _FAULTS: dict[int, type[SupervisorError]] = {
     6: ShuttingDown,
     10: BadName,

@@ -71,6 +71,7 @@ class Patient:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._through_the_playbook: set[str] = set()
         self.engine = containers.remember_engine()
         self._put_doctor()
 
@@ -151,12 +152,20 @@ class Patient:
         assert findings == [], findings
 
     def diagnosed(self, code: str, *phrases: str, severity: str = "error") -> Report:
-        """The doctor names it, says these words, ends accordingly, and finds nothing else."""
-        report = self.examine()
+        """The doctor names it, says these words, ends accordingly, and finds nothing else.
+
+        The playbook takes seconds, and does the same with every finding: one error and one warning go through it,
+        and all with PYGUN_FULL=1.
+        """
+        if os.environ.get("PYGUN_FULL") or severity not in self._through_the_playbook:
+            self._through_the_playbook.add(severity)
+            report = self.examine()
+            assert (report.exit_status != 0) == (severity == "error"), report.text
+        else:
+            report = Report(0, self.examine_quickly(), {}, "")
         assert report.codes == [code], report.words or report.text
         found = report.findings[0]
         assert found["severity"] == severity
-        assert (report.exit_status != 0) == (severity == "error"), report.text
         for phrase in phrases:
             assert re.search(phrase, report.words), f"{phrase!r} is not in\n{report.words}"
         assert all(len(found[key]) > 5 for key in ("symptom", "cause", "remedy"))

@@ -17,14 +17,16 @@ KEEP = f"cp -p {CURRENT}/src/wsgi.py /root/wsgi.py; cp -p {CURRENT}/pygun.py /ro
 RESTART = "supervisorctl stop patient:patient-0; supervisorctl start patient:patient-0 || true"
 PUT_BACK = f"cp -p /root/wsgi.py {CURRENT}/src/wsgi.py; cp -p /root/pygun.py {CURRENT}/pygun.py; rm -f {CURRENT}/src/statistics.py; {RESTART}"
 LOG = "/var/log/patient/patient-0.log"
-GAVE_UP = f"grep -q -e 'Reason: ' -e 'Giving up' -e 'Invalid value' -e 'Permission denied' -e EACCES {LOG}"
+RAW_LOG = "/var/log/patient/patient-0.raw.log"  # what supervisord and the interpreter say before the app has a log
+SILENCE = f": > {LOG}; : > {RAW_LOG}"
+GAVE_UP = f"grep -q -e 'Reason: ' -e 'Giving up' -e 'Invalid value' -e 'Permission denied' -e EACCES {LOG} {RAW_LOG}"
 
 
 def source(text: str) -> str:
     """A script that puts this text in the place of the app's source, and has one instance boot from it."""
     if not text:
-        return f"{KEEP}; sed -i 's/wsgi:app/wsgj:app/' {CURRENT}/pygun.py; : > {LOG}; {RESTART}"
-    return f"{KEEP}; printf %s {shlex.quote(text)} > {CURRENT}/src/wsgi.py; : > {LOG}; {RESTART}"
+        return f"{KEEP}; sed -i 's/wsgi:app/wsgj:app/' {CURRENT}/pygun.py; {SILENCE}; {RESTART}"
+    return f"{KEEP}; printf %s {shlex.quote(text)} > {CURRENT}/src/wsgi.py; {SILENCE}; {RESTART}"
 
 
 # 6, 7, 11: releases that do not boot
@@ -232,7 +234,7 @@ def test_a_permission_that_is_missing_is_named(patient: Patient, what: str) -> N
 
 def test_an_instance_that_may_not_read_its_release_is_one_finding(patient: Patient) -> None:
     with patient.ill(
-        f"chmod 0700 $(readlink -f {CURRENT}); : > {LOG}; {RESTART}", f"chmod 0750 $(readlink -f {CURRENT}); {RESTART}"
+        f"chmod 0700 $(readlink -f {CURRENT}); {SILENCE}; {RESTART}", f"chmod 0750 $(readlink -f {CURRENT}); {RESTART}"
     ):
         patient.wait(GAVE_UP)
         patient.diagnosed("permission-denied", "may not read the release")
@@ -252,7 +254,7 @@ def test_a_directory_of_the_app_that_is_gone_is_one_finding(patient: Patient, fo
 
 
 def test_an_instance_that_never_gets_ready_and_does_not_say_why_is_named(patient: Patient) -> None:
-    with patient.ill(f": > {LOG}; rm /run/patient/patient-0.*.ready", RESTART):
+    with patient.ill(f"{SILENCE}; rm /run/patient/patient-0.*.ready", RESTART):
         patient.diagnosed("instance-not-ready", "patient-0 is RUNNING, but not ready: 0 of 1 workers")
 
 

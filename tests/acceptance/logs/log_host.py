@@ -7,32 +7,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rig.host import HERE, ROOT, Host
+from rig.host import HERE, ROOT, Host, Run
 
 INVENTORY = ROOT / "molecule" / "inventories" / "logs.yml"
 VARIABLES = ROOT / "molecule" / "logs" / "vars"
 TALKER = 5001  # its port
-
-
-@dataclass
-class Run:
-    """A playbook that has ended."""
-
-    code: int
-    text: str
-
-    @property
-    def ok(self) -> bool:
-        return self.code == 0
-
-    @property
-    def message(self) -> str:
-        """The text in one line, as Ansible breaks it where it likes."""
-        return " ".join(self.text.split())
 
 
 class LogHost(Host):

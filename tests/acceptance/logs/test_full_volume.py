@@ -22,9 +22,15 @@ def volume(host):
         for number in 0 1; do
             install -o talker -g talker -m 0640 /dev/null {FOLDER}/talker-$number.log
         done""")  # fmt: skip
-    time.sleep(1.5)  # the instances notice within a second
+    noticed()
     yield
     host.run("umount", "--lazy", FOLDER)
+    noticed()
+
+
+def noticed() -> None:
+    """Until the instances have opened the logs that are there now: they look once a second."""
+    time.sleep(1.5)
 
 
 def ask(host, count: int) -> None:

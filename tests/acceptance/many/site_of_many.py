@@ -11,10 +11,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rig.host
 import yaml
 from rig.host import HERE, ROOT, Host
 
@@ -24,16 +24,8 @@ VARIABLES = yaml.safe_load(INVENTORY.read_text())["containers"]["vars"]
 PORTS = {"hoard": 5000, "greeter": 5001, "clock": 5002}
 
 
-@dataclass
-class Run:
-    """A playbook that has ended."""
-
-    code: int
-    text: str
-
-    @property
-    def ok(self) -> bool:
-        return self.code == 0
+class Run(rig.host.Run):
+    """A playbook that has ended, and how much it changed."""
 
     @property
     def changed(self) -> int:
@@ -41,11 +33,6 @@ class Run:
         counts = re.findall(r"\bchanged=(\d+)", self.text)
         assert counts, self.text
         return sum(map(int, counts))
-
-    @property
-    def message(self) -> str:
-        """The text in one line, as Ansible breaks it where it likes."""
-        return " ".join(self.text.split())
 
 
 class Site(Host):

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.unit.supervised import SUPERVISORD, eventually, outcome, start_module
 
 HERE = Path(__file__).parent
 COLLECTION = HERE.parents[2]
@@ -58,21 +59,6 @@ errorlog = "-"
 runtime.attach(globals())
 """
 
-SUPERVISORD = """
-[supervisord]
-logfile={folder}/supervisord.log
-pidfile={folder}/supervisord.pid
-childlogdir={folder}
-nodaemon=true
-[unix_http_server]
-file={folder}/supervisor.sock
-chmod=0700
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[include]
-files={folder}/conf.d/*.conf
-"""
-
 
 def as_root():
     """How to run a command as root, or as root of a user namespace: candidate links must be owned by root."""
@@ -94,14 +80,6 @@ def free_port():
             except OSError:
                 continue
             return port
-
-
-def eventually(condition, seconds=15.0):
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
-        time.sleep(0.02)
-    return found
 
 
 class Host:
@@ -248,36 +226,17 @@ class App:
         """The module as a process."""
         given = self.parameters(release, **more)
         given.update(_ansible_check_mode=check, _ansible_diff=diff)
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("PYGUN_TEST")}
-        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        if kill_at:
-            environ["PYGUN_TEST_KILL_AT"] = kill_at
-        if hold_at:
-            environ.update(PYGUN_TEST_HOLD_AT=hold_at, PYGUN_TEST_HOLD_FILE=str(self.folder / "held"))
-        if memory:
-            environ["PYGUN_TEST_MEMORY"] = str(memory)
-        if trace:
-            environ["PYGUN_TEST_TRACE"] = str(trace)
-        process = subprocess.Popen(
+        return start_module(
             [*as_root(), sys.executable, str(HERE / "run_activate.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environ,
+            given,
+            PYGUN_TEST_KILL_AT=kill_at,
+            PYGUN_TEST_HOLD_AT=hold_at,
+            PYGUN_TEST_HOLD_FILE=hold_at and self.folder / "held",
+            PYGUN_TEST_MEMORY=memory,
+            PYGUN_TEST_TRACE=trace,
         )
-        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": given}))
-        process.stdin.close()
-        process.stdin = None
-        return process
 
-    @staticmethod
-    def outcome(process):
-        output, errors = process.communicate(timeout=90)
-        if process.returncode == -signal.SIGKILL:
-            return None
-        assert output, errors
-        return json.loads(output)
+    outcome = staticmethod(outcome)
 
     def activate(self, release, **more):
         return self.outcome(self.start(release, **more))

@@ -91,7 +91,7 @@ def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterat
         key, certificate = tls / "key.pem", tls / "certificate.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
-             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+             "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
             check=True, capture_output=True,
         )  # fmt: skip
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -99,7 +99,8 @@ def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterat
         server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+        # A name where TLS is: the pip that comes with Python 3.13.0 fails on an address before it looks at a certificate.
+        yield f"https://localhost:{server.server_port}" if tls else f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -9,6 +9,7 @@ in the installed source instead.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import re
 import shutil
@@ -33,11 +34,18 @@ PROGRAMS = Path(sys.executable).parent
 CASES: list = []
 
 
-def prints(code: str) -> Callable:
-    """The function makes upstream print what this entry of the table is about, and returns it."""
+def prints(code: str, *installers: Callable) -> Callable:
+    """The function makes upstream print what this entry of the table is about, and returns it.
+
+    With installers it is asked once for each of them, and is given that one first.
+    """
 
     def note(function: Callable) -> Callable:
-        CASES.append(pytest.param(code, function, id=function.__name__))
+        if not installers:
+            CASES.append(pytest.param(code, function, id=function.__name__))
+        for installer in installers:
+            name = f"{function.__name__}-{installer.__name__}"
+            CASES.append(pytest.param(code, functools.partial(function, installer), id=name))
         return function
 
     return note
@@ -60,7 +68,15 @@ def test_every_entry_of_the_table_is_provoked_here() -> None:
 # -- gunicorn --------------------------------------------------------------------------------------------------------
 
 
-def gunicorn(folder: Path, source: str, *options: str, seconds: float = 8, until: str = "", ask: bool = False) -> str:
+def gunicorn(
+    folder: Path,
+    source: str,
+    *options: str,
+    seconds: float = 8,
+    until: str = "",
+    ask: bool = False,
+    names: tuple[str, ...] = ("wsgi:app",),
+) -> str:
     """What gunicorn logs about an app, until it ends or has said something."""
     (folder / "wsgi.py").write_text(textwrap.dedent(source))
     log = folder / "log"
@@ -69,7 +85,7 @@ def gunicorn(folder: Path, source: str, *options: str, seconds: float = 8, until
         options = (*options, "-b", f"unix:{address}")
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [PROGRAMS / "gunicorn", "--no-control-socket", *options, "wsgi:app"], cwd=folder, stdout=stream, stderr=stream
+            [PROGRAMS / "gunicorn", "--no-control-socket", *options, *names], cwd=folder, stdout=stream, stderr=stream
         )  # fmt: skip
     asked = None
     try:
@@ -120,6 +136,18 @@ def a_crash_that_python_tells(folder: Path) -> str:
 def an_app_with_a_command_line(folder: Path) -> str:
     parses = "import argparse\nargparse.ArgumentParser().parse_args()\n"
     return gunicorn(folder, parses, "-w", "1", until="unrecognized arguments")
+
+
+@prints("settings-as-app")
+def settings_without_the_option_for_them(folder: Path) -> str:
+    (folder / "pygun.conf").write_text("workers = 1\n")
+    return gunicorn(folder, "app = None\n", names=("pygun.conf", "wsgi:app"))
+
+
+@prints("settings-as-app")
+def settings_in_python_without_the_option_for_them(folder: Path) -> str:
+    (folder / "pygun.py").write_text("workers = 1\n")
+    return gunicorn(folder, "app = None\n", names=("pygun.py", "wsgi:app"))
 
 
 @prints("module-not-found")
@@ -405,7 +433,7 @@ def a_user_that_cannot_be_taken(_folder: Path) -> str:
     return "supervisor: couldn't setuid to 1001: no"
 
 
-# -- uv --------------------------------------------------------------------------------------------------------------
+# -- uv and pip -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -422,6 +450,11 @@ def _venv(tmp_path_factory: pytest.TempPathFactory) -> None:
 def uv(*arguments: str, **how: str) -> str:
     """What the release module tells when uv cannot install."""
     return failing(uv.venv, arguments, program=str(PROGRAMS / "uv"), UV_HTTP_RETRIES="0", **how)
+
+
+def pip(*arguments: str, **how: str) -> str:
+    """The same of the pip that comes with this Python; a pip.conf of this machine must not help it."""
+    return failing(pip.venv, arguments, PIP_RETRIES="0", PIP_CONFIG_FILE="/dev/null", **how)
 
 
 def failing(
@@ -448,40 +481,40 @@ def failing(
     return str(raised.value)
 
 
-@prints("index-certificate")
-def an_index_with_a_certificate_of_its_own(folder: Path) -> str:
+@prints("index-certificate", uv, pip)
+def an_index_with_a_certificate_of_its_own(install: Callable, folder: Path) -> str:
     if not shutil.which("openssl"):
         pytest.skip("openssl makes the certificate")
     with index.served(uv.packages, tls=folder) as url:
-        return uv("plain", url=url)
+        return install("plain", url=url)
 
 
-@prints("index-proxy")
-def a_proxy_that_wants_a_password(_folder: Path) -> str:
+@prints("index-proxy", uv, pip)
+def a_proxy_that_wants_a_password(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages, status=407) as proxy:
-        return uv("plain", url="https://index.invalid", HTTPS_PROXY=proxy)
+        return install("plain", url="https://index.invalid", HTTPS_PROXY=proxy)
 
 
-@prints("index-proxy")
-def a_proxy_that_does_not_run(_folder: Path) -> str:
-    return uv("plain", url="https://index.invalid", HTTPS_PROXY="http://127.0.0.1:1")
+@prints("index-proxy", uv, pip)
+def a_proxy_that_does_not_run(install: Callable, _folder: Path) -> str:
+    return install("plain", url="https://index.invalid", HTTPS_PROXY="http://127.0.0.1:1")
 
 
-@prints("index-denied")
-def an_index_that_wants_a_password(_folder: Path) -> str:
+@prints("index-denied", uv, pip)
+def an_index_that_wants_a_password(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages, status=401) as url:
-        return uv("plain", url=url)
+        return install("plain", url=url)
 
 
-@prints("index-denied")
-def an_index_that_forbids(_folder: Path) -> str:
+@prints("index-denied", uv, pip)
+def an_index_that_forbids(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages, status=403) as url:
-        return uv("plain", url=url)
+        return install("plain", url=url)
 
 
-@prints("index-unreachable")
-def an_index_that_does_not_run(_folder: Path) -> str:
-    return uv("plain", url="http://127.0.0.1:1")
+@prints("index-unreachable", uv, pip)
+def an_index_that_does_not_run(install: Callable, _folder: Path) -> str:
+    return install("plain", url="http://127.0.0.1:1")
 
 
 @prints("index-unreachable")
@@ -489,17 +522,17 @@ def an_index_without_an_address(_folder: Path) -> str:
     return uv("plain", url="http://index.invalid")
 
 
-@prints("index-error")
-def an_index_with_an_error(_folder: Path) -> str:
+@prints("index-error", uv, pip)
+def an_index_with_an_error(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages, status=500) as url:
-        return uv("plain", url=url)
+        return install("plain", url=url)
 
 
-@prints("wrong-hash")
-def a_hash_that_is_wrong(folder: Path) -> str:
+@prints("wrong-hash", uv, pip)
+def a_hash_that_is_wrong(install: Callable, folder: Path) -> str:
     (folder / "lock.txt").write_text(f"plain==1.0 --hash=sha256:{'0' * 64}\n")
     with index.served(uv.packages) as url:
-        return uv("-r", str(folder / "lock.txt"), url=url)
+        return install("-r", str(folder / "lock.txt"), url=url)
 
 
 @prints("hash-missing")
@@ -509,44 +542,44 @@ def a_hash_that_is_missing(folder: Path) -> str:
         return uv("-r", str(folder / "lock.txt"), "--require-hashes", url=url)
 
 
-@prints("not-in-wheelhouse")
-def a_wheelhouse_that_lacks_a_package(_folder: Path) -> str:
-    return uv("missing", wheelhouse=str(uv.packages))
+@prints("not-in-wheelhouse", uv, pip)
+def a_wheelhouse_that_lacks_a_package(install: Callable, _folder: Path) -> str:
+    return install("missing", wheelhouse=str(uv.packages))
 
 
-@prints("not-in-wheelhouse")
-def a_wheelhouse_that_is_missing(folder: Path) -> str:
-    return uv("plain", wheelhouse=str(folder / "missing"))
+@prints("not-in-wheelhouse", uv, pip)
+def a_wheelhouse_that_is_missing(install: Callable, folder: Path) -> str:
+    return install("plain", wheelhouse=str(folder / "missing"))
 
 
-@prints("no-wheel")
-def a_package_without_a_wheel_for_this_python(_folder: Path) -> str:
+@prints("no-wheel", uv, pip)
+def a_package_without_a_wheel_for_this_python(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
-        return uv("oldpython", url=url)
+        return install("oldpython", url=url)
 
 
-@prints("wrong-python")
-def a_package_for_a_newer_python(_folder: Path) -> str:
+@prints("wrong-python", uv, pip)
+def a_package_for_a_newer_python(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
-        return uv("newpython", url=url)
+        return install("newpython", url=url)
 
 
-@prints("build-failed")
-def a_package_that_must_be_built(_folder: Path) -> str:
+@prints("build-failed", uv, pip)
+def a_package_that_must_be_built(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
-        return uv("fromsource", url=url)
+        return install("fromsource", url=url)
 
 
-@prints("no-such-package")
-def a_package_that_does_not_exist(_folder: Path) -> str:
+@prints("no-such-package", uv, pip)
+def a_package_that_does_not_exist(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
-        return uv("missing", url=url)
+        return install("missing", url=url)
 
 
-@prints("no-such-version")
-def a_version_that_does_not_exist(_folder: Path) -> str:
+@prints("no-such-version", uv, pip)
+def a_version_that_does_not_exist(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
-        return uv("plain==2.0", url=url)
+        return install("plain==2.0", url=url)
 
 
 @prints("no-such-version")
@@ -555,54 +588,10 @@ def a_version_that_is_too_new(_folder: Path) -> str:
         return uv("plain>=2", url=url)
 
 
-@prints("requirements-conflict")
-def requirements_that_contradict_each_other(_folder: Path) -> str:
+@prints("requirements-conflict", uv, pip)
+def requirements_that_contradict_each_other(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
-        return uv("plain==1.0", "plain==2.0", url=url)
-
-
-# -- pip -------------------------------------------------------------------------------------------------------------
-
-
-def pip(*arguments: str, **how: str) -> str:
-    """The same of the pip that comes with this Python; a pip.conf of this machine must not help it."""
-    return failing(pip.venv, arguments, PIP_RETRIES="0", PIP_CONFIG_FILE="/dev/null", **how)
-
-
-@prints("index-certificate")
-def an_index_with_a_certificate_of_its_own_for_pip(folder: Path) -> str:
-    if not shutil.which("openssl"):
-        pytest.skip("openssl makes the certificate")
-    with index.served(uv.packages, tls=folder) as url:
-        return pip("plain", url=url)
-
-
-@prints("index-proxy")
-def a_proxy_that_wants_a_password_from_pip(_folder: Path) -> str:
-    with index.served(uv.packages, status=407) as proxy:
-        return pip("plain", url="https://index.invalid", HTTPS_PROXY=proxy)
-
-
-@prints("index-proxy")
-def a_proxy_that_does_not_run_for_pip(_folder: Path) -> str:
-    return pip("plain", url="https://index.invalid", HTTPS_PROXY="http://127.0.0.1:1")
-
-
-@prints("index-denied")
-def an_index_that_wants_a_password_from_pip(_folder: Path) -> str:
-    with index.served(uv.packages, status=401) as url:
-        return pip("plain", url=url)
-
-
-@prints("index-denied")
-def an_index_that_forbids_pip(_folder: Path) -> str:
-    with index.served(uv.packages, status=403) as url:
-        return pip("plain", url=url)
-
-
-@prints("index-unreachable")
-def an_index_that_does_not_run_for_pip(_folder: Path) -> str:
-    return pip("plain", url="http://127.0.0.1:1")
+        return install("plain==1.0", "plain==2.0", url=url)
 
 
 @prints("index-unreachable")
@@ -616,22 +605,9 @@ def an_index_without_tls_for_pip(_folder: Path) -> str:
 
 
 @prints("index-error")
-def an_index_with_an_error_for_pip(_folder: Path) -> str:
-    with index.served(uv.packages, status=500) as url:
-        return pip("plain", url=url)
-
-
-@prints("index-error")
 def an_index_that_is_gone_for_pip(_folder: Path) -> str:
     with index.served(uv.packages, status=410) as url:
         return pip("plain", url=url)
-
-
-@prints("wrong-hash")
-def a_hash_that_is_wrong_for_pip(folder: Path) -> str:
-    (folder / "lock.txt").write_text(f"plain==1.0 --hash=sha256:{'0' * 64}\n")
-    with index.served(uv.packages) as url:
-        return pip("-r", str(folder / "lock.txt"), url=url)
 
 
 @prints("hash-missing")
@@ -642,56 +618,10 @@ def a_hash_that_is_missing_for_pip(folder: Path) -> str:
 
 
 @prints("not-in-wheelhouse")
-def a_wheelhouse_that_lacks_a_package_for_pip(_folder: Path) -> str:
-    return pip("missing", wheelhouse=str(uv.packages))
-
-
-@prints("not-in-wheelhouse")
 def no_index_and_no_wheelhouse_for_pip(_folder: Path) -> str:
     return pip("missing", extra=("--no-index", "--find-links", str(uv.packages)))
-
-
-@prints("not-in-wheelhouse")
-def a_wheelhouse_that_is_missing_for_pip(folder: Path) -> str:
-    return pip("plain", wheelhouse=str(folder / "missing"))
-
-
-@prints("no-wheel")
-def a_package_without_a_wheel_for_this_python_for_pip(_folder: Path) -> str:
-    with index.served(uv.packages) as url:
-        return pip("oldpython", url=url)
-
-
-@prints("wrong-python")
-def a_package_for_a_newer_python_for_pip(_folder: Path) -> str:
-    with index.served(uv.packages) as url:
-        return pip("newpython", url=url)
-
-
-@prints("build-failed")
-def a_package_that_pip_must_build(_folder: Path) -> str:
-    with index.served(uv.packages) as url:
-        return pip("fromsource", url=url)
-
-
-@prints("no-such-package")
-def a_package_that_does_not_exist_for_pip(_folder: Path) -> str:
-    with index.served(uv.packages) as url:
-        return pip("missing", url=url)
-
-
-@prints("no-such-version")
-def a_version_that_does_not_exist_for_pip(_folder: Path) -> str:
-    with index.served(uv.packages) as url:
-        return pip("plain==2.0", url=url)
 
 
 @prints("no-such-version")
 def a_version_that_a_wheelhouse_lacks_for_pip(_folder: Path) -> str:
     return pip("plain==2.0", wheelhouse=str(uv.packages))
-
-
-@prints("requirements-conflict")
-def requirements_that_contradict_each_other_for_pip(_folder: Path) -> str:
-    with index.served(uv.packages) as url:
-        return pip("plain==1.0", "plain==2.0", url=url)

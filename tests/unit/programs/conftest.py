@@ -1,42 +1,17 @@
 """A real supervisord in a temporary folder, and the real module in a process of its own."""
 
 import getpass
-import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.unit.supervised import SUPERVISORD, eventually, outcome, start_module
+
 HERE = Path(__file__).parent
-
-SUPERVISORD = """
-[supervisord]
-logfile={folder}/supervisord.log
-pidfile={folder}/supervisord.pid
-childlogdir={folder}
-nodaemon=true
-[unix_http_server]
-file={folder}/supervisor.sock
-chmod=0700
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[include]
-files={folder}/conf.d/*.conf
-"""
-
-
-def eventually(condition, seconds=15.0):
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
-        time.sleep(0.02)
-    return found
 
 
 class Host:
@@ -103,30 +78,9 @@ class Host:
             "_ansible_diff": True,
             **more,
         }
-        environ = {key: value for key, value in os.environ.items() if not key.startswith("PYGUN_TEST")}
-        environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        if kill_at:
-            environ["PYGUN_TEST_KILL_AT"] = kill_at
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / "run_programs.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environ,
-        )
-        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": given}))
-        process.stdin.close()
-        process.stdin = None
-        return process
+        return start_module([sys.executable, str(HERE / "run_programs.py")], given, PYGUN_TEST_KILL_AT=kill_at)
 
-    @staticmethod
-    def outcome(process):
-        output, errors = process.communicate(timeout=90)
-        if process.returncode == -signal.SIGKILL:
-            return None
-        assert output, errors
-        return json.loads(output)
+    outcome = staticmethod(outcome)
 
     # -- what is there --
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import rig.host
 from rig.host import ROOT
 
 INVENTORY = ROOT / "molecule" / "inventories" / "lossless.yml"
@@ -66,21 +67,10 @@ class Source:
 
 
 @dataclass
-class Run:
-    """A playbook that has ended."""
+class Run(rig.host.Run):
+    """A playbook that has ended, and how long it took."""
 
-    code: int
-    text: str
     seconds: float
-
-    @property
-    def ok(self) -> bool:
-        return self.code == 0
-
-    @property
-    def message(self) -> str:
-        """The text in one line, as Ansible breaks it where it likes."""
-        return " ".join(self.text.split())
 
     def release(self) -> str:
         """The release that the play built or found."""

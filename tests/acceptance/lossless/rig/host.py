@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,23 @@ from tools import containers
 
 HERE = "/var/lib/pygun-acceptance"  # on the host; unlike /tmp it outlives a reboot
 ROOT = Path(__file__).resolve().parents[4]
+
+
+@dataclass
+class Run:
+    """A playbook that has ended."""
+
+    code: int
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0
+
+    @property
+    def message(self) -> str:
+        """The text in one line, as Ansible breaks it where it likes."""
+        return " ".join(self.text.split())
 
 
 class Host:

@@ -1,0 +1,54 @@
+"""What the tests share that drive a real supervisord: its configuration, and a module in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+SUPERVISORD = """
+[supervisord]
+logfile={folder}/supervisord.log
+pidfile={folder}/supervisord.pid
+childlogdir={folder}
+nodaemon=true
+[unix_http_server]
+file={folder}/supervisor.sock
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files={folder}/conf.d/*.conf
+"""
+
+
+def eventually(condition, seconds=15.0):
+    give_up = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
+        time.sleep(0.02)
+    return found
+
+
+def start_module(command, given, **variables):
+    """Run *command*, a script around a module, with these arguments; *variables* say where it is to be disturbed."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("PYGUN_TEST")}
+    environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    environ.update({key: str(value) for key, value in variables.items() if value})
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+    )
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": given}))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def outcome(process):
+    """What the module returned; None if it was killed."""
+    output, errors = process.communicate(timeout=90)
+    if process.returncode == -signal.SIGKILL:
+        return None
+    assert output, errors
+    return json.loads(output)
