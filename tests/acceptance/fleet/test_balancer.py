@@ -24,7 +24,7 @@ PLACE = "/var/lib/pygun-acceptance"
 
 def test_a_host_is_drained_and_returned_without_losing_a_request(fleet: Fleet, report: Report, rounds: int) -> None:
     with fleet.load("drain") as load:
-        for _ in range(2 * rounds):
+        for _ in range(rounds):
             for name in fleet.names[:2]:
                 with load.roll(f"drain {name}"):
                     drained = fleet.order(name, "drained")

@@ -7,42 +7,18 @@ from __future__ import annotations
 import subprocess
 import time
 
-from fleet import APP, Fleet
+from fleet import APP, Command, Fleet
+from rig.host import Host
 from rig.load import by_error
 from rig.report import Report
 from test_rollouts import none_failed
 
+from tools import containers
+
 OLDER = "4.2.5"
-
-
-def versions(fleet: Fleet) -> set[str]:
-    return {host.run("/opt/pygun/supervisor/bin/supervisord", "--version").strip() for host in fleet.hosts.values()}
-
-
-def test_an_upgrade_of_supervisor_drains_each_host(fleet: Fleet, report: Report) -> None:
-    """There and back: the older version takes the way that the newer one takes."""
-    before = {name: seen["supervisord"] for name, seen in fleet.observe().items()}
-    with fleet.load("upgrade") as load, load.roll("upgrade of supervisor"):
-        done = fleet.run("upgrade", supervisor_version=OLDER)
-    report.figure("upgrade of supervisor with drain", load, f"{done.seconds:.0f} s")
-    assert done.ok, done.text
-    assert versions(fleet) == {OLDER}
-    after = {name: seen["supervisord"] for name, seen in fleet.observe().items()}
-    assert not set(before.items()) & set(after.items()), "every supervisord was restarted"
-    none_failed(load)
-    assert {fleet.servers()[name] for name in fleet.names} == {"UP"}
-
-
-def test_another_port_reaches_the_hosts_and_the_balancer_one_by_one(fleet: Fleet, report: Report) -> None:
-    with fleet.load("port") as load:
-        with load.roll("another port"):
-            done = fleet.run("upgrade", supervisor_version=OLDER, flask_app_bind="0.0.0.0:5050")
-    report.figure("another port of the app, host by host", load, f"{done.seconds:.0f} s")
-    assert done.ok, done.text
-    none_failed(load)
-    assert {host.tell("listeners", APP, "5050") != {} for host in fleet.hosts.values()} == {True}
-    back = fleet.run("upgrade")  # and supervisor as it was
-    assert back.ok, back.text
+PORT = "5050"
+#: What a fleet would be brought to; the older version takes the way that a newer one takes.
+CHANGED = {"supervisor_version": OLDER, "flask_app_bind": f"0.0.0.0:{PORT}"}
 
 
 def test_a_host_that_does_not_pass_stays_drained_and_the_others_are_left_alone(fleet: Fleet, report: Report) -> None:
@@ -63,20 +39,35 @@ def test_a_host_that_does_not_pass_stays_drained_and_the_others_are_left_alone(f
     assert fleet.order(first, "ready").ok
 
 
-def test_a_planned_reboot_loses_nothing(fleet: Fleet, report: Report) -> None:
-    """The host is drained, its container is restarted as a reboot is to a machine, and it is returned."""
-    name = fleet.names[0]
-    host = fleet.hosts[name]
-    with fleet.load("planned") as load:
-        with load.roll("reboot"):
-            assert fleet.order(name, "drained").ok
-            host.reboot()
-            host.tell("recovered", APP)
-            returned = fleet.order(name, "ready", timeout=120)
-        time.sleep(2)
-    report.figure("a planned reboot", load)
-    assert returned.ok, returned.text
+def test_an_upgrade_of_supervisor_and_another_port_drain_each_host(fleet: Fleet, report: Report) -> None:
+    before = {name: seen["supervisord"] for name, seen in fleet.observe().items()}
+    with fleet.load("upgrade") as load, load.roll("upgrade"):
+        done = fleet.run("upgrade", **CHANGED)
+    report.figure("upgrade of supervisor, and another port, host by host", load, f"{done.seconds:.0f} s")
+    assert done.ok, done.text
     none_failed(load)
+    after = {name: seen["supervisord"] for name, seen in fleet.observe().items()}
+    assert not set(before.items()) & set(after.items()), "every supervisord was restarted"
+    for name, host in fleet.hosts.items():
+        assert host.run("/opt/pygun/supervisor/bin/supervisord", "--version").strip() == OLDER
+        assert host.tell("listeners", APP, PORT), f"{name} does not listen on {PORT}"
+    assert set(fleet.servers().values()) == {"UP"}
+
+
+def test_a_planned_reboot_loses_nothing(fleet: Fleet, report: Report) -> None:
+    name = fleet.names[0]
+    before = fleet.pids()
+    with fleet.load("planned") as load, load.roll("reboot"):
+        playbook = fleet.start("upgrade", only=name, flask_app_reboot=True, **CHANGED)
+        boot_again(fleet.hosts[name], playbook)
+        done = playbook.end()
+    report.figure("a planned reboot", load, f"{done.seconds:.0f} s")
+    assert done.ok, done.text
+    none_failed(load)
+    after = fleet.pids()
+    assert not set(before[name]) & set(after[name]), "it was rebooted"
+    assert after | {name: []} == before | {name: []}, "the others were left alone"
+    assert fleet.servers()[name] == "UP"
 
 
 def test_a_host_that_dies_costs_no_more_than_nobody_could_know(fleet: Fleet, report: Report) -> None:
@@ -104,3 +95,13 @@ def test_a_host_that_dies_costs_no_more_than_nobody_could_know(fleet: Fleet, rep
     late = [one for one in failed if one.start > died + 1]
     assert not late, f"{by_error(late)}: {late[:5]}"
     assert len(failed) <= 16, by_error(failed)
+
+
+def boot_again(host: Host, playbook: Command, seconds: float = 300) -> None:
+    """A container that reboots has ended: start it, as a machine does by itself."""
+    deadline = time.monotonic() + seconds
+    while containers.inspect(host.name)["State"]["Running"]:
+        assert playbook.process.poll() is None, playbook.end().text
+        assert time.monotonic() < deadline, "it does not reboot"
+        time.sleep(0.5)
+    subprocess.run([host.engine, "start", host.name], check=True, capture_output=True)
