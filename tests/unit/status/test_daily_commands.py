@@ -32,7 +32,9 @@ def test_a_playbook_is_there_and_reads_the_variables_that_are_shown(command):
 
 
 def test_every_playbook_is_shown():
-    assert set(re.findall(r"playbooks/([a-z]+\.yml)", README)) == {path.name for path in (ROOT / "playbooks").glob("*.yml")}
+    assert set(re.findall(r"playbooks/([a-z]+\.yml)", README)) == {
+        path.name for path in (ROOT / "playbooks").glob("*.yml")
+    }
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("supervisorctl ")])
