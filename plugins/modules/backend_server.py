@@ -110,6 +110,7 @@ seconds:
 """
 
 import os
+import sys
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -123,7 +124,7 @@ def remember(module):
     """Have the next start of HAProxy know what was ordered, whatever ends this one."""
     program, state = KEEPER
     if os.path.exists(program):
-        code, _out, error = module.run_command([program, module.params["socket"], state])
+        code, _out, error = module.run_command([sys.executable, "-I", program, module.params["socket"], state])
         if code:
             module.warn(f"If HAProxy crashed now, it would forget this: {program} failed: {error.strip()}")
 

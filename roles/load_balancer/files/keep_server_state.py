@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Writes down which servers of HAProxy are drained or down: keep_server_state.py SOCKET FILE
