@@ -46,7 +46,7 @@ previous:
   description: The release that a rollback goes to; null if there is none.
   returned: always
   type: str
-failed:
+failed_releases:
   description: The releases that did not pass their gate.
   returned: always
   type: list
@@ -74,7 +74,7 @@ def main():
         changed=False,
         current=store.current(),
         previous=store.previous(),
-        failed=sorted(store.failed()),
+        failed_releases=sorted(store.failed()),
         history=store.history(),
     )
 

@@ -85,7 +85,7 @@ def test_a_rollout_whose_control_node_dies_is_continued(fleet: Fleet, report: Re
     """Killed while the other hosts are being changed: what became of each is nobody's promise, but nobody may lose a request."""
     before = fleet.releases()
     canary = fleet.names[0]
-    fleet.source.reset().version("4.0.0")
+    fleet.source.reset().version("4.1.0")
     with fleet.load("killed") as load:
         with load.roll("deploy that is cut off"):
             cut_off(fleet, f"Activate the release of {APP}]")
