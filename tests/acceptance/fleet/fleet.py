@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -139,6 +140,18 @@ class Command:
         return Run(code, re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text()), time.monotonic() - self.begun)
 
     def kill(self) -> None:
-        """SIGKILL to ansible-playbook and all that it has started on the control node."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """SIGKILL to ansible-playbook and all that it has started on the control node; its workers lead groups of their own."""
+        for pid in (self.process.pid, *descendants(self.process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, and theirs."""
+    found = []
+    with contextlib.suppress(OSError):  # it has just ended
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in map(int, children.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
