@@ -48,6 +48,21 @@ EXAMPLES = {
             events:
               - PROCESS_STATE_EXITED
 """,
+    "load_balancer": """
+- hosts: balancers
+  become: true
+  roles:
+    - role: pygun.stack.load_balancer
+      vars:
+        load_balancer_certificates: [files/api.example.com.pem]
+        load_balancer_services:
+          - name: scoring
+            bind: 0.0.0.0:443
+            redirect_bind: 0.0.0.0:80
+            certificates: [/etc/haproxy/certs/api.example.com.pem]
+            group: api
+            health_path: /healthz
+""",
     "flask_app": """
 - hosts: api
   become: true

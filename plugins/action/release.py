@@ -22,7 +22,8 @@ class ActionModule(ActionBase):
     _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):
-        result = super().run(tmp, task_vars)
+        # One for all hosts of a run: what hangs together can then be undone together.
+        result = {**super().run(tmp, task_vars), "rollout": str(self._task._uuid)}
         args = self._task.args.copy()
         on_control_node = {
             key: args.pop(key, default)

@@ -10,12 +10,13 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import requirement_files, validate
+from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, requirement_files, validate
 
 ROLES = Path(__file__).parents[2] / "roles"
 #: Each role with those that it brings along: their variables are part of the same play.
 BROUGHT = {
     "flask_app": ("flask_app", "supervisor", "python"),
+    "load_balancer": ("load_balancer",),
     "supervisor": ("supervisor", "python"),
     "python": ("python",),
 }
@@ -77,6 +78,7 @@ class ActionModule(ActionBase):
         if not ahead:
             report.problems = unknown + report.problems
         report.problems += self._on_control_node(values, dict(report.problems))
+        report.problems += self._servers(values, dict(report.problems), task_vars)
         report.warnings += validate.misspelt(options, task_vars)
         return report, values
 
@@ -150,6 +152,19 @@ class ActionModule(ActionBase):
                 if path.startswith("/") or found is not None:
                     for text in requirement_files.strange(Path(path) if found is None else found / path):
                         yield "flask_app_requirements", f": {text}"
+
+    def _servers(self, values, wrong, task_vars):
+        """Who serves behind a balancer: the inventory has to tell, and the files have to be there."""
+        if values.get("load_balancer_services") and "load_balancer_services" not in wrong:
+            try:
+                balancer.services(values["load_balancer_services"], task_vars["groups"], task_vars["hostvars"])
+            except balancer.BalancerError as error:
+                yield "load_balancer_services", f": {error}"
+        if "load_balancer_certificates" not in wrong:
+            for path in values.get("load_balancer_certificates", ()):
+                found = self._found(path)
+                if found is None or not found.is_file():
+                    yield "load_balancer_certificates", f" names {path}, and there is no such file on the control node."
 
     def _found(self, source):
         try:

@@ -136,6 +136,7 @@ class Options:
     keep: int = 5
     log_dir: str = ""
     by: str = ""
+    rollout: str = ""
     bind: str = ""
     user: str = ""
     preflight: bool = True
@@ -451,7 +452,9 @@ class Activation:
             self.journal.entries["stopped"] = [
                 process.name for process in self._instances() if process.state in ("STOPPED", "STOPPING")
             ]
-        self.journal.save(step="files", release=self.wanted, pid=os.getpid(), started=now(), by=options.by)
+        self.journal.save(
+            step="files", release=self.wanted, pid=os.getpid(), started=now(), by=options.by, rollout=options.rollout
+        )
         self.checkpoint("journal")
         try:
             self.step = "files"
@@ -869,6 +872,7 @@ class Activation:
                 entries["by"],
                 rollback=bool(entries.get("rollback")),
                 journal=entries["committed_at"],
+                rollout=entries.get("rollout", ""),
             )
         self.checkpoint("state")
         self._remove_candidates()

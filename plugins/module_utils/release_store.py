@@ -207,9 +207,17 @@ class ReleaseStore:
         return [entry for entry in self.state()["history"] if isinstance(entry, dict)]
 
     def record_activation(
-        self, release: str, replaced: str | None, by: str, rollback: bool = False, journal: str = ""
+        self,
+        release: str,
+        replaced: str | None,
+        by: str,
+        rollback: bool = False,
+        journal: str = "",
+        rollout: str = "",
     ) -> None:
         """Remember that ``release`` took the place of ``replaced``; ``journal`` tells one transaction from another.
+
+        ``rollout`` is the same on all hosts that one run of a playbook deployed to.
 
         After a rollback the previous release is the one before the release gone back to, not the one just left:
         running the rollback twice must not bring the bad release back.
@@ -228,6 +236,8 @@ class ReleaseStore:
             entry["rollback"] = True
         if journal:
             entry["journal"] = journal
+        if rollout:
+            entry["rollout"] = rollout
         state["history"] = [*state["history"], entry][-HISTORY_LENGTH:]
         self._write_state(state)
 

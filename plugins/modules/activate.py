@@ -134,6 +134,10 @@ options:
     description: Who does this; kept in the app's history and shown to somebody who comes at the same time.
     type: str
     default: ""
+  rollout:
+    description: Names the run that does this on several hosts; kept in the app's history, so that they can be rolled back together.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -283,6 +287,7 @@ ARGUMENT_SPEC = {
     "preflight": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 5},
     "by": {"type": "str", "default": ""},
+    "rollout": {"type": "str", "default": ""},
 }
 
 

@@ -128,6 +128,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+rollout:
+  description: Names the run that built or found the release. The same on all hosts of the run; M(pygun.stack.activate) keeps it in the app's history.
+  returned: success
+  type: str
 release:
   description: Id of the release.
   returned: success

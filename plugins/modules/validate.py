@@ -23,6 +23,7 @@ options:
     required: true
     choices:
       - flask_app
+      - load_balancer
       - supervisor
       - python
 attributes:

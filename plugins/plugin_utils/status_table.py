@@ -52,14 +52,15 @@ def table(results: Hosts) -> str:
         program_rows += [_program_row(host, program, kinds) for program in found.get("programs", ())]
         notes += _notes(host, found)
         problems += [[_clean(host), _clean(one["subject"]), _clean(one["what"])] for one in found["problems"]]
-    parts = [_lines(app_rows), _lines(program_rows), "\n".join(notes)]
+    different = _different_releases(hosts)
+    parts = [_lines(app_rows), _lines(program_rows), "\n".join([*notes, *different])]
     if problems:
         told = "\n".join(
             "  " + ": ".join(filter(None, (f"{host} {subject}".strip(), what))) for host, subject, what in problems
         )
         parts.append(f"Not as it should be:\n{told}\nWhy, and what to do: doctor.yml")
     else:
-        parts.append("Everything is as it should be.")
+        parts.append(f"{'Each host by itself' if different else 'Everything'} is as it should be.")
     return "\n\n".join(filter(None, parts))
 
 
@@ -111,6 +112,26 @@ def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
         if failed:
             notes.append(f"{host}: releases of {app['name']} that did not pass: {', '.join(failed)}")
     return [_clean(note) for note in notes]
+
+
+def _different_releases(hosts: Hosts) -> list[str]:
+    """The apps that are not the same on all hosts. No problem by itself: hosts of two kinds have two releases."""
+    serving: dict[str, dict[str, list[str]]] = {}
+    for host, found in hosts.items():
+        for app in found.get("apps", ()):
+            serving.setdefault(app["name"], {}).setdefault((app["release"] or "none")[:8], []).append(host)
+    return [
+        _clean(
+            f"{name} is not the same everywhere: {_who_has_what(releases)}."
+            " If a rollout stopped half-way, deploy again to go on, or run rollback.yml to go back where it came."
+        )
+        for name, releases in serving.items()
+        if len(releases) > 1
+    ]
+
+
+def _who_has_what(releases: dict[str, list[str]]) -> str:
+    return "; ".join(f"{release} on {', '.join(hosts)}" for release, hosts in releases.items())
 
 
 # -- text ------------------------------------------------------------------------------------------------------------

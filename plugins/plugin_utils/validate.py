@@ -72,6 +72,8 @@ _ANY_LETTER = {
     "flask_app_requirements",
     "flask_app_src",
     "python_wheelhouse",
+    "load_balancer_certificates",
+    "load_balancer_stats_password",
     "supervisor_http_password",
 }
 
@@ -179,9 +181,23 @@ def check(options: dict[str, dict], values: dict[str, t.Any], memory_mb: int = 0
 
 def misspelt(options: dict[str, dict], names: t.Iterable[str]) -> Iterator[tuple[str, str]]:
     """Variables that are nobody's but look as if one of the roles' was meant."""
-    helpers = {"flask_app_hosts", "flask_app_release"}  # of the playbooks
+    helpers = {  # of the playbooks
+        "flask_app_drain_timeout",
+        "flask_app_hosts",
+        "flask_app_max_fail_percentage",
+        "flask_app_reboot",
+        "flask_app_reboot_timeout",
+        "flask_app_release",
+        "flask_app_serial",
+        "load_balancer_address",
+        "load_balancer_hosts",
+    }
     for name in sorted(names):
-        if name not in options and name not in helpers and name.startswith(("flask_app_", "supervisor_", "python_")):
+        if (
+            name not in options
+            and name not in helpers
+            and name.startswith(("flask_app_", "load_balancer_", "supervisor_", "python_"))
+        ):
             near = difflib.get_close_matches(name, options, 1, 0.93 if name.startswith("python_") else 0.88)
             if near:
                 yield name, f" is no variable of these roles and has no effect; is {near[0]} meant?"
@@ -365,6 +381,18 @@ _RANGES = {
     "supervisor_minfds": (256, 1048576, "file descriptors"),
     "supervisor_stop_timeout": (STOP_MARGIN + 2, 86400, "seconds"),
     "supervisor_http_port": (1, 65535, ""),
+    "load_balancer_timeout_connect": (1, 300, "seconds"),
+    "load_balancer_timeout_client": (1, 86400, "seconds"),
+    "load_balancer_timeout_server": (1, 86400, "seconds"),
+    "load_balancer_timeout_queue": (1, 3600, "seconds"),
+    "load_balancer_timeout_request": (1, 300, "seconds"),
+    "load_balancer_timeout_keepalive": (1, 300, "seconds"),
+    "load_balancer_timeout_tunnel": (1, 604800, "seconds"),
+    "load_balancer_stop_timeout": (1, 86400, "seconds"),
+    "load_balancer_max_connections": (0, 10**7, "0 lets HAProxy work it out"),
+    "load_balancer_check_interval": (1, 3600, "seconds"),
+    "load_balancer_check_fall": (1, 100, "checks"),
+    "load_balancer_check_rise": (1, 100, "checks"),
 }
 for _name, _range in _RANGES.items():
     _RULES[_name] = _number(*_range)
@@ -758,6 +786,151 @@ def _environment_text(name: str, text: str) -> Iterator[str]:
                 f"begins or ends with a character that cannot be seen ({unseen(edges[0], allowed=chr(9) + chr(10))[0].partition(': ')[2]})."
                 " Type it again instead of pasting it; a file with Windows line ends has a U+000D at every end."
             )
+
+
+# --- the load balancer ----------------------------------------------------------------------------------------------
+
+
+#: The types of a service's settings. The argument spec says the same (a test compares them).
+SERVICE = {
+    "name": "str",
+    "bind": "str",
+    "group": "str",
+    "port": "int",
+    "health_path": "str",
+    "health_host": "str",
+    "certificates": "list",
+    "redirect_bind": "str",
+    "balance": "str",
+    "options": "list",
+}
+_BALANCE = ("leastconn", "roundrobin", "random", "source")
+
+
+@rule("load_balancer_services")
+def _services(values: list[dict]) -> Iterator[str]:
+    if not values:
+        yield "it is empty. Name a service, or take the host out of the balancers."
+    names, binds = set(), {}
+    for number, service in enumerate(values, 1):
+        found = list(_shape_of_service(service))
+        if found:
+            yield from (f"entry {number}: {text}" for text in found)
+            continue
+        name = service["name"]
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", name):
+            yield f"entry {number}: name {shown(name)}: write lower-case letters, digits, - and _, beginning with a letter."
+        elif name in ("statistics", "system"):
+            yield f"entry {number}: name {shown(name)}: the role takes that name itself. Choose another."
+        elif name in names:
+            yield f"entry {number}: name {shown(name)}: another service has it. Choose another."
+        names.add(name)
+        yield from (f"{name}: {text}" for text in _service(service))
+        for key in ("bind", "redirect_bind"):
+            bind = service.get(key)
+            for other, owner in binds.items():
+                if bind and collide(bind, other):
+                    yield f"{name}: {key} {shown(bind)}: {owner} listens there. Choose another port for one of them."
+            if bind:
+                binds[bind] = name
+
+
+def _shape_of_service(service: dict[str, t.Any]) -> Iterator[str]:
+    """Its settings and their types."""
+    for key, value in service.items():
+        if key not in SERVICE:
+            near = difflib.get_close_matches(str(key), SERVICE, 1)
+            yield f"there is no setting {shown(key)}; {f'is {near[0]} meant? Correct it.' if near else 'take it out.'}"
+        else:
+            option = {"type": SERVICE[key], "elements": "str"} | ({"choices": _BALANCE} if key == "balance" else {})
+            yield from (f"{key}: {text}" for text in _of_type(SERVICE[key], option, value))
+    for key in ("name", "bind"):
+        if key not in service:
+            yield f"{key} is missing. It has no default: set it."
+
+
+def _service(service: dict[str, t.Any]) -> Iterator[str]:
+    """What is wrong with one service by itself."""
+    for key in ("bind", "redirect_bind"):
+        value = service.get(key, "")
+        if value.startswith("unix:"):
+            yield f"{key} {shown(value)}: write an address and a port such as 0.0.0.0:443."
+        elif value or key == "bind":
+            yield from (f"{key} {shown(value)}: {text}" for text in _bind(value))
+    if not 0 <= int(service.get("port", 0)) <= 65535:
+        yield f"port {service['port']}: write a number from 1 to 65535, or 0 to take it from flask_app_bind."
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", service.get("group", "api")):
+        yield f"group {shown(service['group'])}: that is no name of a group."
+    yield from (f"health_path: {text}" for text in _health_path(service.get("health_path", "")))
+    if not re.fullmatch(r"[A-Za-z0-9.:_\[\]-]+", service.get("health_host", "localhost")):
+        yield f"health_host {shown(service['health_host'])}: write a host name, without a scheme or a path."
+    for path in service.get("certificates", ()):
+        yield from (f"certificates {shown(path)}: {text}" for text in _host_path(path))
+    if service.get("redirect_bind") and not service.get("certificates"):
+        yield "redirect_bind would send callers to TLS, and the service has no certificates. Set both, or none."
+    yield from (f"options: {text}" for text in _lines(service.get("options", ())))
+
+
+@rule("load_balancer_global", "load_balancer_defaults")
+def _lines(values: list[str]) -> Iterator[str]:
+    """Lines that stay in their section of the configuration."""
+    for value in values:
+        word = value.split()[0]
+        if word in ("global", "defaults", "frontend", "backend", "listen", "resolvers", "userlist", "peers"):
+            yield f"{shown(value)} would begin another section. Take it out."
+
+
+@rule("load_balancer_certificates")
+def _certificate_files(values: list[str]) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for value in values:
+        name = value.rpartition("/")[2]
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+            yield f"{shown(value)}: HAProxy could not be told of a file of that name. Use letters, digits and . _ - only."
+        elif name in seen:
+            yield f"{shown(value)} and {shown(seen[name])} have the same name, and would be one file. Rename one."
+        seen[name] = value
+
+
+@rule("load_balancer_socket")
+def _load_balancer_socket(value: str) -> Iterator[str]:
+    if not re.fullmatch(r"/run/haproxy/[A-Za-z0-9._-]+", value):
+        yield "write a file directly in /run/haproxy, the directory that the distribution makes for it."
+
+
+@rule("load_balancer_stats_bind")
+def _stats_bind(value: str) -> Iterator[str]:
+    if value.startswith("unix:"):
+        yield "write an address and a port such as 127.0.0.1:8404."
+    elif value:
+        yield from _bind(value)
+
+
+@rule("load_balancer_stats_user")
+def _stats_user(value: str) -> Iterator[str]:
+    if not re.fullmatch(r"[A-Za-z0-9._-]*", value):
+        yield "write letters, digits and . _ - only."
+
+
+@rule("load_balancer_stats_password")
+def _stats_password(value: str) -> Iterator[str]:
+    yield from _http_password(value)
+    if re.search(r"[\s#\"'\\$]", value):
+        yield "HAProxy's configuration reads spaces, quotes, #, $ and backslashes in a way of its own. Use others."
+
+
+@between
+def _stats_page(values: Values) -> Iterator[tuple[str, str]]:
+    if values["load_balancer_stats_bind"]:
+        for name in ("load_balancer_stats_user", "load_balancer_stats_password"):
+            if not values[name]:
+                yield name, "is empty, and load_balancer_stats_bind is not. Set it; there is no default."
+        for service in values["load_balancer_services"]:
+            if collide(str(service["bind"]), values["load_balancer_stats_bind"]):
+                yield (
+                    "load_balancer_stats_bind",
+                    f"is {shown(values['load_balancer_stats_bind'])}, where {service['name']} listens. Choose another port.",
+                )
 
 
 # --- programs of any kind -------------------------------------------------------------------------------------------

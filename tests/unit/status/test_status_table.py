@@ -57,6 +57,17 @@ def found(*apps, problems=(), **more):
 SILENT = {"unreachable": True, "changed": False, "msg": "Failed to connect:\n no route to host"}
 
 
+def test_a_rollout_that_stopped_half_way_is_told():
+    old = app(release="aaaaaaaaaaaaaaaa")
+    said = table({"web-1": found(app()), "web-2": found(old, app("other")), "web-3": found(old)})
+    assert (
+        "\nscoring is not the same everywhere: 0a1b2c3d on web-1; aaaaaaaa on web-2, web-3. If a rollout stopped half-way,"
+        " deploy again to go on, or run rollback.yml to go back where it came.\n\nEach host by itself is as it should be."
+        in said
+    )
+    assert "everywhere" not in table({"web-1": found(app()), "web-2": found(app()), "web-3": SILENT})
+
+
 def test_the_table_has_a_line_for_each_app_and_says_that_all_is_well():
     assert table({"web-1": found(app(), app("billing", requests=None))}) == "\n\n".join(
         (

@@ -10,11 +10,11 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from gunicorn.workers import SUPPORTED_WORKERS
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settings, text, validate
+from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, gunicorn_settings, text, validate
 from tools import gunicorn_settings as generator
 
 ROOT = Path(__file__).parents[3]
-ROLES = ("flask_app", "supervisor", "python")
+ROLES = ("flask_app", "supervisor", "python", "load_balancer")
 OPTIONS = {
     role: yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"][
         "options"
@@ -22,7 +22,11 @@ OPTIONS = {
     for role in ROLES
 }
 EVERY_OPTION = {name: option for options in OPTIONS.values() for name, option in options.items()}
-BASE = {"flask_app_name": "scoring", "flask_app_src": "/srv/code/scoring/"}
+BASE = {
+    "flask_app_name": "scoring",
+    "flask_app_src": "/srv/code/scoring/",
+    "load_balancer_services": [{"name": "scoring", "bind": "0.0.0.0:443"}],
+}
 ROWS = yaml.safe_load(Path(__file__).with_name("bad_inputs.yml").read_text())
 SECRETS = ("s3cret-value",)
 
@@ -90,7 +94,7 @@ def test_each_line_of_a_refusal_says_what_to_do(row):
     lines = refusal(role_of(row), row["vars"]).split("\n- ")[1:]
     assert lines
     for line in lines:
-        text = re.sub(r"'[^' ]*'|(flask_app|supervisor|python)_\w+", "", line)
+        text = re.sub(r"'[^' ]*'|(flask_app|load_balancer|supervisor|python)_\w+", "", line)
         assert TELLS.search(text), line
 
 
@@ -354,3 +358,9 @@ def test_the_rules_run_without_ansible():
     )
     folder = ROOT / "plugins"
     subprocess.run([sys.executable, "-I", "-c", code, folder], check=True)
+
+
+def test_a_service_of_the_balancer_is_what_the_argument_spec_says():
+    options = OPTIONS["load_balancer"]["load_balancer_services"]["options"]
+    assert {name: option["type"] for name, option in options.items()} == validate.SERVICE
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == balancer.DEFAULTS

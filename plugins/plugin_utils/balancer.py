@@ -1,0 +1,81 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which hosts stand behind a load balancer, as the inventory tells."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+#: What a service is when its entry does not say so. The argument spec of the role says the same (a test compares them).
+DEFAULTS = {
+    "group": "api",
+    "port": 0,
+    "health_path": "",
+    "health_host": "localhost",
+    "certificates": [],
+    "redirect_bind": "",
+    "balance": "leastconn",
+    "options": [],
+}
+#: What flask_app_bind is where the inventory does not say so.
+_BIND = "127.0.0.1:5000"
+
+
+class BalancerError(Exception):
+    """The inventory does not tell who serves; the text says why and what to do."""
+
+
+def services(entries: t.Iterable[dict], groups: t.Mapping, variables: t.Mapping) -> list[dict[str, t.Any]]:
+    """The services with every key set, and with ``servers``: name, address, port, and whether the address is a name.
+
+    :param entries: load_balancer_services
+    :param groups: the groups of the inventory with the names of their hosts
+    :param variables: the variables of each host (hostvars)
+    """
+    found = []
+    for entry in entries:
+        service = {**DEFAULTS, **entry}
+        hosts = list(groups.get(service["group"], ()))
+        if not hosts:
+            raise BalancerError(
+                f"{service['name']} names the group {service['group']!r}, and the inventory has no host in it. Name the group"
+                " of the hosts that serve it."
+            )
+        service["servers"] = [_server(service, host, variables[host]) for host in hosts]
+        found.append(service)
+    return found
+
+
+def _server(service: dict, host: str, variables: t.Mapping) -> dict[str, t.Any]:
+    address = str(variables.get("load_balancer_address") or variables.get("ansible_host") or host).strip("[]")
+    return {
+        "name": host,
+        "address": address,
+        "port": int(service["port"]) or _port(service["name"], host, str(variables.get("flask_app_bind", _BIND))),
+        "is_name": not _is_address(address),
+    }
+
+
+def _port(service: str, host: str, bind: str) -> int:
+    """The port that other machines reach."""
+    address, _colon, port = bind.rpartition(":")
+    if bind.startswith("unix:") or not port.isdigit():
+        raise BalancerError(
+            f"{service} takes its port from flask_app_bind, and that of {host} is {bind!r}, which no other machine reaches. Let"
+            " the app listen on an address of the host."
+        )
+    if _is_address(address.strip("[]")) and ipaddress.ip_address(address.strip("[]")).is_loopback:
+        raise BalancerError(
+            f"{service} takes its port from flask_app_bind, and that of {host} is {bind!r}, which no other machine reaches. Set"
+            f" flask_app_bind in the inventory, for example to 0.0.0.0:{port}, or give the service a port."
+        )
+    return int(port)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
