@@ -16,9 +16,17 @@ from tools import documents, role_readmes, troubleshooting
 from tools.shell import ROOT
 
 ANSIBLE_DOC = Path(sys.executable).with_name("ansible-doc")
+
+
+def filters() -> set[str]:
+    """A file of filters has one page for each of them beside it, or one in itself."""
+    found = (ROOT / "plugins" / "filter").glob("*.*")
+    return {path.stem for path in found if path.suffix == ".yml" or "DOCUMENTATION = " in path.read_text()}
+
+
 DOCUMENTED = {
     "module": sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")),
-    "filter": sorted(path.stem for path in (ROOT / "plugins" / "filter").glob("*.py")),
+    "filter": sorted(filters()),
     "role": role_readmes.roles(),
 }
 

@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 
-RUN_MODULE = Path(__file__).parents[1] / "activation" / "run_module.py"
+RUN_MODULE = Path(__file__).parents[1] / "run_module.py"
 UV = shutil.which("uv")  # quicker than pip, which does as well
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
