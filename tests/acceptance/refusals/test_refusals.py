@@ -31,7 +31,7 @@ FEW = 10
 
 def role_of(row: dict) -> str:
     first = next(iter(row["vars"]))
-    return next(role for role in ("flask_app", "supervisor", "python") if first.startswith(f"{role}_"))
+    return next(role for role in ("flask_app", "load_balancer", "supervisor", "python") if first.startswith(f"{role}_"))
 
 
 def play(host: str, numbers: range, result: Path) -> list[dict]:
@@ -66,6 +66,7 @@ def play(host: str, numbers: range, result: Path) -> list[dict]:
         "flask_app_name": "scoring",
         "flask_app_src": f"{ROOT}/app/",
         "flask_app_health_path": "/healthz",
+        "load_balancer_services": [{"name": "scoring", "bind": "0.0.0.0:443", "group": "containers", "port": 5000}],
         "refusals": [],
     }
     return [
