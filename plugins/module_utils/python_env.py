@@ -208,16 +208,13 @@ class Installer:
         try:
             self._run(command + self.extra_args + list(arguments))
         except InstallError as error:
+            text = str(error)
+            if not self.uv and "from versions: none" in text:
+                text += f"\n{self._why_pip_finds_nothing(command, arguments)}"
             if self.wheelhouse and (lacks := _not_in_wheelhouse(str(error))):
                 cause = f"The wheelhouse has no {lacks} for Python {python_version(python)} on {platform()}."
-                raise MissingWheel(str(error), cause) from error
-            if self.uv or "from versions: none" not in str(error):
-                raise
-            raise InstallError(f"{error}\n{self._why_pip_finds_nothing(command, arguments)}") from error
-        # uv leaves its lock file open to every user, but an app must not write into its release.
-        lock = os.path.join(path, ".lock")
-        if os.path.exists(lock):
-            os.unlink(lock)
+                raise MissingWheel(text, cause) from error
+            raise InstallError(text) from error
 
     def _why_pip_finds_nothing(self, command, arguments):
         """pip says of an index that refuses, or has no wheel for this host, the same as of a package that does not exist.

@@ -8,7 +8,8 @@ import stat
 import subprocess
 from pathlib import Path
 
-#: What changes by itself on an idle host, and what Ansible leaves in its own temporary folder.
+#: What changes by itself on an idle host (the distribution's timers are due at any time), and what Ansible leaves in its
+#: own temporary folder.
 LEFT_OUT = (
     "/proc",
     "/sys",
@@ -17,6 +18,11 @@ LEFT_OUT = (
     "/run/systemd",
     "/run/log",
     "/run/udev",
+    "/var/backups",
+    "/var/cache/apt",
+    "/var/lib/apt",
+    "/var/lib/logrotate",
+    "/var/log/apt",
     "/var/log/journal",
     "/root/.ansible",
 )
