@@ -64,7 +64,11 @@ def pieces(markdown: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def kept(text: str) -> tuple[str, ...]:
-    """Code and link targets, in any order: grammar moves them about. A number that stands alone in a cell."""
+    """Code and link targets, in any order: grammar moves them about. A number that stands alone in a cell.
+
+    A link to a heading of the page names it in the page's language: another test sees that it leads there.
+    """
+    text = re.sub(r"\]\(#[^)]*\)", "](#)", text)
     return tuple(sorted(re.findall(r"`[^`]+`|\]\([^)]+\)|^ *[\d.]+ *$|^ *-+ *$", text)))
 
 
