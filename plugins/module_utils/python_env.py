@@ -7,6 +7,7 @@ Nothing here imports Ansible, so that the functions can be tested and used alone
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -215,6 +216,9 @@ class Installer:
                 cause = f"The wheelhouse has no {lacks} for Python {python_version(python)} on {platform()}."
                 raise MissingWheel(text, cause) from error
             raise InstallError(text) from error
+        # uv leaves its lock file open to every user, but an app must not write into its release.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(path, ".lock"))
 
     def _why_pip_finds_nothing(self, command, arguments):
         """pip says of an index that refuses, or has no wheel for this host, the same as of a package that does not exist.
