@@ -86,7 +86,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Predicts what would change, on a host of any state. Commands of O(files[].validate) are run if they are there.
+    description: Predicts what would change, on a host of any state. Commands of O(files[].validate) are not run.
   diff_mode:
     support: full
     description: Shows the files; of those with O(files[].secret_content) only that they change.
@@ -128,7 +128,6 @@ paths:
 
 import os
 import shlex
-import shutil
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
@@ -219,10 +218,10 @@ class Tree:
 
     def validate(self, given):
         """Have its command look at a file that will be written."""
-        command = shlex.split(given["validate"] or "")
-        # In check mode it may be that an earlier task would have installed it.
-        if not command or not differs(given) or (self.module.check_mode and not shutil.which(command[0])):
+        # In check mode an earlier task has only pretended to bring the command, or the user that it looks for.
+        if not given["validate"] or self.module.check_mode or not differs(given):
             return
+        command = shlex.split(given["validate"])
         with tempfile.NamedTemporaryFile(dir=self.module.tmpdir) as file:
             file.write(content(given).encode())
             file.flush()
