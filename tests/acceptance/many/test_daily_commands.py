@@ -117,9 +117,11 @@ def test_the_playbook_restarts_an_app_that_does_not_want_to_end(site: Site) -> N
 
 def test_supervisorctl_restarts_an_app_by_force(site: Site) -> None:
     before = site.settled()
-    ctl(site, "signal", "KILL", "greeter:*")
-    site.wait_for(lambda: site.answers("greeter") and differences(before, site.processes()) == OURS, "its successors")
+    for killed, name in enumerate(sorted(OURS), 1):
+        ctl(site, "signal", "KILL", f"greeter:{name}")
+        site.wait_for(lambda: len(differences(before, site.processes()) & OURS) == killed, f"the successor of {name}")  # noqa: B023
     assert differences(before, site.settled()) == OURS
+    assert site.answers("greeter")
 
 
 # status and tail

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,9 +107,14 @@ class Site(Host):
         return set(self.run("python3", "-", text=(HERE / "on_host_offline.py").read_text()).splitlines()) - {""}
 
     def masters(self, app: str) -> dict[str, str]:
-        """supervisorctl's words for each instance of an app, with the pid."""
-        lines = [line.split() for line in self.run("supervisorctl", "status", check=False).splitlines()]
-        return {line[0]: " ".join(line[1:4]) for line in lines if line[0].startswith(f"{app}:")}
+        """supervisorctl's words for each instance of an app, with the pid, once none is starting."""
+        deadline = time.monotonic() + 30
+        while True:
+            lines = [line.split() for line in self.run("supervisorctl", "status", check=False).splitlines()]
+            found = {line[0]: " ".join(line[1:4]) for line in lines if line[0].startswith(f"{app}:")}
+            if "STARTING" not in found.values() or time.monotonic() > deadline:
+                return found
+            time.sleep(0.3)
 
 
 @pytest.fixture(scope="session")
