@@ -120,7 +120,7 @@ def test_the_release_before_that_is_gone_is_said_loudly_and_what_answers_stays(s
     assert result["failed"]
     assert result["rolled_back"] is False
     assert "THE WAY BACK FAILED TOO" in result["msg"]
-    assert f"{gone} that served before is gone" in result["msg"]
+    assert f"{gone} that served before, or its Python, is gone" in result["msg"]
     assert served.get()[0] == 200
     good = served.release()
     result = served.deploy(good)
