@@ -16,10 +16,14 @@ import errno
 import os
 import select
 import threading
+import time
 import weakref
 
 #: Seconds between two looks at whether the file is still the one that has the name.
 LOOK_EVERY = 1.0
+
+#: How long to wait for another thread that opens the file (seconds).
+PATIENCE = 0.1
 
 #: A full volume is tried again once a second, and only when it has this much room (bytes): in what is left of a
 #: block, a short line would fit now and then.
@@ -86,7 +90,7 @@ class LogFile:
         if self._full_since and not self._has_room(now):
             self.lost += 1
             return
-        if self._descriptor < 0:
+        if self._descriptor < 0 and not self._opened_meanwhile():
             write_fully(2, line)
             return
         try:
@@ -129,6 +133,16 @@ class LogFile:
             pass  # what is open still is the log: it has been renamed, and its successor will be there soon
         finally:
             self._looking.release()
+
+    def _opened_meanwhile(self) -> bool:
+        """Whether another thread, which is looking just now, opens the file.
+
+        A signal handler may have interrupted the one that looks, and would wait for ever.
+        """
+        give_up = time.monotonic() + PATIENCE
+        while self._descriptor < 0 and self._looking.locked() and time.monotonic() < give_up:
+            os.sched_yield()
+        return self._descriptor >= 0
 
     def _is_ours(self) -> bool:
         """Whether the descriptor has not been closed behind our back; its number may mean something else by now."""
