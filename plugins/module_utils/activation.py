@@ -40,6 +40,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     LAST_LINES,
     Diagnosis,
     LogMark,
+    advice,
     diagnose,
     plain_lines,
     shorten_tracebacks,
@@ -1089,7 +1090,7 @@ class Activation:
         elif failure.log_file:
             parts.append(f"It logged nothing in {failure.log_file}.")
         if known:
-            parts.append(f"Cause: {known.cause}\nWhat to do: {known.remedy}")
+            parts.append(advice(known))
         if reproduce:
             parts.append(f"To reproduce: {reproduce}")
         parts.append(f"{serving} {after}")

@@ -434,6 +434,11 @@ class Diagnosis:
     symptom: str = ""
 
 
+def advice(known) -> str:
+    """What people are shown of something with a ``cause`` and a ``remedy``."""
+    return f"Cause: {known.cause}\nWhat to do: {known.remedy}"
+
+
 def diagnose(text: str, source: str = "app") -> Diagnosis | None:
     """The known cause behind these lines of the app, the installer or supervisord, or None."""
     for symptom in SYMPTOMS:

@@ -14,6 +14,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
+
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 
 
@@ -43,6 +45,11 @@ class MissingWheel(InstallError):
             "On the control node, with the inventory and the variables of this run: `ansible-playbook"
             " pygun.stack.wheelhouse`. It adds what is missing to python_wheelhouse. Then run this again."
         )
+
+
+def explained(error):
+    """What is known of why an installation failed, with ``cause`` and ``remedy``; None when nothing is."""
+    return error if isinstance(error, MissingWheel) else diagnose(str(error), "installer")
 
 
 def normalize(name):

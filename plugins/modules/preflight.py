@@ -65,7 +65,7 @@ import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LAST_LINES, diagnose, plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LAST_LINES, advice, diagnose, plain_lines
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release
 
 
@@ -98,7 +98,7 @@ def main():
     if lines:
         parts.append("What it printed last:\n" + "\n".join(f"    {line}" for line in lines))
     if known:
-        parts.append(f"Cause: {known.cause}\nWhat to do: {known.remedy}")
+        parts.append(advice(known))
     parts.append("Nothing was changed.")
     module.fail_json(msg="\n".join(parts), step=outcome.step, log=lines)
 

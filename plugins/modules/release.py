@@ -168,7 +168,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
 
@@ -373,8 +373,8 @@ def main():
         module.fail_json(msg=str(error), **result)
     except (OSError, python_env.InstallError, tarfile.TarError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
-        known = error if isinstance(error, python_env.MissingWheel) else diagnose(str(error), "installer")
-        cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
+        known = python_env.explained(error)
+        cause = f"\n{advice(known)}" if known else ""
         module.fail_json(
             msg=f"Release {release} of {params['name']} cannot be built: {error}{cause}\n{running}",
             cause=known.cause if known else None,

@@ -55,12 +55,12 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     INSTALLER_OPTIONS,
     Installer,
     InstallError,
-    MissingWheel,
+    explained,
     installed,
     lacking,
     made_from,
@@ -102,8 +102,8 @@ def main():
                 installer.create(path, params["python"])
             installer.install(path, params["requirements"])
     except InstallError as error:
-        known = error if isinstance(error, MissingWheel) else diagnose(str(error), "installer")
-        cause = f"\nCause: {known.cause}\nWhat to do: {known.remedy}" if known else ""
+        known = explained(error)
+        cause = f"\n{advice(known)}" if known else ""
         module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}{cause}")
     after = installed(path)
     module.exit_json(changed=True, installed=after, diff=_diff(path, before, after))
