@@ -123,6 +123,11 @@ def demo(tally: Tally) -> None:
     tally.step("the demo, twice, and its end", run_demo)
 
 
+def benchmarks(tally: Tally) -> None:
+    """Whether they work; what they measure here is worth nothing."""
+    tally.step("the benchmarks, quick", lambda log: logged(log, ROOT / "dev", "bench", "--quick"))
+
+
 def scenarios() -> list[str]:
     """Those that `test` runs, the default one first: it leaves the snapshot that others start from."""
     names = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
