@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from load_report import Roll, Sample, percentiles, touches
+from rig.deploys import Source
+from rig.host import Host
+from rig.load import Load, by_error
+
 from benchmarks import hosts, measure
-from benchmarks.hosts import Source
 from tools.shell import Failed, say
 
-# Beside the rig, which benchmarks.hosts has put on the path.
-from load_report import Roll, Sample, percentiles, touches  # noqa: E402
-from rig.host import Host  # noqa: E402
-from rig.load import Load, by_error  # noqa: E402
-
 #: mode -> deploys, restarts and rollbacks of ours and of the others
-TIMES = {"quick": ((1, 1, 1), (1, 1, 1)), "short": ((2, 2, 2), (2, 2, 2)), "full": ((20, 10, 10), (5, 5, 5))}
+TIMES = {"quick": ((1, 1, 1), (1, 0, 0)), "short": ((2, 2, 2), (2, 2, 2)), "full": ((20, 10, 10), (5, 5, 5))}
 CODE = "/srv/usual/app/scoring/__init__.py"
 
 #: What is done -> a function that does it, and the version that answers afterwards; "" where it stays.
@@ -37,7 +36,7 @@ def measure_all(mode: str) -> dict:
     found = {}
     try:
         with hosts.running("ours01", "usual01"):
-            say("Changing: first install of ours and of the usual play.")
+            say("Changing: deploy ours and the usual play.")
             hosts.ours("deploy", ["ours01"], source.version(next(versions)))
             hosts.usual(["usual01"], source)
             at = {"ours": Host(hosts.name("ours01"))}
@@ -154,7 +153,11 @@ def seen(samples: list[Sample], roll: Roll, until: float, version: str) -> dict:
         old = [one.start for one in answered if one.answered_by != last]
         new = [one.start + one.seconds for one in answered if one.answered_by == last]
         everywhere = max(max(old, default=roll.begin), min(new)) - roll.begin
-    return {"failed": sum(bool(one.error) for one in those), "p99_ms": delays and delays["p99"], "everywhere": everywhere}
+    return {
+        "failed": sum(bool(one.error) for one in those),
+        "p99_ms": delays and delays["p99"],
+        "everywhere": everywhere,
+    }
 
 
 def summary(each: list[dict]) -> dict:

@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from rig.deploys import Source
+
 from benchmarks import hosts, measure
-from benchmarks.hosts import Source
 from tools.shell import Failed, say
 
 MANY_FILES = 10_000
@@ -66,7 +67,9 @@ def compare(count: int, source: Source, rounds: int, calibrations: list[dict]) -
             for side, run in sides.items():
                 runs[side]["no change"].append(run())
                 if runs[side]["no change"][-1].changed:
-                    raise Failed(f"{side}: a run without a change changed something. See .cache/logs/bench-ansible.log.")
+                    raise Failed(
+                        f"{side}: a run without a change changed something. See .cache/logs/bench-ansible.log."
+                    )
             source.version(f"2.{count}.{next(version)}")
             for side, run in sides.items():
                 runs[side]["other code"].append(run())

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rig.deploys import Source
+
 from tools import containers
 from tools.shell import CACHE, ROOT, Failed
-
-# What the acceptance tests drive: the load, the hosts, and an app in many versions.
-sys.path[:0] = [str(ROOT / "tests" / "acceptance" / "lossless"), str(ROOT / "tests" / "load")]
-from rig.deploys import Source  # noqa: E402
 
 HERE = Path(__file__).parent
 INVENTORY = ROOT / "molecule" / "inventories" / "bench.yml"
@@ -49,13 +46,19 @@ def name(host: str) -> str:
 
 @contextlib.contextmanager
 def running(*hosts: str) -> Iterator[None]:
-    """Fresh hosts, removed at the end."""
-    names = [name(host) for host in hosts]
+    """Fresh hosts, removed at the end; those that a caller runs already stay as they are."""
+    added = [host for host in hosts if host not in _running]
+    names = [name(host) for host in added]
     try:
         containers.up([containers.Host(name=one, network=f"{containers.prefix()}-{SCENARIO}") for one in names])
+        _running.update(added)
         yield
     finally:
+        _running.difference_update(added)
         containers.down(names)
+
+
+_running: set[str] = set()
 
 
 def ansible(*command: str, variables: dict[str, Any] | None = None) -> Run:
@@ -103,9 +106,7 @@ def ours(playbook: str, hosts: list[str], source: Source) -> Run:
         "flask_app_health_path": "/healthz",
         "flask_app_bind": "127.0.0.1:5000",
     }
-    return ansible(
-        "ansible-playbook", f"playbooks/{playbook}.yml", "--limit", ",".join(hosts), variables=variables
-    )
+    return ansible("ansible-playbook", f"playbooks/{playbook}.yml", "--limit", ",".join(hosts), variables=variables)
 
 
 def usual(hosts: list[str], source: Source) -> Run:

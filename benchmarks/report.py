@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """docs/benchmarks.md and its plots, and the README's headline figures: all from docs/benchmarks/results.json.
 
-    python -m benchmarks.report     writes them again
+python -m benchmarks.report     writes them again
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ RESULTS = PLOTS / "results.json"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOISY = "too noisy"
+LIMITS = ("ours", "nginx")  # begin the names of what is no Python peer
+MANY_FILES = "1 host, 10,000 files"
 NONE_YET = "No figures have been taken on a quiet machine yet: they are to follow."
 
 
@@ -58,7 +60,7 @@ def write() -> None:
 INTRODUCTION = """\
 # Measured
 
-Written by `make bench` (`./dev bench`, with `--full` for every combination) from [results.json](benchmarks/results.json);
+Written by `make bench` (`./dev bench`, with `--full` for every combination) from `benchmarks/results.json` beside it;
 changes by hand are overwritten. The figures hold for the machine that each section names: compare them with each other, not
 with another machine's. They are medians over rounds in which everything takes its turn, in brackets the middle half.
 Where rounds differ by more than a quarter, or a fixed piece of work takes longer than it should because the machine does
@@ -154,9 +156,7 @@ def deploying(result: dict) -> str:
             for side, by_what in sides.items()
             for what, of in by_what.items()
         ]
-        parts.append(
-            f"### {setting}\n\n{table(['', 'tasks', 'round trips', 'seconds', 'CPU s, control node'], rows)}"
-        )
+        parts.append(f"### {setting}\n\n{table(['', 'tasks', 'round trips', 'seconds', 'CPU s, control node'], rows)}")
     return "\n\n".join(parts)
 
 
@@ -192,16 +192,20 @@ SECTIONS = {
 # --- headline -----------------------------------------------------------------------------------------------------
 
 
-def value(results: dict, *path: str) -> float | None:
-    """The median at a place in the results, if it was measured and says something."""
+def value_of(results: dict, *path: str) -> Any:
+    """What stands at a place in the results; nothing if it was not measured, or on a noisy machine."""
     found: Any = results
     for key in path:
         if not isinstance(found, dict) or key not in found or found.get("noise"):
-            return None
+            return {}
         found = found[key]
-    if isinstance(found, dict):
-        return None if found["noisy"] else found["median"]
     return found
+
+
+def value(results: dict, *path: str) -> float | None:
+    """The median at a place in the results, if it was measured and says something."""
+    found = value_of(results, *path)
+    return None if not found or found["noisy"] else found["median"]
 
 
 def ratio(above: float | None, below: float | None, digits: int = 2) -> str:
@@ -212,7 +216,10 @@ def headline(results: dict) -> str:
     """The README's table: the issue's ratios. No part, no line."""
     rows = []
     if "serving" in results:
-        hello, compute = ("serving", "cells", "hello, 50 connections"), ("serving", "cells", "compute, 50 connections", "ours")
+        hello, compute = (
+            ("serving", "cells", "hello, 50 connections"),
+            ("serving", "cells", "compute, 50 connections", "ours"),
+        )
 
         def cpu(server: str) -> float | None:
             return value(results, *hello, server, "cpu_us")
@@ -224,6 +231,9 @@ def headline(results: dict) -> str:
             ours = value(results, *cell, "ours", "rate")
             what = f"Requests/s with 50 ms of waiting, {connections:,} connections ÷ "
             rows.append([f"{what}the tutorial's", ratio(ours, value(results, *cell, "the tutorial's", "rate"))])
+            peers = [name for name in value_of(results, *cell) if not name.startswith(LIMITS)]
+            rates = [value(results, *cell, name, "rate") for name in peers]
+            rows.append([f"{what}the best Python peer's", ratio(ours, None if None in rates else max(rates))])
         rows.append(
             [
                 "p99 ÷ p50 of 5 ms of computing, 50 connections",
@@ -233,7 +243,9 @@ def headline(results: dict) -> str:
     if "changing" in results:
         for side, told in results["changing"]["sides"].items():
             count = sum(of["times"] for of in told["changes"].values())
-            rows.append([f"Failed requests in {count} changes under load, {side}", f"{told['failed']} of {told['sent']:,}"])
+            rows.append(
+                [f"Failed requests in {count} changes under load, {side}", f"{told['failed']} of {told['sent']:,}"]
+            )
     if "deploying" in results:
         one = ("deploying", "settings", "1 host")
         floor = value(results, *one, "one module call", "no change", "seconds")
@@ -241,6 +253,11 @@ def headline(results: dict) -> str:
         rows.append(["Run without a change ÷ one module call, seconds", ratio(ours, floor, 1)])
         changed = [value(results, *one, side, "other code", "seconds") for side in ("ours", "the usual play")]
         rows.append(["Deploy of other code ÷ the usual play, seconds", ratio(*changed)])
+        many = value(results, "deploying", "settings", MANY_FILES, "ours", "no change", "seconds")
+        if many is not None:
+            rows.append([f"Run without a change, {MANY_FILES} ÷ a few", ratio(many, ours)])
+        tasks = value(results, *one, "ours", "no change", "tasks")
+        rows.append(["Tasks of a run without a change", NOISY if tasks is None else f"{tasks:.0f}"])
     if not rows:
         return NONE_YET
     first = next(iter(results.values()))

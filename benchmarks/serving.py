@@ -78,7 +78,7 @@ class Cell:
         return f"{self.endpoint}, {self.connections} connections{'' if self.keep_alive else ', no keep-alive'}"
 
 
-QUICK = [Cell("hello", 1), Cell("wait", 50), Cell("compute", 50), Cell("hello", 50, False)]
+QUICK = [Cell("wait", 50), Cell("compute", 50), Cell("hello", 50, False)]
 SHORT = [
     Cell("hello", 1),
     Cell("hello", 50),
@@ -307,7 +307,16 @@ def have(program: str, package: str) -> bool:
 
 def wrk(url: str, cell: Cell, seconds: float) -> dict[str, float]:
     """What wrk measured."""
-    command = ["wrk", "-t1", f"-c{cell.connections}", f"-d{seconds:.0f}s", "--timeout", "10s", "-s", str(HERE / "wrk.lua")]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{cell.connections}",
+        f"-d{seconds:.0f}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(HERE / "wrk.lua"),
+    ]
     if not cell.keep_alive:
         command += ["-H", "Connection: close"]
     return parse(run(*command, url, capture_output=True, text=True).stdout)
