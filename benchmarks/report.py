@@ -231,9 +231,9 @@ def headline(results: dict) -> str:
             ours = value(results, *cell, "ours", "rate")
             what = f"Requests/s with 50 ms of waiting, {connections:,} connections ÷ "
             rows.append([f"{what}the tutorial's", ratio(ours, value(results, *cell, "the tutorial's", "rate"))])
-            peers = [name for name in value_of(results, *cell) if not name.startswith(LIMITS)]
-            rates = [value(results, *cell, name, "rate") for name in peers]
-            rows.append([f"{what}the best Python peer's", ratio(ours, None if None in rates else max(rates))])
+            peers = [of["rate"] for name, of in value_of(results, *cell).items() if not name.startswith(LIMITS)]
+            best = max(peers, key=lambda rate: rate["median"], default={"noisy": True})
+            rows.append([f"{what}the best Python peer's", ratio(ours, None if best["noisy"] else best["median"])])
         rows.append(
             [
                 "p99 ÷ p50 of 5 ms of computing, 50 connections",
@@ -256,8 +256,8 @@ def headline(results: dict) -> str:
         many = value(results, "deploying", "settings", MANY_FILES, "ours", "no change", "seconds")
         if many is not None:
             rows.append([f"Run without a change, {MANY_FILES} ÷ a few", ratio(many, ours)])
-        tasks = value(results, *one, "ours", "no change", "tasks")
-        rows.append(["Tasks of a run without a change", NOISY if tasks is None else f"{tasks:.0f}"])
+        tasks = results["deploying"]["settings"]["1 host"]["ours"]["no change"]["tasks"]  # no noise changes it
+        rows.append(["Tasks of a run without a change", f"{tasks['median']:.0f}"])
     if not rows:
         return NONE_YET
     first = next(iter(results.values()))
