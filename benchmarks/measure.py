@@ -98,8 +98,11 @@ def noise(rounds: Sequence[dict[str, float]]) -> str:
     return f"the same work took up to {worst:.1f} times as long as it should, in {len(noisy)} of {len(rounds)} rounds"
 
 
-def figure(values: Sequence[float]) -> dict[str, Any]:
-    """Median, middle half and number of values; whether they say anything."""
+def figure(taken: Sequence[float | None]) -> dict[str, Any] | None:
+    """Median, middle half and number of values; whether they say anything. None where nothing could be measured."""
+    values = [value for value in taken if value is not None]
+    if not values:
+        return None
     middle = statistics.median(values)
     low, high = min(values), max(values)
     if len(values) > 3:

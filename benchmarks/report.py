@@ -281,7 +281,7 @@ def plots(result: dict) -> dict[str, str]:
     drawn = {}
     for cell, servers in result["cells"].items():
         for key, what in (("cpu_us", "processor time per request, us"), ("rate", "requests per second")):
-            bars = [(name, of[key]["median"]) for name, of in servers.items() if not of[key]["noisy"]]
+            bars = [(name, of[key]["median"]) for name, of in servers.items() if of[key] and not of[key]["noisy"]]
             if bars:
                 file = f"{cell}-{key}.svg".replace(",", "").replace(" ", "-").replace("_", "-")
                 drawn[file] = bar_chart(f"{cell}: {what}", bars)

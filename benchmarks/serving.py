@@ -305,7 +305,7 @@ def have(program: str, package: str) -> bool:
     return True
 
 
-def wrk(url: str, cell: Cell, seconds: float) -> dict[str, float]:
+def wrk(url: str, cell: Cell, seconds: float) -> dict[str, float | None]:
     """What wrk measured."""
     command = [
         "wrk",
@@ -322,7 +322,7 @@ def wrk(url: str, cell: Cell, seconds: float) -> dict[str, float]:
     return parse(run(*command, url, capture_output=True, text=True).stdout)
 
 
-def parse(text: str) -> dict[str, float]:
+def parse(text: str) -> dict[str, float | None]:
     """The last line of wrk's output, and what follows from it."""
     try:
         told = json.loads(text.strip().splitlines()[-1])
@@ -332,14 +332,14 @@ def parse(text: str) -> dict[str, float]:
     return {
         "requests": told["requests"],
         "rate": told["requests"] / (told["duration"] / 1e6),
-        "p50_ms": told["p50"] / 1000,
-        "p99_ms": told["p99"] / 1000,
+        "p50_ms": told["p50"] / 1000 if told["requests"] else None,
+        "p99_ms": told["p99"] / 1000 if told["requests"] else None,
         "wrong": told["status"],
         "lost": lost,
     }
 
 
-def ask(server: Server, cell: Cell, seconds: float) -> dict[str, float]:
+def ask(server: Server, cell: Cell, seconds: float) -> dict[str, float | None]:
     """One server, one cell: rates, latencies, processor time."""
     before = measure.cpu_seconds(server.roots)
     found = wrk(f"http://127.0.0.1:{server.port}{ENDPOINTS[cell.endpoint]}", cell, seconds)
@@ -348,8 +348,21 @@ def ask(server: Server, cell: Cell, seconds: float) -> dict[str, float]:
         raise Failed(f"{server.name}: {found['wrong']} answers that are no success ({cell.name})")
     if not found["requests"] and (cell.connections <= 50 and cell.keep_alive):
         raise Failed(f"{server.name} answered nothing ({cell.name})")
-    found["cpu_us"] = spent / found["requests"] * 1e6 if found["requests"] else 0.0
+    found["cpu_us"] = spent / found["requests"] * 1e6 if found["requests"] else None
+    settle(server)
     return found
+
+
+def settle(server: Server) -> None:
+    """Wait until the server has done what wrk no longer waits for: the next one shall not pay for it."""
+    deadline = time.monotonic() + PATIENCE
+    before = measure.cpu_seconds(server.roots)
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        now = measure.cpu_seconds(server.roots)
+        if now - before <= 0.01:
+            return
+        before = now
 
 
 def steps_for(seconds: float) -> int:

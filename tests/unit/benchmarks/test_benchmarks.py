@@ -20,6 +20,11 @@ def test_wrks_last_line_is_read():
     assert found == {"requests": 3000, "rate": 2000.0, "p50_ms": 2.5, "p99_ms": 9.0, "wrong": 4, "lost": 11}
 
 
+def test_latencies_of_no_answer_are_none():
+    found = serving.parse(json.dumps({**TOLD, "requests": 0, "p50": 0, "p99": 0}))
+    assert (found["rate"], found["p50_ms"], found["p99_ms"]) == (0, None, None)
+
+
 @pytest.mark.parametrize("text", ["", "unable to connect to 127.0.0.1:1 Connection refused\n"])
 def test_wrk_without_figures_is_an_error(text):
     with pytest.raises(Failed, match="without figures"):

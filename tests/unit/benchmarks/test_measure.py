@@ -94,7 +94,12 @@ def test_a_figure_knows_whether_it_says_anything(values, noisy):
     assert measure.figure(values)["noisy"] is noisy
 
 
-def test_calibration_is_quicker_than_a_second_of_processor_time():
+def test_what_could_not_be_measured_has_no_figure():
+    assert measure.figure([None, None]) is None
+    assert measure.figure([None, 3])["median"] == 3
+
+
+def test_calibration_tells_its_time_on_the_clock_and_how_long_it_waited():
     began = time.monotonic()
     told = measure.calibrate()
     assert 0 < told["wall"] <= time.monotonic() - began
