@@ -61,10 +61,10 @@ def running(*hosts: str) -> Iterator[None]:
 _running: set[str] = set()
 
 
-def ansible(*command: str, variables: dict[str, Any] | None = None) -> Run:
-    """Run it, measured. It must work."""
+def ansible(hosts: list[str], *command: str, variables: dict[str, Any] | None = None) -> Run:
+    """Run it on these hosts, measured. It must work."""
     with tempfile.TemporaryDirectory() as folder:
-        count, log = Path(folder, "count"), CACHE / "logs" / "bench-ansible.log"
+        count, log = Path(folder, "count"), CACHE / "logs" / f"bench-{hosts[0]}.log"
         count.touch()
         log.parent.mkdir(parents=True, exist_ok=True)
         given = {"ansible_ssh_executable": str(HERE / "counting-pexec"), **(variables or {})}
@@ -72,7 +72,7 @@ def ansible(*command: str, variables: dict[str, Any] | None = None) -> Run:
         began = time.monotonic()
         with log.open("w") as stream:
             process = subprocess.Popen(
-                [*command, "-i", str(INVENTORY), "-e", json.dumps(given)],
+                [*command, "-i", str(INVENTORY), "--limit", ",".join(hosts), "-e", json.dumps(given)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environ,
             )  # fmt: skip
             _, status, used = os.wait4(process.pid, 0)
@@ -93,7 +93,7 @@ def recap(text: str) -> tuple[int, int]:
 
 def ping(hosts: list[str]) -> Run:
     """The floor: one module call over the same connection."""
-    return ansible("ansible", ",".join(hosts), "-m", "ansible.builtin.ping")
+    return ansible(hosts, "ansible", "containers", "-m", "ansible.builtin.ping")
 
 
 def ours(playbook: str, hosts: list[str], source: Source) -> Run:
@@ -106,12 +106,11 @@ def ours(playbook: str, hosts: list[str], source: Source) -> Run:
         "flask_app_health_path": "/healthz",
         "flask_app_bind": "127.0.0.1:5000",
     }
-    return ansible("ansible-playbook", f"playbooks/{playbook}.yml", "--limit", ",".join(hosts), variables=variables)
+    return ansible(hosts, "ansible-playbook", f"playbooks/{playbook}.yml", variables=variables)
 
 
 def usual(hosts: list[str], source: Source) -> Run:
     """The play that is written the usual way."""
     return ansible(
-        "ansible-playbook", "benchmarks/usual/deploy.yml", "--limit", ",".join(hosts),
-        variables={"usual_src": f"{source.folder}/"},
-    )  # fmt: skip
+        hosts, "ansible-playbook", "benchmarks/usual/deploy.yml", variables={"usual_src": f"{source.folder}/"}
+    )
