@@ -2,18 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What an access line costs: processor time of a worker per request, with the log in different hands.
 
-    python benchmarks/access_log.py [--rounds 60] [--requests 480]
-
-Needs gunicorn, gevent and flask. Every variant is a real gunicorn with one lossless gevent worker and the same Flask
-app that says hello; all of them write to files. In each round each variant answers the same number of requests, in
-another order each time, so that whatever else the machine does hits all of them. What is counted is the time that the
-kernel says the worker was on a processor (/proc/PID/schedstat), not the time on a clock. Shown is the cheapest tenth of
-the rounds, and the ratio to the first variant.
+Every variant is a real gunicorn with one lossless gevent worker and the same Flask app that says hello; all of them write
+to files. In each round each variant answers the same number of requests, in another order each time, so that whatever else
+the machine does hits all of them. What is counted is the time that the kernel says the worker was on a processor
+(/proc/PID/schedstat), not the time on a clock.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -21,11 +17,14 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import textwrap
 import time
 from pathlib import Path
+
+from benchmarks import measure
+from tools import environment
+from tools.shell import Failed, say
 
 RUNTIME = Path(__file__).parents[1] / "roles" / "flask_app" / "files"
 CONNECTIONS = 8
@@ -91,7 +90,7 @@ REQUEST = b"GET /?q=1 HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Mozilla/5.0 (X1
 class Server:
     """One variant of the log."""
 
-    def __init__(self, folder: Path, name: str, settings: str):
+    def __init__(self, python: Path, folder: Path, name: str, settings: str):
         self.name = name
         self.folder = folder
         folder.mkdir()
@@ -120,7 +119,7 @@ class Server:
         }
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", str(folder / "pygun.py")],
+                [str(python), "-m", "gunicorn", "-c", str(folder / "pygun.py")],
                 stdin=listener,
                 stdout=output,
                 stderr=output,
@@ -131,7 +130,7 @@ class Server:
         end = time.monotonic() + 20
         while not (ready := list(folder.glob("*.ready"))):
             if time.monotonic() > end or self.process.poll() is not None:
-                raise SystemExit(f"{name} does not start:\n{(folder / 'output').read_text()}{self.log.read_text()}")
+                raise Failed(f"{name} does not start:\n{(folder / 'output').read_text()}{self.log.read_text()}")
             time.sleep(0.05)
         self.worker = int(ready[0].name.split(".")[2])
         self.connections = [socket.create_connection(self.address) for _ in range(CONNECTIONS)]
@@ -152,7 +151,7 @@ class Server:
                 while not answer.endswith(b"hello"):
                     data = connection.recv(4096)
                     if not data:
-                        raise SystemExit(f"{self.name}: the connection was closed")
+                        raise Failed(f"{self.name}: the connection was closed")
                     answer += data
         done = requests // CONNECTIONS * CONNECTIONS
         self.answered += done
@@ -167,43 +166,45 @@ class Server:
         return self.log.read_bytes().count(b"GET /")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--requests", type=int, default=480, help="of each variant in each round")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="pygun-"))
-    servers = []
+def measure_all(mode: str) -> dict:
+    """Run the part."""
+    rounds, requests = {"quick": (2, 80), "short": (40, 480), "full": (200, 480)}[mode]
+    python = environment.benchmarks().ensure() / "bin" / "python"
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    servers: list[Server] = []
+    calibrations = []
+    costs: dict[str, list[float]] = {name: [] for name in VARIANTS}
     try:
         for number, (name, settings) in enumerate(VARIANTS.items()):
-            servers.append(Server(folder / str(number), name, settings))
-        costs: dict[str, list[float]] = {server.name: [] for server in servers}
-        for number in range(options.rounds + 1):
+            servers.append(Server(python, folder / str(number), name, settings))
+        for number in range(rounds + 1):
+            if number % 10 == 0:
+                say(f"Logging, round {number} of {rounds}.")
+                calibrations.append(measure.calibrate())
             for server in random.sample(servers, len(servers)):
-                cost = server.serve(options.requests)
+                cost = server.serve(requests)
                 if number:  # the first round warms up
-                    costs[server.name].append(cost)
+                    costs[server.name].append(cost * 1e6)
         lines = {server.name: server.stop() for server in servers}
     finally:
         for server in servers:
             server.process.kill()
             server.process.wait()
         shutil.rmtree(folder)
-    # Whatever else runs only ever adds to a cost, so the cheapest rounds are the truest; the others say how true.
-    print(f"{'access log':<32}{'us/request':>11}{'ratio':>8}{'median of the rounds':>24}{'middle half':>18}")
-    cheap = {name: statistics.quantiles(found, n=10)[0] for name, found in costs.items()}
     for server in servers:
-        ratios = sorted(a / b for a, b in zip(costs[server.name], costs[REFERENCE]))
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        print(
-            f"{server.name:<32}{cheap[server.name] * 1e6:>11.1f}{cheap[server.name] / cheap[REFERENCE]:>8.3f}"
-            f"{middle:>24.3f}{f'{low:.3f} to {high:.3f}':>18}"
-        )
-    for server in servers:
-        if server.name != REFERENCE and lines[server.name] != server.answered:
-            raise SystemExit(f"{server.name}: {lines[server.name]} lines for {server.answered} requests")
-    print(f"{servers[0].answered} requests each, and as many lines.")
-
-
-if __name__ == "__main__":
-    main()
+        expected = server.answered if server.name != REFERENCE else 0
+        if lines[server.name] != expected:
+            raise Failed(f"{server.name}: {lines[server.name]} lines for {expected} requests that are to be logged")
+    # Whatever else runs only ever adds to a cost, so the cheapest rounds are the truest; the ratios say how true.
+    return {
+        "noise": measure.noise(calibrations),
+        "calibration": calibrations,
+        "reference": REFERENCE,
+        "variants": {
+            name: {
+                "cpu_us": statistics.quantiles(found, n=10, method="inclusive")[0],
+                "ratio": measure.figure([a / b for a, b in zip(found, costs[REFERENCE])]),
+            }
+            for name, found in costs.items()
+        },
+    }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +40,7 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     failures: list[tuple[str, list[str]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def step(self, name: str, action: Callable[[Path], tuple[int, int, int] | None]) -> None:
         """Run one step with its output in a log; show the log's end when it fails. The others run all the same."""
@@ -52,16 +55,17 @@ class Tally:
         except Failed as failure:
             counted, error = None, str(failure)
         passed, failed, skipped = counted or ((0, 1, 0) if error else (1, 0, 0))
-        self.passed += passed
-        self.failed += failed
-        self.skipped += skipped
         seconds = time.monotonic() - started
-        if failed:
-            self.failures.append((name, failed_tests(log)))
-            print("\n".join(log.read_text(errors="replace").splitlines()[-120:]))
-            print(error)
-        counts = f"{passed} passed, {failed} failed, {skipped} skipped: " if counted else ""
-        print(f"    {'FAILED' if failed else 'ok'}  {counts}{seconds:.0f} s", flush=True)
+        with self.lock:
+            self.passed += passed
+            self.failed += failed
+            self.skipped += skipped
+            if failed:
+                self.failures.append((name, failed_tests(log)))
+                print("\n".join(log.read_text(errors="replace").splitlines()[-120:]))
+                print(error)
+            counts = f"{passed} passed, {failed} failed, {skipped} skipped: " if counted else ""
+            print(f"    {'FAILED' if failed else 'ok'}  {name}: {counts}{seconds:.0f} s", flush=True)
 
     def end(self) -> int:
         if self.failures:
@@ -126,15 +130,33 @@ def demo(tally: Tally) -> None:
     tally.step("the demo, twice, and its end", run_demo)
 
 
+def benchmarks(tally: Tally) -> None:
+    """Whether they work; what they measure here is worth nothing."""
+    tally.step("the benchmarks, quick", lambda log: logged(log, ROOT / "dev", "bench", "--quick"))
+
+
 def scenarios() -> list[str]:
     """Those that `test` runs, the default one first: it leaves the snapshot that others start from."""
     names = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
     return sorted(names, key=lambda name: name != "default")
 
 
+# They wait more than they compute: one alone leaves half of two processors idle.
+LANES = 2
+# The longest ones begin, so that the lanes end together.
+LONGEST = ("lossless", "doctor", "many")
+
+
 def molecule(tally: Tally) -> None:
-    for name in scenarios():
-        tally.step(f"molecule {name}", lambda log, name=name: run_scenario(log, name))
+    first, *others = scenarios()
+    others.sort(key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
+
+    def run(name: str) -> None:
+        tally.step(f"molecule {name}", lambda log: run_scenario(log, name))
+
+    run(first)
+    with ThreadPoolExecutor(LANES) as lanes:
+        list(lanes.map(run, others))
 
 
 # --- single steps -----------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ import shutil
 import sys
 import time
 
+from benchmarks.bench import PARTS
+from benchmarks.bench import bench as run_benchmarks
 from tools import checks, containers, demo, docsite, environment
 from tools.shell import CACHE, ROOT, Failed, become_root, give_back, prepare_path, run
 
@@ -79,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
     scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
     scenario.add_argument("scenario")
     scenario.add_argument("step", nargs=argparse.REMAINDER, help="a Molecule command and its options (default: test)")
+    measured = command("bench", bench, "measure serving, logging, deploying and changing; tables go to docs/", True)
+    measured.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)} (default: all)")
+    size = measured.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="see only that each benchmark works, in under 3 minutes")
+    size.add_argument("--full", action="store_true", help="every combination, more rounds, more hosts: hours")
     hosts = command("hosts", manage_hosts, "start, restart, save or remove container hosts (Molecule calls it)", True)
     hosts.add_argument("what", choices=["up", "keep", "restart", "down", "save", "image"])
     hosts.add_argument(
@@ -108,7 +115,7 @@ def group(checks_of_group):
 
 def test(*_) -> int:
     tally = checks.Tally()
-    for run_checks in (checks.lint, checks.unit, checks.sanity_checks, checks.demo, checks.molecule):
+    for run_checks in (checks.lint, checks.unit, checks.sanity_checks, checks.demo, checks.benchmarks, checks.molecule):
         run_checks(tally)
     return tally.end()
 
@@ -116,6 +123,10 @@ def test(*_) -> int:
 def test_full(*_) -> int:
     os.environ["PYGUN_FULL"] = "1"
     return test()
+
+
+def bench(arguments: argparse.Namespace, _) -> int:
+    return run_benchmarks(arguments.parts, "quick" if arguments.quick else "full" if arguments.full else "short")
 
 
 def docs(*_) -> None:

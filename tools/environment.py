@@ -102,6 +102,11 @@ def development() -> Environment:
     return Environment(VENV, getattr(sys, "_base_executable", sys.executable), LOCKS / "dev.txt")
 
 
+def benchmarks() -> Environment:
+    """Our server as the roles pin it, and its peers."""
+    return Environment(CACHE / "venvs" / "bench", development().python, LOCKS / "bench.txt")
+
+
 def ensure() -> None:
     """Make the environment and the path under which Ansible finds this collection; set the variables tools run with."""
     CACHE.mkdir(exist_ok=True)
@@ -177,8 +182,9 @@ def lock() -> None:
         "--no-header", "--no-emit-index-url", "--no-annotate",
     ]  # fmt: skip
     variables = {**os.environ, **uv_variables(VENV / "bin" / "python")}
-    say("Resolving requirements/dev.txt.")
-    run(*compile_command, "--python-version", "3.11", "dev.in", "-o", "dev.txt", cwd=LOCKS, env=variables)
+    for name in ("dev", "bench"):
+        say(f"Resolving requirements/{name}.txt.")
+        run(*compile_command, "--python-version", "3.11", f"{name}.in", "-o", f"{name}.txt", cwd=LOCKS, env=variables)
     for version, (first, _) in CONTROL_PYTHONS.items():
         say(f"Resolving requirements/ansible-{version}.txt.")
         run(

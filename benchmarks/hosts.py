@@ -1,0 +1,116 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Container hosts, and the playbooks that are measured on them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rig.deploys import Source
+
+from tools import containers
+from tools.shell import CACHE, ROOT, Failed
+
+HERE = Path(__file__).parent
+INVENTORY = ROOT / "molecule" / "inventories" / "bench.yml"
+SCENARIO = "bench"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of Ansible that worked."""
+
+    seconds: float
+    cpu: float  # seconds of processor time of the control node, the connections' programs included
+    round_trips: int  # remote executions, on all hosts
+    tasks: int  # that ran on the busiest host
+    changed: int
+
+    def figures(self) -> dict[str, float]:
+        return vars(self)
+
+
+def name(host: str) -> str:
+    return f"{containers.prefix()}-{SCENARIO}-{host}"
+
+
+@contextlib.contextmanager
+def running(*hosts: str) -> Iterator[None]:
+    """Fresh hosts, removed at the end; those that a caller runs already stay as they are."""
+    added = [host for host in hosts if host not in _running]
+    names = [name(host) for host in added]
+    try:
+        containers.up([containers.Host(name=one, network=f"{containers.prefix()}-{SCENARIO}") for one in names])
+        _running.update(added)
+        yield
+    finally:
+        _running.difference_update(added)
+        containers.down(names)
+
+
+_running: set[str] = set()
+
+
+def ansible(hosts: list[str], *command: str, variables: dict[str, Any] | None = None) -> Run:
+    """Run it on these hosts, measured. It must work."""
+    with tempfile.TemporaryDirectory() as folder:
+        count, log = Path(folder, "count"), CACHE / "logs" / f"bench-{hosts[0]}.log"
+        count.touch()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        given = {"ansible_ssh_executable": str(HERE / "counting-pexec"), **(variables or {})}
+        environ = {**os.environ, "MOLECULE_SCENARIO_NAME": SCENARIO, "BENCH_COUNT": str(count), "ANSIBLE_NOCOLOR": "1"}
+        began = time.monotonic()
+        with log.open("w") as stream:
+            process = subprocess.Popen(
+                [*command, "-i", str(INVENTORY), "--limit", ",".join(hosts), "-e", json.dumps(given)],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environ,
+            )  # fmt: skip
+            _, status, used = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        text = log.read_text()
+        if process.returncode:
+            raise Failed(f"`{' '.join(command)}` ended with {process.returncode}:\n{text[-6000:]}")
+        tasks, changed = recap(text)
+        return Run(seconds, used.ru_utime + used.ru_stime, count.stat().st_size, tasks, changed)
+
+
+def recap(text: str) -> tuple[int, int]:
+    """Tasks that ran, and that changed something, on the host with the most, by a play's last lines."""
+    rows = re.findall(r"^\S+ +: ok=(\d+) +changed=(\d+) ", text, re.MULTILINE)
+    return max((int(ok) for ok, _ in rows), default=0), max((int(changed) for _, changed in rows), default=0)
+
+
+def ping(hosts: list[str]) -> Run:
+    """The floor: one module call over the same connection."""
+    return replace(ansible(hosts, "ansible", "containers", "-m", "ansible.builtin.ping"), tasks=1)
+
+
+def ours(playbook: str, hosts: list[str], source: Source) -> Run:
+    """One of the collection's playbooks, with the defaults."""
+    variables = {
+        "flask_app_hosts": "ours",
+        "flask_app_name": "sample",
+        "flask_app_src": f"{source.folder}/",
+        "flask_app_wsgi": "wsgi:app",
+        "flask_app_health_path": "/healthz",
+        "flask_app_bind": "127.0.0.1:5000",
+    }
+    return ansible(hosts, "ansible-playbook", f"playbooks/{playbook}.yml", variables=variables)
+
+
+def usual(hosts: list[str], source: Source) -> Run:
+    """The play that is written the usual way."""
+    return ansible(
+        hosts, "ansible-playbook", "benchmarks/usual/deploy.yml", variables={"usual_src": f"{source.folder}/"}
+    )

@@ -1,0 +1,311 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""docs/benchmarks.md and its plots, and the README's headline figures: all from docs/benchmarks/results.json.
+
+python -m benchmarks.report     writes them again
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+from tools.shell import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOTS = ROOT / "docs" / "benchmarks"
+RESULTS = PLOTS / "results.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NOISY = "too noisy"
+LIMITS = ("ours", "nginx")  # begin the names of what is no Python peer
+MANY_FILES = "1 host, 10,000 files"
+NONE_YET = "No figures have been taken on a quiet machine yet: they are to follow."
+
+
+def keep(results: list[dict]) -> None:
+    """Put what was measured beside the parts that were not measured this time, then write everything."""
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    known = kept()
+    known.update({result["part"]: result for result in results})
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    write()
+
+
+def kept() -> dict[str, dict]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def write() -> None:
+    """The page, its plots, the README's part."""
+    results = kept()
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    for old in PLOTS.glob("*.svg"):
+        old.unlink()
+    sections = []
+    for part in SECTIONS:
+        if part in results:
+            drawn = plots(results[part])
+            for name, svg in drawn.items():
+                (PLOTS / name).write_text(svg)
+            shown = "\n".join(f"![{name.removesuffix('.svg').replace('-', ' ')}](benchmarks/{name})" for name in drawn)
+            sections.append(section(results[part]) + (f"\n\n{shown}" if shown else ""))
+    PAGE.write_text(INTRODUCTION + "\n" + "\n\n".join(sections or [NONE_YET]) + "\n")
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n{headline(results)}\n{END}{after}")
+
+
+INTRODUCTION = """\
+# Measured
+
+Written by `make bench` (`./dev bench`, with `--full` for every combination) from `benchmarks/results.json` beside it;
+changes by hand are overwritten. The figures hold for the machine that each section names: compare them with each other, not
+with another machine's. They are medians over rounds in which everything takes its turn, in brackets the middle half.
+Where rounds differ by more than a quarter, or a fixed piece of work takes longer than it should because the machine does
+something else, it says so in place of a figure.
+"""
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def section(result: dict) -> str:
+    """One part: what on, how noisy, and its tables."""
+    versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    facts = (
+        f"{result['date']}, {result['mode']} run, {result['processors']} processors ({result['model']}), "
+        f"Linux {result['kernel']}, Python {result['python']}{', ' if versions else ''}{versions}."
+    )
+    title, body = SECTIONS[result["part"]]
+    noise = f"\n\n**The machine was too noisy:** {result['noise']}." if result["noise"] else ""
+    return f"## {title}\n\n{facts}{noise}\n\n{body(result)}"
+
+
+def shown(figure: dict | None, result: dict, digits: int = 0, scale: float = 1) -> str:
+    """A figure with its spread, or why there is none."""
+    if figure is None:
+        return "-"
+    if figure["noisy"] or result["noise"]:
+        return NOISY
+    middle, low, high = (f"{figure[key] * scale:,.{digits}f}" for key in ("median", "low", "high"))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def serving(result: dict) -> str:
+    parts = [SERVING]
+    for cell, servers in result["cells"].items():
+        rows = [
+            [
+                name,
+                shown(of["rate"], result),
+                shown(of["cpu_us"], result),
+                shown(of["p50_ms"], result, 1),
+                shown(of["p99_ms"], result, 1),
+                f"{of['lost']['median']:.0f}",
+            ]
+            for name, of in servers.items()
+        ]
+        head = ["", "requests/s", "CPU us/request", "p50 ms", "p99 ms", "lost"]
+        parts.append(f"### {cell[0].upper()}{cell[1:]}\n\n{table(head, rows)}")
+    rows = [[name, f"{size / 2**20:.0f}"] for name, size in result["memory"].items()]
+    parts.append(f"### Memory\n\n{table(['', 'MiB (PSS)'], rows)}")
+    return "\n\n".join(parts)
+
+
+SERVING = """\
+Ours is what the role deploys with its defaults: two instances on one socket, JSON access lines, request ids. All others
+keep the settings that they come with, with the number of processes that their documentation advises, eight threads where
+they have threads, and no access log unless the name says so; the tutorial's has one worker and logs everything. The server
+and wrk share the machine's processors, so the processor time per request is the figure to compare. `hello` answers at once,
+`wait` after 50 ms of waiting, `compute` after 5 ms of computing, with 2 KB of JSON. `lost` counts wrk's connection errors
+and time-outs in a round."""
+
+
+def logging(result: dict) -> str:
+    rows = [
+        [name, NOISY if result["noise"] else f"{of['cpu_us']:.1f}", shown(of["ratio"], result, 3)]
+        for name, of in result["variants"].items()
+    ]
+    return (
+        "Processor time of one worker for a hello request, in the cheapest tenth of the rounds; the ratio to the first line "
+        f"in each round.\n\n{table(['access log', 'CPU us/request', 'ratio'], rows)}"
+    )
+
+
+def deploying(result: dict) -> str:
+    parts = [
+        "The control node runs on the same machine as the hosts, which are containers. A round trip is one remote execution; "
+        "with several hosts, round trips are the sum, tasks those of one host. The usual play is benchmarks/usual/deploy.yml."
+    ]
+    for setting, sides in result["settings"].items():
+        rows = [
+            [
+                f"{side}, {what}",
+                f"{of['tasks']['median']:.0f}",
+                f"{of['round_trips']['median']:.0f}",
+                shown(of["seconds"], result, 1),
+                shown(of["cpu"], result, 1),
+            ]
+            for side, by_what in sides.items()
+            for what, of in by_what.items()
+        ]
+        parts.append(f"### {setting}\n\n{table(['', 'tasks', 'round trips', 'seconds', 'CPU s, control node'], rows)}")
+    return "\n\n".join(parts)
+
+
+def changing(result: dict) -> str:
+    rows = [
+        [
+            f"{side}, {what}",
+            str(of["times"]),
+            str(of["failed"]),
+            shown(of["p99_ms"], result, 0),
+            shown(of["seconds"], result, 1),
+            shown(of["everywhere"], result, 1),
+        ]
+        for side, told in result["sides"].items()
+        for what, of in told["changes"].items()
+    ]
+    totals = ", ".join(f"{side} {told['failed']} of {told['sent']:,}" for side, told in result["sides"].items())
+    head = ["", "times", "failed requests", "p99 ms, on top", "seconds", "seconds to new code"]
+    return (
+        f"Under mixed load (short and slow requests, streams, uploads). Failed requests in all: {totals}. The p99 is what comes "
+        f"on top of the time that an answer takes by its nature.\n\n{table(head, rows)}"
+    )
+
+
+SECTIONS = {
+    "serving": ("Serving", serving),
+    "logging": ("Logging", logging),
+    "deploying": ("Deploying", deploying),
+    "changing": ("Changing", changing),
+}
+
+
+# --- headline -----------------------------------------------------------------------------------------------------
+
+
+def value_of(results: dict, *path: str) -> Any:
+    """What stands at a place in the results; nothing if it was not measured, or on a noisy machine."""
+    found: Any = results
+    for key in path:
+        if not isinstance(found, dict) or key not in found or found.get("noise"):
+            return {}
+        found = found[key]
+    return found
+
+
+def value(results: dict, *path: str) -> float | None:
+    """The median at a place in the results, if it was measured and says something."""
+    found = value_of(results, *path)
+    return None if not found or found["noisy"] else found["median"]
+
+
+def ratio(above: float | None, below: float | None, digits: int = 2) -> str:
+    return NOISY if above is None or not below else f"{above / below:.{digits}f}"
+
+
+def headline(results: dict) -> str:
+    """The README's table: the issue's ratios. No part, no line."""
+    rows = []
+    if "serving" in results:
+        hello, compute = (
+            ("serving", "cells", "hello, 50 connections"),
+            ("serving", "cells", "compute, 50 connections", "ours"),
+        )
+
+        def cpu(server: str) -> float | None:
+            return value(results, *hello, server, "cpu_us")
+
+        rows.append(["CPU per hello request ÷ the tutorial's", ratio(cpu("ours"), cpu("the tutorial's"))])
+        rows.append(["CPU per hello request ÷ ours with no access log", ratio(cpu("ours"), cpu("ours, no access log"))])
+        for connections in (500, 2000):
+            cell = ("serving", "cells", f"wait, {connections} connections")
+            ours = value(results, *cell, "ours", "rate")
+            what = f"Requests/s with 50 ms of waiting, {connections:,} connections ÷ "
+            rows.append([f"{what}the tutorial's", ratio(ours, value(results, *cell, "the tutorial's", "rate"))])
+            peers = [of["rate"] for name, of in value_of(results, *cell).items() if not name.startswith(LIMITS)]
+            best = max(peers, key=lambda rate: rate["median"], default={"noisy": True})
+            rows.append([f"{what}the best Python peer's", ratio(ours, None if best["noisy"] else best["median"])])
+        rows.append(
+            [
+                "p99 ÷ p50 of 5 ms of computing, 50 connections",
+                ratio(value(results, *compute, "p99_ms"), value(results, *compute, "p50_ms"), 1),
+            ]
+        )
+    if "changing" in results:
+        for side, told in results["changing"]["sides"].items():
+            count = sum(of["times"] for of in told["changes"].values())
+            rows.append(
+                [f"Failed requests in {count} changes under load, {side}", f"{told['failed']} of {told['sent']:,}"]
+            )
+    if "deploying" in results:
+        one = ("deploying", "settings", "1 host")
+        floor = value(results, *one, "one module call", "no change", "seconds")
+        ours = value(results, *one, "ours", "no change", "seconds")
+        rows.append(["Run without a change ÷ one module call, seconds", ratio(ours, floor, 1)])
+        changed = [value(results, *one, side, "other code", "seconds") for side in ("ours", "the usual play")]
+        rows.append(["Deploy of other code ÷ the usual play, seconds", ratio(*changed)])
+        many = value(results, "deploying", "settings", MANY_FILES, "ours", "no change", "seconds")
+        if many is not None:
+            rows.append([f"Run without a change, {MANY_FILES} ÷ a few", ratio(many, ours)])
+        tasks = results["deploying"]["settings"]["1 host"]["ours"]["no change"]["tasks"]  # no noise changes it
+        rows.append(["Tasks of a run without a change", f"{tasks['median']:.0f}"])
+    if not rows:
+        return NONE_YET
+    first = next(iter(results.values()))
+    return (
+        f"{table(['', 'measured'], rows)}\n\n"
+        f"{first['date']}, {first['processors']} processors ({first['model']}), Python {first['python']}."
+    )
+
+
+# --- plots --------------------------------------------------------------------------------------------------------
+
+STYLE = """\
+text { font: 13px system-ui, sans-serif; fill: #1f2328 } .bar { fill: #8c959f } .ours { fill: #0969da }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .bar { fill: #6e7681 } .ours { fill: #4493f8 } }"""
+
+
+def plots(result: dict) -> dict[str, str]:
+    """File name -> SVG; only of what says something."""
+    if result["part"] != "serving" or result["noise"]:
+        return {}
+    drawn = {}
+    for cell, servers in result["cells"].items():
+        for key, what in (("cpu_us", "processor time per request, us"), ("rate", "requests per second")):
+            bars = [(name, of[key]["median"]) for name, of in servers.items() if of[key] and not of[key]["noisy"]]
+            if bars:
+                file = f"{cell}-{key}.svg".replace(",", "").replace(" ", "-").replace("_", "-")
+                drawn[file] = bar_chart(f"{cell}: {what}", bars)
+    return drawn
+
+
+def bar_chart(title: str, bars: list[tuple[str, float]]) -> str:
+    """Horizontal bars; readable on a light and on a dark page."""
+    height, left, width, row = 40 + 24 * len(bars), 190, 640, 24
+    most = max(value for _, value in bars) or 1
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style>",
+        f'<text x="4" y="18" font-weight="bold">{escape(title)}</text>',
+    ]
+    for number, (name, value) in enumerate(bars):
+        top = 32 + row * number
+        long = (width - left - 80) * value / most
+        kind = "ours" if name.startswith("ours") else "bar"
+        lines.append(f'<text x="{left - 8}" y="{top + 14}" text-anchor="end">{escape(name)}</text>')
+        lines.append(f'<rect class="{kind}" x="{left}" y="{top}" width="{long:.1f}" height="18" rx="2"/>')
+        lines.append(f'<text x="{left + long + 6:.1f}" y="{top + 14}">{value:,.0f}</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,145 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the benchmarks read from other programs, and what they write."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from benchmarks import changing, hosts, report, serving
+from benchmarks.changing import Roll, Sample
+from tools.shell import Failed
+
+TOLD = {"requests": 3000, "duration": 1500000, "p50": 2500, "p99": 9000, "max": 12000,
+        "connect": 1, "read": 2, "write": 3, "status": 4, "timeout": 5}  # fmt: skip
+
+
+def test_wrks_last_line_is_read():
+    found = serving.parse(f"Running 1s test @ http://127.0.0.1/\n  Requests/sec:  2\n{json.dumps(TOLD)}\n")
+    assert found == {"requests": 3000, "rate": 2000.0, "p50_ms": 2.5, "p99_ms": 9.0, "wrong": 4, "lost": 11}
+
+
+def test_latencies_of_no_answer_are_none():
+    found = serving.parse(json.dumps({**TOLD, "requests": 0, "p50": 0, "p99": 0}))
+    assert (found["rate"], found["p50_ms"], found["p99_ms"]) == (0, None, None)
+
+
+@pytest.mark.parametrize("text", ["", "unable to connect to 127.0.0.1:1 Connection refused\n"])
+def test_wrk_without_figures_is_an_error(text):
+    with pytest.raises(Failed, match="without figures"):
+        serving.parse(text)
+
+
+def test_tasks_are_those_of_the_busiest_host():
+    text = (
+        "PLAY RECAP ***\n"
+        "ours01                     : ok=14   changed=0    unreachable=0    failed=0\n"
+        "ours02                     : ok=15   changed=3    unreachable=0    failed=0\n"
+    )
+    assert hosts.recap(text) == (15, 3)
+
+
+def sample(start, seconds, version="", error=""):
+    return Sample("get", start, seconds, 0.0, 0, error, "", version)
+
+
+def test_the_new_code_answers_everywhere_when_the_old_one_has_answered_for_the_last_time():
+    samples = [sample(9, 0.1, "1"), sample(11, 0.1, "2"), sample(12.5, 0.2, "1"), sample(14, 0.1, "2")]
+    found = changing.seen(samples, Roll(10, 13, "deploy"), 20, "2")
+    assert found["everywhere"] == 2.5
+    assert found["failed"] == 0
+    assert found["p99_ms"] == 200
+
+
+def test_the_new_code_answers_everywhere_when_it_answers_first_after_a_gap():
+    samples = [sample(10.1, 0, error="connect_refused"), sample(13, 0.5, "2")]
+    found = changing.seen(samples, Roll(10, 12, "deploy"), 20, "2")
+    assert found["everywhere"] == 3.5
+    assert found["failed"] == 1
+
+
+def test_a_change_after_which_the_old_code_answers_is_an_error():
+    with pytest.raises(Failed, match="answers and not 2"):
+        changing.seen([sample(11, 0.1, "1")], Roll(10, 12, "deploy"), 20, "2")
+
+
+def test_what_fails_after_the_command_and_before_the_next_one_counts():
+    samples = [sample(12.5, 0.1, error="closed"), sample(21, 0.1, error="closed")]
+    assert changing.seen(samples, Roll(10, 12, "restart"), 20, "")["failed"] == 1
+
+
+FIGURE = {"median": 10.0, "low": 9.0, "high": 11.0, "n": 5, "noisy": False}
+
+
+def test_a_noisy_figure_is_not_printed():
+    assert report.shown(FIGURE, {"noise": ""}, 1) == "10.0 (9.0 to 11.0)"
+    assert report.shown({**FIGURE, "noisy": True}, {"noise": ""}) == "too noisy"
+    assert report.shown(FIGURE, {"noise": "yes"}) == "too noisy"
+
+
+def serving_result(noise=""):
+    def of(rate, cpu):
+        one = {**FIGURE, "low": 1, "high": 1}
+        return {
+            "rate": {**one, "median": rate},
+            "cpu_us": {**one, "median": cpu},
+            "p50_ms": one,
+            "p99_ms": one,
+            "lost": one,
+        }
+
+    cells = ["hello, 50 connections", "compute, 50 connections", "wait, 500 connections", "wait, 2000 connections"]
+    servers = {
+        "ours": of(190, 70),
+        "ours, no access log": of(200, 68),
+        "the tutorial's": of(100, 100),
+        "waitress": of(150, 1),
+    }
+    return {
+        "part": "serving", "mode": "short", "date": "2026-03-01", "processors": 2, "model": "<CPU & co>", "kernel": "6.1",
+        "python": "3.11.2", "noise": noise, "cells": dict.fromkeys(cells, servers), "memory": {"two": 2**20},
+    }  # fmt: skip
+
+
+def test_the_headline_holds_the_ratios():
+    told = report.headline({"serving": serving_result()})
+    assert "| CPU per hello request ÷ the tutorial's | 0.70 |" in told
+    assert "| Requests/s with 50 ms of waiting, 500 connections ÷ the tutorial's | 1.90 |" in told
+    assert "| Requests/s with 50 ms of waiting, 500 connections ÷ the best Python peer's | 1.27 |" in told
+    assert "2026-03-01, 2 processors" in told
+
+
+def test_the_headline_of_a_noisy_run_has_no_figure():
+    told = report.headline({"serving": serving_result("something else ran")})
+    assert told.count("too noisy") == 7
+
+
+def test_without_results_no_figure_is_printed():
+    assert report.headline({}) == report.NONE_YET
+
+
+def test_plots_are_well_formed_and_only_of_a_quiet_machine():
+    drawn = report.plots(serving_result())
+    assert len(drawn) == 8
+    for svg in drawn.values():
+        assert len(ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}rect")) == 4
+    assert report.plots(serving_result("something else ran")) == {}
+
+
+def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, monkeypatch):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for name, path in {
+        "PAGE": "page.md",
+        "PLOTS": "plots",
+        "RESULTS": "plots/results.json",
+        "README": "README.md",
+    }.items():
+        monkeypatch.setattr(report, name, tmp_path / path)
+    report.write()
+    assert report.NONE_YET in (tmp_path / "page.md").read_text()
+    report.keep([serving_result()])
+    assert "| the tutorial's | 100 " in (tmp_path / "page.md").read_text()
+    assert readme.read_text().startswith("before\n") and readme.read_text().endswith("\nafter\n")
+    assert "0.70" in readme.read_text() and "old" not in readme.read_text()
