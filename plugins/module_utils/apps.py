@@ -22,6 +22,12 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     SupervisorError,
 )
 
+#: Argument spec of the options in plugins/doc_fragments/places.py.
+PLACES_OPTIONS = {
+    "base_dir": {"type": "path", "default": "/srv"},
+    "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+}
+
 #: supervisor's own default, for a program that does not say how long it may take to stop.
 _STOPWAITSECS = 10.0
 #: Where supervisord listens when its configuration does not say so.

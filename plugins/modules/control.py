@@ -15,6 +15,7 @@ description:
     means that it answers.
   - Finds on the host where the app is, and needs none of its variables.
   - Changes no release and no file. Refuses to run while the app is being deployed.
+extends_documentation_fragment: pygun.stack.places
 options:
   name:
     description: The app.
@@ -40,14 +41,6 @@ options:
     description: Restart at once, by killing. Requests that are in flight get no answer. New callers wait.
     type: bool
     default: false
-  base_dir:
-    description: Directory that holds the apps' directories.
-    type: path
-    default: /srv
-  conf_dir:
-    description: Directory of C(supervisord.conf) and C(conf.d).
-    type: path
-    default: /etc/supervisor
   by:
     description: Who does this; shown to somebody who comes at the same time.
     type: str
@@ -138,6 +131,7 @@ remedy:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils.activation import ActivationError
+from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
 from ansible_collections.pygun.stack.plugins.module_utils.control import Options, control
 
 
@@ -149,8 +143,7 @@ def main():
             "state": {"type": "str", "required": True, "choices": ["started", "stopped", "restarted"]},
             "instance": {"type": "str", "default": ""},
             "force": {"type": "bool", "default": False},
-            "base_dir": {"type": "path", "default": "/srv"},
-            "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+            **PLACES_OPTIONS,
             "by": {"type": "str", "default": ""},
         },
         supports_check_mode=True,

@@ -16,19 +16,12 @@ description:
   - Finds the apps by itself, needs none of their variables and changes nothing.
   - Reports causes, not what follows from them.
   - Does not fail because something is wrong; the playbook C(doctor.yml) does.
+extends_documentation_fragment: pygun.stack.places
 options:
   name:
     description: The app to look at. When empty, every app on the host.
     type: str
     default: ""
-  base_dir:
-    description: Directory that holds the apps' directories.
-    type: path
-    default: /srv
-  conf_dir:
-    description: Directory of C(supervisord.conf) and C(conf.d).
-    type: path
-    default: /etc/supervisor
   tools_dir:
     description: Directory that holds supervisor's virtual environment.
     type: path
@@ -111,6 +104,7 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
 from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options, in_words
 
 
@@ -118,8 +112,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "default": ""},
-            "base_dir": {"type": "path", "default": "/srv"},
-            "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+            **PLACES_OPTIONS,
             "tools_dir": {"type": "path", "default": "/opt/pygun"},
             "unit": {"type": "str", "default": "supervisord.service"},
             "control_clock": {"type": "float", "default": 0},

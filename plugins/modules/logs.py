@@ -16,6 +16,7 @@ description:
     child processes, starts that fail early).
   - Goes back into rotated and compressed files as far as the filters and the number of lines ask for.
   - The playbook C(logs.yml) shows the lines of all hosts together.
+extends_documentation_fragment: pygun.stack.places
 options:
   name:
     description: The app. When empty, every app on the host.
@@ -61,14 +62,6 @@ options:
     description: Directory of the app's logs. When empty, the one that the app's program names.
     type: str
     default: ""
-  base_dir:
-    description: Directory that holds the apps' directories.
-    type: path
-    default: /srv
-  conf_dir:
-    description: Directory of C(supervisord.conf) and C(conf.d).
-    type: path
-    default: /etc/supervisor
 attributes:
   check_mode:
     description: It changes nothing, so check mode makes no difference.
@@ -125,6 +118,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
 from ansible_collections.pygun.stack.plugins.module_utils.log_reader import LogError, Query, find_logs, read
 
 FILTERS = ("lines", "since", "level", "request_id", "text", "regex", "raw")
@@ -143,8 +137,7 @@ def main():
             "regex": {"type": "str", "default": ""},
             "raw": {"type": "bool", "default": True},
             "log_dir": {"type": "str", "default": ""},
-            "base_dir": {"type": "path", "default": "/srv"},
-            "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+            **PLACES_OPTIONS,
         },
         supports_check_mode=True,
     )

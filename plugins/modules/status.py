@@ -14,19 +14,12 @@ description:
   - Looks at supervisord, the apps and the other programs that it runs, on a host that was set up with this collection.
   - Finds the apps by itself, needs none of their variables and changes nothing.
   - Does not fail because something is wrong; the playbook C(status.yml) does. M(pygun.stack.doctor) tells why, and what to do.
+extends_documentation_fragment: pygun.stack.places
 options:
   name:
     description: The app to look at. Other apps, and the programs that belong to them, are left out. When empty, everything on the host.
     type: str
     default: ""
-  base_dir:
-    description: Directory that holds the apps' directories.
-    type: path
-    default: /srv
-  conf_dir:
-    description: Directory of C(supervisord.conf) and C(conf.d).
-    type: path
-    default: /etc/supervisor
   unit:
     description: The unit that starts supervisord. When empty, it is not looked at.
     type: str
@@ -147,6 +140,7 @@ programs:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
 from ansible_collections.pygun.stack.plugins.module_utils.status import Options, Status
 
 
@@ -155,8 +149,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "default": ""},
-            "base_dir": {"type": "path", "default": "/srv"},
-            "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+            **PLACES_OPTIONS,
             "unit": {"type": "str", "default": "supervisord.service"},
         },
         supports_check_mode=True,

@@ -13,6 +13,7 @@ description:
   - Lets the app finish its requests, stops it, and removes what the collection wrote for it, and nothing else.
   - What others put into the same folders stays, and is named, and so do packages of the distribution.
   - Refused while somebody deploys, restarts or rolls back one of the apps. A run that was interrupted is finished by the next one.
+extends_documentation_fragment: pygun.stack.places
 options:
   name:
     description: Name of the app.
@@ -31,14 +32,6 @@ options:
     description: Remove also what the app keeps in C(shared), and its user and group if the collection made them.
     type: bool
     default: false
-  base_dir:
-    description: Directory that holds the apps' directories.
-    type: path
-    default: /srv
-  conf_dir:
-    description: Directory of C(supervisord.conf) and C(conf.d).
-    type: path
-    default: /etc/supervisor
   tools_dir:
     description: Directory of the tools. The unit of supervisord has precedence.
     type: path
@@ -103,6 +96,7 @@ packages:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Uninstall, UninstallError
 
 
@@ -114,8 +108,7 @@ def main():
             "everything": {"type": "bool", "default": False},
             "apps": {"type": "list", "elements": "str", "default": []},
             "data": {"type": "bool", "default": False},
-            "base_dir": {"type": "path", "default": "/srv"},
-            "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+            **PLACES_OPTIONS,
             "tools_dir": {"type": "path", "default": "/opt/pygun"},
             "cache_dir": {"type": "path", "default": "/var/cache/pygun"},
             "ctl_link": {"type": "str", "default": "/usr/local/bin/supervisorctl"},

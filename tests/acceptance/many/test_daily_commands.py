@@ -15,6 +15,7 @@ from site_of_many import INVENTORY, Run, Site, differences
 
 APP = {"flask_app_name": "greeter"}
 OURS = {"greeter-0", "greeter-1"}
+GROUP = {*OURS, "greeter-2"}  # with the process that holds the socket
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +52,9 @@ def test_the_playbooks_stop_and_start_an_app(site: Site) -> None:
     before = site.settled()
     assert run(site, "stop")
     assert not site.answers("greeter")
-    assert differences(before, site.processes()) == OURS
-    assert {name: state for name, state in site.statuses().items() if state != "RUNNING"} == {
-        "greeter:greeter-0": "STOPPED",
-        "greeter:greeter-1": "STOPPED",
-    }
+    assert differences(before, site.processes()) == GROUP
+    stopped = {name: state for name, state in site.statuses().items() if state != "RUNNING"}
+    assert stopped == {f"greeter:{name}": "STOPPED" for name in GROUP}
     assert not run(site, "stop"), "it was stopped already"
     done, report = status(site)
     assert not done.ok, done.text
@@ -67,7 +66,7 @@ def test_the_playbooks_stop_and_start_an_app(site: Site) -> None:
     assert run(site, "start")
     assert site.answers("greeter"), "start.yml comes back when the app answers"
     after = site.settled()
-    assert differences(before, after) == OURS
+    assert differences(before, after) == GROUP
     assert not run(site, "start"), "it was started already"
     assert differences(after, site.processes()) == set()
 
@@ -76,9 +75,9 @@ def test_supervisorctl_stops_and_starts_an_app(site: Site) -> None:
     before = site.settled()
     ctl(site, "stop", "greeter:*")
     assert not site.answers("greeter")
-    assert differences(before, site.processes()) == OURS
+    assert differences(before, site.processes()) == GROUP
     ctl(site, "start", "greeter:*")
-    assert differences(before, site.settled()) == OURS
+    assert differences(before, site.settled()) == GROUP
     assert site.answers("greeter")
 
 
@@ -124,6 +123,16 @@ def test_supervisorctl_restarts_an_app_by_force(site: Site) -> None:
     assert site.answers("greeter")
 
 
+def test_masters_that_are_killed_in_one_moment_do_not_take_supervisord_with_them(site: Site) -> None:
+    """Their workers still have the socket then: supervisord could not open it again, and would end with an exception."""
+    before, supervisord = site.settled(), site.run("systemctl", "show", "--property=MainPID", "supervisord")
+    site.run("kill", "-KILL", *(str(before[name][0][0]) for name in sorted(OURS)))
+    site.wait_for(lambda: differences(before, site.processes()) == OURS, "the successors of all masters")
+    assert differences(before, site.settled()) == OURS
+    assert site.answers("greeter")
+    assert site.run("systemctl", "show", "--property=MainPID", "supervisord") == supervisord
+
+
 # status and tail
 
 
@@ -145,6 +154,7 @@ def test_supervisorctl_shows_the_status(site: Site) -> None:
     assert [line.split()[:2] for line in shown.splitlines()] == [
         ["greeter:greeter-0", "RUNNING"],
         ["greeter:greeter-1", "RUNNING"],
+        ["greeter:greeter-2", "RUNNING"],
     ]
     site.run("supervisorctl", "stop", "greeter:greeter-0")
     assert "STOPPED" in site.run("supervisorctl", "status", "greeter:*", check=False)

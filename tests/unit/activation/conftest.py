@@ -189,7 +189,7 @@ class App:
             [fcgi-program:{self.name}]
             command={self.root}/current/venv/bin/python -I {self.root}/current/lib/pygun_runtime/launch.py
             process_name=%(program_name)s-%(process_num)d
-            numprocs={max(2, self.instances)}
+            numprocs={self.instances + 1}
             socket=tcp://127.0.0.1:{self.port}
             environment=PYGUN_RUN_DIR="{self.run}",PYGUN_INSTANCES="{self.instances}"
             autorestart=true
@@ -213,6 +213,7 @@ class App:
             "run_dir": str(self.run),
             "log_dir": str(self.log),
             "supervisor_socket": str(self.host.folder / "supervisor.sock"),
+            "program_conf": {"path": str(self.conf)},
             "health_path": "/healthz",
             "bind": f"127.0.0.1:{self.port}",
             "boot_timeout": self.boot_timeout,
@@ -250,7 +251,6 @@ class App:
 
     def rollback(self, release="previous", **more):
         """As playbooks/rollback.yml does it: the program's configuration is only looked at."""
-        more.setdefault("program_conf", {"path": str(self.conf)})
         return self.activate(release, **more)
 
     def run_module(self, module, check=False, **parameters):
@@ -284,7 +284,17 @@ class App:
         return json.loads((self.root / "state.json").read_text())
 
     def pids(self):
-        return {process.name: process.pid for process in self.host.status().processes(self.name)}
+        """By instance. The last process of the group is none: it holds the socket."""
+        found = {process.name: process.pid for process in self.host.status().processes(self.name)}
+        found.pop(self.holder, None)
+        return found
+
+    @property
+    def holder(self):
+        return f"{self.name}-{self.instances}"
+
+    def holder_pid(self):
+        return self.host.status().process(f"{self.name}:{self.holder}").pid
 
     def states(self):
         return {process.name: process.state for process in self.host.status().processes(self.name)}

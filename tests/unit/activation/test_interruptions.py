@@ -182,6 +182,7 @@ def test_two_at_once_one_wins_and_the_other_changes_nothing(old):
     first = old.start(new, hold_at=f"gated {old.name}-0", retry_failed=True)
     held = old.folder / "held"
     while not held.exists():
+        assert first.poll() is None, first.communicate()
         time.sleep(0.02)
     pids = old.pids()
     second = old.deploy(other, by="somebody else")

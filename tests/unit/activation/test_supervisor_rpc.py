@@ -29,7 +29,7 @@ def test_processes_come_in_the_order_of_their_numbers(make_app):
     supervisor = app.host.status()
     supervisor.reload_config()
     supervisor.add_group(app.name)
-    assert [process.number for process in supervisor.processes(app.name)] == list(range(11))
+    assert [process.number for process in supervisor.processes(app.name)] == list(range(12))
 
 
 def test_reading_the_configuration_touches_no_process(served):

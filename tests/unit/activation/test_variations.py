@@ -213,7 +213,7 @@ def test_a_program_that_cannot_run_is_put_back(served, words, cause):
         content = {
             "port": served.conf_content().replace(str(served.port), str(taken.getsockname()[1])),
             "command": served.conf_content().replace("venv/bin/python", "venv/bin/no-python"),
-            "nonsense": served.conf_content().replace("numprocs=2", "numprocs=many"),
+            "nonsense": served.conf_content().replace("numprocs=3", "numprocs=many"),
         }[words]
         result = served.deploy(served.release(), program_conf={"path": str(served.conf), "content": content})
     assert result["failed"]
@@ -232,7 +232,7 @@ def test_a_single_instance_restarts_while_the_holder_keeps_the_callers_waiting(m
     app = make_app(instances=1)
     first = app.deploy(app.release())
     assert not first.get("failed"), first["msg"]
-    holder = app.pids()[f"{app.name}-1"]
+    holder = app.holder_pid()
     new = app.release()
     with load(app) as requests:
         result = app.deploy(new)
@@ -241,7 +241,7 @@ def test_a_single_instance_restarts_while_the_holder_keeps_the_callers_waiting(m
         failed = app.deploy(app.release(health="503 NO"))
     assert failed["failed"]
     assert requests.failures == []
-    assert app.pids()[f"{app.name}-1"] == holder
+    assert app.holder_pid() == holder
     assert app.releases_running() == {f"{app.name}-0": new}
 
 

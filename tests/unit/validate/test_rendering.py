@@ -239,7 +239,7 @@ def test_a_number_from_the_command_line_is_a_number_in_every_file(number):
     names = executed(flask_app_workers=number, flask_app_boot_timeout=number, flask_app_keepalive=number)
     assert (names["workers"], names["told"]["boot_timeout"], names["keepalive"]) == (2, 2, 2)
     conf = render("etc/supervisor/conf.d/app.conf.j2", flask_app_instances=number, flask_app_graceful_timeout=number)
-    assert "numprocs=2\n" in conf
+    assert "numprocs=3\n" in conf  # one more holds the socket
     assert "stopwaitsecs=12\n" in conf
 
 
@@ -277,7 +277,7 @@ def test_supervisor_reads_the_program_that_was_given(variables):
     wanted["__flask_app_root"] = root = f"{wanted['flask_app_base_dir']}/{name}"
     program = program_of(render("etc/supervisor/conf.d/app.conf.j2", **wanted), wanted["flask_app_user"])
     assert program.name == name
-    assert len(program.process_configs) == 2
+    assert len(program.process_configs) == (3 if wanted["flask_app_socket"] == "supervisor" else 2)
     process = program.process_configs[1]
     assert process.name == f"{name}-1"
     assert process.command.startswith(f"{root}/current/venv/bin/python ")

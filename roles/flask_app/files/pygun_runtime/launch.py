@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_SLEEP = "/bin/sleep"
 
 
 def fail(message: str) -> None:
@@ -75,14 +76,11 @@ def end_with_parent() -> None:
 
 
 def hold_socket(name: str) -> None:
-    """Keep fd 0 open, so that the kernel's backlog holds callers while the serving instance restarts."""
+    """Keep fd 0 open, so that the kernel's backlog holds callers while no instance serves; in the least of memory."""
     print(f"pygun: {name} holds the public socket open and serves nothing", flush=True)
     for ignored in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
-    ends = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    signal.sigwait(ends)
-    sys.exit(0)
+    os.execv(_SLEEP, [f"{name}: holds the public socket", "infinity"])  # noqa: S606
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ import time
 from pathlib import Path
 
 PATIENCE = 120.0  # seconds
+# Who holds the public socket and serves nothing, or hands over the one that systemd holds.
+KEEPS = (": holds the public socket", "/keeper.py")
 
 
 def parent_of(pid: int) -> int:
@@ -176,7 +178,7 @@ def read_json(path: Path) -> dict:
 def observe(app: str) -> dict:
     root = Path("/srv", app)
     running = instances(app)
-    keepers = [pid for pid in processes_of(app) if any(part.endswith("keeper.py") for part in command_of(pid))]
+    keepers = [pid for pid in processes_of(app) if any(part.endswith(KEEPS) for part in command_of(pid))]
     known = {pid for one in running for pid in (one["pid"], *one["workers"])} | set(keepers)
     return {
         "current": os.path.basename(os.readlink(root / "current")) if (root / "current").is_symlink() else None,
@@ -188,7 +190,7 @@ def observe(app: str) -> dict:
         "strangers": [{"pid": pid, "command": command_of(pid)} for pid in processes_of(app) if pid not in known],
         "statuses": statuses(app),
         "supervisord": supervisord(),
-        "keepers": keepers,  # who hands over a socket that systemd holds
+        "keepers": keepers,
     }
 
 
