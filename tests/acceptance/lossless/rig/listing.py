@@ -1,4 +1,6 @@
-"""Prints all that stands on a host, one thing a line: files, accounts, units, listening sockets, packages."""
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs on the host: prints all that stands there, one thing a line: files, accounts, units, packages, processes of apps."""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import stat
 import subprocess
 from pathlib import Path
 
-#: What changes by itself on an idle host (the distribution's timers are due at any time), and what Ansible leaves in its
-#: own temporary folder.
+#: What changes by itself on an idle host (the distribution's timers are due at any time), what Ansible leaves in its own
+#: temporary folder, and what the tests have put there.
 LEFT_OUT = (
     "/proc",
     "/sys",
@@ -22,6 +24,7 @@ LEFT_OUT = (
     "/var/cache/apt",
     "/var/lib/apt",
     "/var/lib/logrotate",
+    "/var/lib/pygun-acceptance",
     "/var/log/apt",
     "/var/log/journal",
     "/root/.ansible",
