@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Everything goes from the balancer and from a host behind it, and they are what they were before the first install."""
+"""Everything goes from the balancer and from a host behind it: they are what they were before, and may begin again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from fleet import APP, Fleet
 from rig.deploys import Run
 
-EVERYTHING = {"uninstall_everything": True, "uninstall_apps": APP, "uninstall_data": True}
+# The hosts start as a snapshot of one that has another app as well.
+EVERYTHING = {"uninstall_everything": True, "uninstall_apps": f"{APP},httpbin", "uninstall_data": True}
 
 
 def gone(done: Run) -> list[str]:
@@ -44,3 +45,18 @@ def test_haproxy_of_the_distribution_runs_on_and_listens_nowhere(whole_fleet: Fl
         "DropInPaths=",
         "NeedDaemonReload=no",
     ]
+
+
+def test_a_check_on_a_host_without_haproxy_says_what_the_first_install_changes(whole_fleet: Fleet) -> None:
+    whole_fleet.balancer.run("apt-get", "purge", "--yes", "haproxy")
+    check = whole_fleet.run("balancer", "--check")
+    real = whole_fleet.run("balancer")
+    assert check.ok, check.text
+    assert real.ok, real.text
+    assert changed(check) == changed(real) != []
+
+
+def changed(done: Run) -> list[str]:
+    """The tasks that changed something."""
+    tasks = re.split(r"^(?:TASK|RUNNING HANDLER) ", done.text.partition("PLAY RECAP")[0], flags=re.MULTILINE)[1:]
+    return [task.splitlines()[0] for task in tasks if re.search(r"^changed:", task, re.MULTILINE)]

@@ -31,13 +31,25 @@ LEFT_OUT = (
 )
 #: Their content as well. Of the rest the name, the kind and the owner tell enough.
 READ = ("/etc", "/usr/local")
-#: Kept by the programs that change accounts; the accounts themselves are listed.
-NOT_READ = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
+#: Kept by the programs that change accounts (the accounts themselves are listed), and what tells one host from another.
+NOT_READ = (
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/machine-id",
+)
+#: Made by systemd at each boot, with a name of its own.
+PRIVATE = "/var/tmp/systemd-private-"  # noqa: S108
 
 for folder, names, others in os.walk("/"):
     names[:] = sorted(name for name in names if os.path.join(folder, name) not in LEFT_OUT)
     for name in sorted([*names, *others]):
         path = os.path.join(folder, name)
+        if path.startswith(PRIVATE):
+            continue
         status = os.lstat(path)
         content = ""
         if stat.S_ISLNK(status.st_mode):
