@@ -144,7 +144,7 @@ def scenarios() -> list[str]:
 # They wait more than they compute: one alone leaves half of two processors idle.
 LANES = 2
 # The longest ones begin, so that the lanes end together.
-LONGEST = ("lossless", "doctor", "many")
+LONGEST = ("fleet", "lossless", "doctor", "many")
 
 
 def molecule(tally: Tally) -> None:

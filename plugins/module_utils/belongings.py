@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the collection writes on a host, and where: the one list of it. Whoever adds a file to a role adds it here.
 
-Four kinds: a file; a folder with all that is in it; a folder that is ours only if nothing else is in it; and one of the
-system, which goes like that, but what others have in it is nothing to speak of.
+Five kinds: a file; a folder with all that is in it; a folder that is ours only if nothing else is in it; one of the
+system, which goes like that, but what others have in it is nothing to speak of; and a file of a package that a role has
+replaced, which is put back.
 """
 
 from __future__ import annotations
@@ -17,18 +18,26 @@ import re
 import shutil
 import typing as t
 
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
+
 #: Packages of the distribution that the roles install. They stay: others may need them.
-PACKAGES = ("python3", "python3-venv", "logrotate")
+PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
+_INSTALLED = "/var/lib/dpkg/info"
 
 UNITS = "/etc/systemd/system"
 ETC = "/etc/pygun"
+LOGS = "/var/log"
 LOGROTATE_STATE = "/var/lib/pygun-logrotate"
 _WANTS = f"{UNITS}/sockets.target.wants"
 #: Kinds of folders that go only if nothing else is in them.
 IF_EMPTY = ("empty", "system")
+#: Ends the name of the file that a role has put aside before it wrote its own.
+ASIDE = ".before-pygun"
 #: System accounts have lower ids than this; the roles make no others.
 FIRST_PERSON = 1000
 
+#: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
+KEEPER = "keep_server_state.py"
 
 #: Folders of the tools. What ends with .before, an interrupted upgrade has left.
 _TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "uv", "uv.before")
@@ -42,7 +51,7 @@ class Thing:
     kind: str = "file"
 
     def exists(self) -> bool:
-        return os.path.lexists(self.path)
+        return os.path.lexists(self.path + (ASIDE if self.kind == "replaced" else ""))
 
     def remove(self) -> None:
         """Remove it; a folder of the last two kinds stays when something else is in it."""
@@ -54,12 +63,21 @@ class Thing:
             except OSError:
                 if not os.path.isdir(self.path):
                     raise
+        elif self.kind == "replaced":
+            os.replace(self.path + ASIDE, self.path)
         else:
             os.unlink(self.path)
 
     @property
     def text(self) -> str:
+        if self.kind == "replaced":
+            return f"{self.path} (as it was before comes back)"
         return self.path if self.kind == "file" else f"{self.path}/"
+
+
+def packages() -> list[str]:
+    """Those of the packages that the host has."""
+    return [name for name in PACKAGES if os.path.exists(f"{_INSTALLED}/{name}.list")]
 
 
 def standing(things: t.Iterable[Thing]) -> list[Thing]:
@@ -74,6 +92,15 @@ def _with_leftovers(*paths: str) -> list[Thing]:
         plain = glob.escape(path)
         found += [path, f"{path}.before", f"{path}.removed", *sorted(glob.glob(f"{plain}.*.tmp"))]
     return [Thing(path) for path in found]
+
+
+def _log_folders(path: str) -> list[Thing]:
+    """A folder of logs, and those that were made on the way to it; not the system's, nor what may be a mount point."""
+    found, parent = [Thing(path, "empty")], os.path.dirname(path)
+    while parent.startswith(f"{LOGS}/"):
+        found.append(Thing(parent, "system"))
+        parent = os.path.dirname(parent)
+    return found
 
 
 # -- one app ---------------------------------------------------------------------------------------------------------
@@ -108,7 +135,7 @@ class AppPlaces:
             *_with_leftovers(f"{ETC}/{self.name}.env", f"/etc/tmpfiles.d/pygun-{self.name}.conf"),
             Thing(self.run_dir, "tree"),
             *[Thing(path) for path in self.logs()],
-            Thing(self.log_dir, "empty"),
+            *_log_folders(self.log_dir),
             *_with_leftovers(f"{ETC}/logrotate.d/{self.name}.conf"),
             *([Thing(self.shared, "tree")] if data else []),
             Thing(os.path.join(root, "releases"), "tree"),
@@ -171,7 +198,7 @@ class HostPlaces:
         return [
             *_with_leftovers(*self.program_files),
             *[Thing(path) for path in self.logs()],
-            Thing(self.log_dir, "empty"),
+            *_log_folders(self.log_dir),
             Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
             *_with_leftovers(os.path.join(self.conf_dir, "supervisord.conf")),
             Thing(self.conf_dir, "empty"),
@@ -201,6 +228,59 @@ class HostPlaces:
         except OSError:
             return []
         return [Thing(self.ctl_link)] if target == f"{self.tools_dir}/supervisor/bin/supervisorctl" else []
+
+
+# -- the balancer ----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class BalancerPlaces:
+    """What the role `load_balancer` wrote, beside and in place of what HAProxy's package has."""
+
+    haproxy: str = "/etc/haproxy"
+    lib: str = "/usr/local/lib/pygun"
+    state: str = "/var/lib/haproxy/server-state"
+
+    @property
+    def configuration(self) -> str:
+        return os.path.join(self.haproxy, "haproxy.cfg")
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether folders that a package or a person may have made as well were made by the role."""
+        return os.path.exists(os.path.join(self.lib, KEEPER))
+
+    def unit(self) -> list[Thing]:
+        """What it added to the unit of HAProxy."""
+        folder = f"{UNITS}/haproxy.service.d"
+        return [Thing(f"{folder}/pygun.conf"), *([Thing(folder, "system")] if self._is_ours else [])]
+
+    def replaced(self) -> list[Thing]:
+        """The configuration. One that somebody has written since then is not ours."""
+        text = read_text(self.configuration)
+        if f"server-state-file {self.state}\n" not in text:
+            return [Thing(self.configuration + ASIDE)]
+        socket = re.search(r"^\s*stats socket (/\S+)", text, re.MULTILINE)
+        # systemd keeps the package's own folder of sockets.
+        sockets = [Thing(socket.group(1))] if socket and not socket.group(1).startswith("/run/haproxy/") else []
+        aside = Thing(self.configuration, "replaced")
+        return [*sockets, aside if aside.exists() else Thing(self.configuration)]
+
+    def others(self) -> list[Thing]:
+        """What HAProxy needs no longer, once it runs with another configuration."""
+        certs, record = os.path.join(self.haproxy, "certs"), os.path.join(self.lib, "certificates")
+        names = [name for name in read_text(record).splitlines() if name == os.path.basename(name) != ""]
+        return [
+            *[Thing(path) for path in (self.state, f"{self.state}.part")],
+            *[Thing(os.path.join(certs, name)) for name in names],
+            *([Thing(certs, "empty")] if self._is_ours else []),
+            *[Thing(os.path.join(self.lib, name)) for name in ("certificates", KEEPER)],
+            Thing(self.lib, "system"),
+        ]
+
+    def things(self) -> list[Thing]:
+        """All of it, in the order in which it goes."""
+        return [*self.unit(), *self.replaced(), *self.others()]
 
 
 def _names(folder: str) -> list[str]:

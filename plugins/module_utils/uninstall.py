@@ -18,7 +18,13 @@ import time
 import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import apps, belongings
-from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, HostPlaces, Thing, standing
+from ansible_collections.pygun.stack.plugins.module_utils.belongings import (
+    AppPlaces,
+    BalancerPlaces,
+    HostPlaces,
+    Thing,
+    standing,
+)
 from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
@@ -89,6 +95,8 @@ class Uninstall:
                     except Held as error:
                         raise UninstallError(f"{app.name}: {error}") from error
             try:
+                if self.options.everything:
+                    self._remove_balancer()
                 for app in places:
                     self._remove_app(app)
                 if self.options.everything:
@@ -210,6 +218,7 @@ class Uninstall:
             plan.add(app.things(self.options.data))
             plan.accounts += app.account(self._users_of_others(app)) if self.options.data else []
         if self.options.everything:
+            plan.add(BalancerPlaces().things())
             plan.processes += [process.full_name for process in self._all_processes() if _runs(process)]
             plan.add(self._host().things())
         return plan
@@ -290,6 +299,32 @@ class Uninstall:
             with contextlib.suppress(UninstallError):  # there is nothing to forget, most often
                 _systemctl("reset-failed", *units)
 
+    def _remove_balancer(self) -> None:
+        """HAProxy lets the requests that are on their way finish, and goes on with the configuration of before."""
+        places = BalancerPlaces()
+        if not standing(places.things()):
+            return
+        unit, replaced, others = places.unit(), places.replaced(), places.others()
+        for thing in unit:
+            self._remove(thing)
+        _systemctl("daemon-reload")
+        for thing in replaced:
+            self._remove(thing)
+        self._have_haproxy_agree(places.configuration)
+        for thing in others:
+            self._remove(thing)
+
+    @staticmethod
+    def _have_haproxy_agree(configuration: str) -> None:
+        """It runs with this configuration if it ran and can; without one it would fail at each boot."""
+        if not _succeeds("systemctl", "cat", "haproxy.service"):
+            return
+        if not os.path.exists(configuration):
+            _systemctl("disable", "--quiet", "--now", "haproxy.service")
+        elif _succeeds("systemctl", "--quiet", "is-active", "haproxy.service"):
+            valid = _succeeds("haproxy", "-c", "-q", "-f", configuration)
+            _systemctl("reload" if valid else "stop", "haproxy.service")
+
     # -- what is told ------------------------------------------------------------------------------------------------
 
     def _result(self, plan: Plan, changed: bool) -> dict[str, t.Any]:
@@ -298,7 +333,7 @@ class Uninstall:
             "removed": plan.lines(),
             "left": plan.left,
             "stopped": list(dict.fromkeys(plan.processes)),
-            "packages": list(belongings.PACKAGES) if self.options.everything else [],
+            "packages": belongings.packages() if self.options.everything else [],
             "diff": {
                 "before_header": "on the host",
                 "after_header": "on the host",
@@ -395,11 +430,20 @@ def _delete(kind: str, name: str) -> None:
 
 
 def _command(*command: str) -> None:
+    code, error = _ended(*command)
+    if code:
+        raise UninstallError(f"{' '.join(command)}: {error}")
+
+
+def _succeeds(*command: str) -> bool:
+    return _ended(*command)[0] == 0
+
+
+def _ended(*command: str) -> tuple[int, str]:
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
             command, capture_output=True, text=True, errors="replace", check=False, timeout=SYSTEMCTL_TIMEOUT
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UninstallError(f"{' '.join(command)} cannot be run: {error}") from error
-    if done.returncode:
-        raise UninstallError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.returncode, done.stderr.strip()

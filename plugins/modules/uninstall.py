@@ -12,6 +12,8 @@ author: the pygun.stack authors (@pygun)
 description:
   - Lets the app finish its requests, stops it, and removes what the collection wrote for it, and nothing else.
   - What others put into the same folders stays, and is named, and so do packages of the distribution.
+  - On a load balancer, with O(everything), the configuration that HAProxy had before the role comes back, and a HAProxy that runs takes
+    it over without dropping a request. Where none was put aside, HAProxy is stopped and no longer started at boot.
   - Refused while somebody deploys, restarts or rolls back one of the apps. A run that was interrupted is finished by the next one.
 extends_documentation_fragment: pygun.stack.places
 options:
@@ -20,7 +22,9 @@ options:
     type: str
     default: ""
   everything:
-    description: Remove all apps, supervisord, uv, and whatever else the collection wrote. Needs O(apps).
+    description:
+      - Remove all apps, supervisord, uv, what the role P(pygun.stack.load_balancer#role) wrote, and whatever else is of the collection.
+      - Needs O(apps) where there are any.
     type: bool
     default: false
   apps:

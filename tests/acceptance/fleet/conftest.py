@@ -6,7 +6,8 @@ Run by the Molecule scenario `fleet`. By hand, once `./dev molecule fleet conver
 
     ./dev run pytest tests/acceptance/fleet -k drain
 
-The tests of upgrades come last and leave another port and another supervisor behind: converge again after them.
+The tests of upgrades leave another port and another supervisor behind, and the last ones of all take everything away from the
+balancer and one host: converge again after them.
 
 PYGUN_FULL=1 does everything more often. PYGUN_FLEET=api1,api2 names the hosts, where there are fewer.
 """

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,18 @@ class Fleet:
 
     # -- playbooks -----------------------------------------------------------------------------------------------
 
-    def start(self, playbook: str, only: str = "", **variables: Any) -> Command:
+    def start(self, playbook: str, *options: str, only: str = "", **variables: Any) -> Command:
         """Start a playbook of the collection with extra variables; on one host alone if it is named."""
         self.runs += 1
         given = {"flask_app_src": f"{self.source.folder}/", **variables}
-        command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}.yml", "-e", json.dumps(given)]
+        command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}.yml", *options]
+        command += ["-e", json.dumps(given)]
         if only or self.names != HOSTS:
             command += ["--limit", only or ",".join((*self.names, "balancer"))]
         return Command(command, self.scratch / f"{self.runs:03}-{playbook}.log")
 
-    def run(self, playbook: str, only: str = "", **variables: Any) -> Run:
-        return self.start(playbook, only, **variables).end()
+    def run(self, playbook: str, *options: str, only: str = "", **variables: Any) -> Run:
+        return self.start(playbook, *options, only=only, **variables).end()
 
     def deploy(self, version: str, **variables: Any) -> Run:
         """A deploy of a version, which every answer names; it must work."""
@@ -89,6 +91,19 @@ class Fleet:
             name: sorted(pid for one in seen["instances"] for pid in (one["pid"], *one["workers"]))
             for name, seen in self.observe().items()
         }
+
+    @contextlib.contextmanager
+    def bare_host(self, packages: list[str]) -> Iterator[Host]:
+        """A new host of the same kind, where nothing was ever installed but these packages of the distribution."""
+        name = f"{containers.prefix()}-fleet-bare"
+        containers.up([containers.Host(name=name, network=f"{containers.prefix()}-fleet")])
+        try:
+            host = Host(name)
+            host.run("apt-get", "update", "--quiet", timeout=600)
+            host.run("apt-get", "install", "--yes", "--no-install-recommends", *packages, timeout=600)
+            yield host
+        finally:
+            containers.down([name])
 
     # -- the balancer --------------------------------------------------------------------------------------------
 
@@ -141,10 +156,18 @@ class Command:
 
     def kill(self) -> None:
         """SIGKILL to ansible-playbook and all that it has started on the control node; its workers lead groups of their own."""
-        for pid in (self.process.pid, *descendants(self.process.pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        found: set[int] = set()
+        while new := {self.process.pid, *descendants(self.process.pid)} - found:
+            signal_all(new, signal.SIGSTOP)  # none of them starts another one while this looks
+            found |= new
+        signal_all(found, signal.SIGKILL)
         self.process.wait()
+
+
+def signal_all(pids: set[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def descendants(pid: int) -> list[int]:

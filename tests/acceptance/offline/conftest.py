@@ -103,9 +103,6 @@ class Site(Host):
         assert check.changed == real.changed, f"{check.text}\n--- and in truth ---\n{real.text}"
         return real
 
-    def listing(self) -> set[str]:
-        return set(self.run("python3", "-", text=(HERE / "on_host_offline.py").read_text()).splitlines()) - {""}
-
     def masters(self, app: str) -> dict[str, str]:
         """supervisorctl's words for each instance of an app, with the pid, once none is starting."""
         deadline = time.monotonic() + 30

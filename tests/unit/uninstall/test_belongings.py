@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import belongings
-from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, Thing, standing
+from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, BalancerPlaces, Thing, standing
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Plan, Uninstall, UninstallError
 from ansible_collections.pygun.stack.plugins.modules import wheelhouse
 
@@ -148,6 +148,94 @@ def test_logs_of_declared_programs_go_however_their_names_are_written(tmp_path):
     gone = {line.rpartition("/")[2] for line in plan["removed"] if line.startswith(str(log))}
     assert gone == {"w.log", "w.log.3", "v-00.out", "v-11.out", "supervisord.log.1"}
     assert {f"{log}/mine.log", f"{log}/w.log.old"} <= set(plan["left"])
+
+
+def test_folders_on_the_way_to_the_logs_go_if_nothing_else_is_in_them(tmp_path, app, monkeypatch):
+    monkeypatch.setattr(belongings, "LOGS", str(tmp_path))
+    (tmp_path / "services" / "apps" / "a").mkdir(parents=True)
+    (tmp_path / "services" / "of-others").write_text("")
+    places = AppPlaces("a", app.root, app.conf_dir, str(tmp_path / "services" / "apps" / "a"), app.run_dir)
+    plan = Plan()
+    plan.add(places.things(data=True))
+    assert f"{tmp_path}/services/apps/" in plan.lines()
+    assert f"{tmp_path}/services/" not in plan.lines()
+    assert f"{tmp_path}/services/of-others" not in plan.left
+    monkeypatch.setattr(belongings, "LOGS", str(tmp_path / "services" / "apps"))
+    assert f"{tmp_path}/services/apps" not in [thing.path for thing in places.things(data=True)]
+
+
+# -- the balancer ----------------------------------------------------------------------------------------------------
+
+OURS = "global\n    stats socket {socket} mode 600 level admin\n    server-state-file {state}\n"
+
+
+@pytest.fixture(name="balancer")
+def balancer_fixture(tmp_path, monkeypatch):
+    """A host as the role leaves it, with a certificate of ours and one of somebody else."""
+    monkeypatch.setattr(belongings, "UNITS", str(tmp_path / "units"))
+    haproxy, lib, units = tmp_path / "haproxy", tmp_path / "lib", tmp_path / "units" / "haproxy.service.d"
+    for folder in (haproxy / "certs", lib, units):
+        folder.mkdir(parents=True)
+    (haproxy / "haproxy.cfg").write_text(OURS.format(state=tmp_path / "state", socket=tmp_path / "admin.sock"))
+    (haproxy / "haproxy.cfg.before-pygun").write_text("of the package\n")
+    (lib / "certificates").write_text("ours.pem\nformer.pem\n../../units\n")
+    names = ("haproxy/certs/ours.pem", "haproxy/certs/theirs.pem", "lib/keep_server_state.py", "state", "admin.sock")
+    for name in (*names, "units/haproxy.service.d/pygun.conf"):
+        (tmp_path / name).write_text("")
+    return BalancerPlaces(str(haproxy), str(lib), str(tmp_path / "state"))
+
+
+def remains(tmp_path):
+    return sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir())
+
+
+def test_the_configuration_of_before_comes_back_and_what_is_not_ours_stays(tmp_path, balancer):
+    plan = Plan()
+    plan.add(balancer.things())
+    assert f"{tmp_path}/haproxy/haproxy.cfg (as it was before comes back)" in plan.lines()
+    assert plan.left == [f"{tmp_path}/haproxy/certs/theirs.pem"]
+    for thing in standing(balancer.things()):
+        thing.remove()
+    assert remains(tmp_path) == ["haproxy/certs/theirs.pem", "haproxy/haproxy.cfg"]
+    assert (tmp_path / "haproxy" / "haproxy.cfg").read_text() == "of the package\n"
+    assert standing(balancer.things()) == []
+
+
+def test_what_was_not_put_aside_is_no_reason_to_keep_our_configuration(tmp_path, balancer):
+    (tmp_path / "haproxy" / "haproxy.cfg.before-pygun").unlink()
+    for thing in standing(balancer.things()):
+        thing.remove()
+    assert remains(tmp_path) == ["haproxy/certs/theirs.pem"]
+
+
+def test_a_configuration_that_somebody_wrote_since_is_theirs(tmp_path, balancer):
+    (tmp_path / "haproxy" / "haproxy.cfg").write_text("of a person\n")
+    for thing in standing(balancer.things()):
+        thing.remove()
+    assert "haproxy/haproxy.cfg.before-pygun" not in remains(tmp_path)
+    assert (tmp_path / "haproxy" / "haproxy.cfg").read_text() == "of a person\n"
+
+
+def test_a_removal_of_the_balancer_that_was_killed_anywhere_is_finished_by_the_next(tmp_path, balancer):
+    """What the folders hold tells how far it is: until the last thing is gone there is something to go."""
+    count = len(standing(balancer.things()))
+    for done in range(1, count):
+        standing(balancer.things())[0].remove()
+        assert standing(balancer.things()), done
+    assert (tmp_path / "haproxy" / "haproxy.cfg").read_text() == "of the package\n"
+
+
+def test_a_host_that_is_no_balancer_has_nothing_of_one(tmp_path):
+    (tmp_path / "haproxy").mkdir()
+    (tmp_path / "haproxy" / "haproxy.cfg").write_text("of a person\n")
+    places = BalancerPlaces(str(tmp_path / "haproxy"), str(tmp_path / "lib"), str(tmp_path / "state"))
+    assert standing(places.things()) == []
+
+
+def test_only_packages_that_the_host_has_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(belongings, "_INSTALLED", str(tmp_path))
+    (tmp_path / "haproxy.list").write_text("")
+    assert belongings.packages() == ["haproxy"]
 
 
 def test_the_wheels_of_a_host_are_those_that_stand_there_as_recorded(tmp_path):

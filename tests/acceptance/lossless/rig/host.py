@@ -71,6 +71,11 @@ class Host:
         """What stands and runs there."""
         return self.tell("observe", app)
 
+    def listing(self) -> set[str]:
+        """All that stands there: files, accounts, units, packages."""
+        program = Path(__file__).with_name("listing.py").read_text()
+        return set(self.run("python3", "-", text=program).splitlines()) - {""}
+
     def put(self, folders: dict[str, list[Path]]) -> None:
         """Copy files to the host."""
         packed = io.BytesIO()

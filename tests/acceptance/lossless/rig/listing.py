@@ -1,4 +1,6 @@
-"""Prints all that stands on a host, one thing a line: files, accounts, units, listening sockets, packages."""
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Runs on the host: prints all that stands there, one thing a line: files, accounts, units, packages, processes of apps."""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import stat
 import subprocess
 from pathlib import Path
 
-#: What changes by itself on an idle host (the distribution's timers are due at any time), and what Ansible leaves in its
-#: own temporary folder.
+#: What changes by itself on an idle host (the distribution's timers are due at any time), what Ansible leaves in its own
+#: temporary folder, and what the tests have put there.
 LEFT_OUT = (
     "/proc",
     "/sys",
@@ -22,19 +24,32 @@ LEFT_OUT = (
     "/var/cache/apt",
     "/var/lib/apt",
     "/var/lib/logrotate",
+    "/var/lib/pygun-acceptance",
     "/var/log/apt",
     "/var/log/journal",
     "/root/.ansible",
 )
 #: Their content as well. Of the rest the name, the kind and the owner tell enough.
 READ = ("/etc", "/usr/local")
-#: Kept by the programs that change accounts; the accounts themselves are listed.
-NOT_READ = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
+#: Kept by the programs that change accounts (the accounts themselves are listed), and what tells one host from another.
+NOT_READ = (
+    "/etc/passwd-",
+    "/etc/group-",
+    "/etc/shadow-",
+    "/etc/gshadow-",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/machine-id",
+)
+#: Made by systemd at each boot, with a name of its own.
+PRIVATE = "/var/tmp/systemd-private-"  # noqa: S108
 
 for folder, names, others in os.walk("/"):
     names[:] = sorted(name for name in names if os.path.join(folder, name) not in LEFT_OUT)
     for name in sorted([*names, *others]):
         path = os.path.join(folder, name)
+        if path.startswith(PRIVATE):
+            continue
         status = os.lstat(path)
         content = ""
         if stat.S_ISLNK(status.st_mode):
