@@ -18,7 +18,7 @@ from ansible_collections.pygun.stack.plugins.plugin_utils import pack, requireme
 
 
 class ActionModule(ActionBase):
-    TRANSFERS_FILES = True
+    TRANSFERS_FILES = False  # it makes its directory on the host itself, where there is something to send
     _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):

@@ -151,6 +151,16 @@ def lacking(path, requirements):
     ]
 
 
+def outdated(path, python):
+    """Whether the virtual environment at ``path`` has to be made anew to be one of this Python version."""
+    return not (usable(path) and same_minor(made_from(path), python))
+
+
+def missing(path, requirements, python):
+    """The requirements that have to be installed; all, if the environment has to be made anew."""
+    return list(requirements) if outdated(path, python) else lacking(path, requirements)
+
+
 class Installer:
     """Makes virtual environments and installs into them.
 

@@ -1,21 +1,41 @@
 #!/usr/bin/python
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Directories, files and links of a role, in one round trip."""
+"""Accounts, directories, files and links of a role, in one round trip."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: files
-short_description: Have directories, files and links, all in one round trip
+short_description: Have accounts, directories, files and links, all in one round trip
 version_added: 0.1.0
 author: The pygun.stack authors (@pygun)
 description:
   - Does what a task of M(ansible.builtin.file), M(ansible.builtin.copy) or M(ansible.builtin.template) for each of them would do, but asks the
-    host once. A run that has nothing to change costs the same for one file as for twenty.
+    host once. A run that has nothing to change costs the same for one file as for twenty. O(services) and O(program_scope) answer in the
+    same round trip whether what comes next has anything to do.
   - Every file is checked by its O(files[].validate) before the first of them is replaced. Each is replaced in one step (rename).
+  - Users are system users without a password, a home directory that is made, or a shell, each in a group.
   - Parents that are missing are made, owned by root. What stands in the way (a directory where a file is to be) is an error.
 options:
+  accounts:
+    description: Groups, and users in them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      group:
+        description: The group.
+        type: str
+        required: true
+      user:
+        description: The user, whose primary group it is.
+        type: str
+        required: true
+      home:
+        description: The user's home directory. It is not made.
+        type: path
+        required: true
   directories:
     description: Directories, parents first.
     type: list
@@ -83,6 +103,23 @@ options:
         description: What it points at.
         type: str
         required: true
+  services:
+    description: Units of systemd to ask about.
+    type: list
+    elements: str
+    default: []
+  program_scope:
+    description: A scope of M(pygun.stack.programs) to ask about.
+    type: dict
+    suboptions:
+      name:
+        description: The scope.
+        type: str
+        required: true
+      conf_dir:
+        description: The directory whose C(*.conf) files supervisord includes.
+        type: path
+        required: true
 attributes:
   check_mode:
     support: full
@@ -124,14 +161,27 @@ paths:
   returned: success
   type: list
   elements: str
+idle:
+  description: Those of O(services) that do not run, or do not start at boot.
+  returned: success
+  type: list
+  elements: str
+programs:
+  description: Whether M(pygun.stack.programs) has written files of O(program_scope).
+  returned: success
+  type: bool
 """
 
+import grp
+import itertools
 import os
+import pwd
 import shlex
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils.program_scope import files_of
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
 
 OWNED = {
@@ -139,7 +189,18 @@ OWNED = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
 }
+NO_SHELL = "/usr/sbin/nologin"
 ARGUMENT_SPEC = {
+    "accounts": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "group": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "home": {"type": "path", "required": True},
+        },
+    },
     "directories": {
         "type": "list",
         "elements": "dict",
@@ -169,6 +230,14 @@ ARGUMENT_SPEC = {
             "target": {"type": "str", "required": True},
         },
     },
+    "services": {"type": "list", "elements": "str", "default": []},
+    "program_scope": {
+        "type": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "conf_dir": {"type": "path", "required": True},
+        },
+    },
 }
 
 
@@ -190,6 +259,31 @@ class Tree:
             for path in (given["path"] for given in entries):
                 if os.path.lexists(path) and not right(path):
                     yield f"{path} is to be a {kind}, and something else stands there: move it away."
+
+    def account(self, given):
+        """Have one group, and the user in it."""
+        group, user = given["group"], given["user"]
+        if not is_group(group):
+            self.note(f"group {group}", "", "a system group\n")
+            self.command("groupadd", "--system", group)
+        right = {"--gid": group, "--home-dir": given["home"], "--shell": NO_SHELL}
+        try:
+            found = pwd.getpwnam(user)
+        except KeyError:
+            self.note(f"user {user}", "", described(right))
+            self.command("useradd", "--system", "--no-create-home", *pairs(right), user)
+            return
+        there = {"--gid": group_of(found.pw_gid), "--home-dir": found.pw_dir, "--shell": found.pw_shell}
+        other = {option: value for option, value in right.items() if there[option] != value}
+        if other:
+            self.note(f"user {user}", described({option: there[option] for option in other}), described(other))
+            # usermod has a name of its own for one of them.
+            self.command("usermod", *pairs({option.replace("-dir", ""): value for option, value in other.items()}), user)
+
+    def command(self, program, *arguments):
+        """Run a program of the distribution, unless this is a check."""
+        if not self.module.check_mode:
+            self.module.run_command([self.module.get_bin_path(program, required=True), *arguments], check_rc=True)
 
     def directory(self, given):
         """Have one directory."""
@@ -255,13 +349,59 @@ class Tree:
             )
 
     def changed(self, path, before, after):
-        """Note what changed."""
+        """Note what changed of a path."""
         self.paths.append(path)
-        self.diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
+        self.note(path, before, after)
+
+    def note(self, what, before, after):
+        """Note what changed."""
+        self.diffs.append({"before_header": what, "after_header": what, "before": before, "after": after})
 
     def refuse(self, message):
-        """End, before anything has been done."""
-        self.module.fail_json(msg=f"{message} Nothing was changed.")
+        """End, before anything but accounts has been made."""
+        done = "; ".join(f"{diff['after_header']} was made or changed" for diff in self.diffs)
+        self.module.fail_json(msg=f"{message} {done + ', nothing else' if done else 'Nothing was changed'}.")
+
+    def idle(self, services):
+        """The units that do not run, or do not start at boot."""
+        systemctl = self.module.get_bin_path("systemctl")
+        if not services or not systemctl:
+            return services
+        _code, out, _err = self.module.run_command(
+            [systemctl, "show", "--property=ActiveState,UnitFileState", "--", *services]
+        )
+        states = [dict(line.split("=", 1) for line in unit.splitlines()) for unit in out.strip().split("\n\n")]
+        return [
+            name
+            for name, state in itertools.zip_longest(services, states[: len(services)], fillvalue={})
+            if state.get("ActiveState") not in ("active", "activating") or state.get("UnitFileState") != "enabled"
+        ]
+
+
+def pairs(options):
+    """Options and values, as a command line has them."""
+    return [word for pair in options.items() for word in pair]
+
+
+def described(options):
+    """The same for people."""
+    return "".join(f"{option.strip('-').replace('home-dir', 'home')}: {value}\n" for option, value in options.items())
+
+
+def is_group(name):
+    """Whether there is a group of that name."""
+    try:
+        return bool(grp.getgrnam(name))
+    except KeyError:
+        return False
+
+
+def group_of(gid):
+    """The name of a group, or its number if it has none."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def differs(given):
@@ -287,18 +427,28 @@ def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     tree = Tree(module)
-    obstacles = list(tree.obstacles(**module.params))
+    directories, files, links = (module.params[kind] for kind in ("directories", "files", "links"))
+    obstacles = list(tree.obstacles(directories, files, links))
     if obstacles:
         tree.refuse(" ".join(obstacles))
-    for given in module.params["files"]:
+    for given in module.params["accounts"]:  # what validates a file may look for them
+        tree.account(given)
+    for given in files:
         tree.validate(given)
-    for given in module.params["directories"]:
+    for given in directories:
         tree.directory(given)
-    for given in module.params["files"]:
+    for given in files:
         tree.write(given)
-    for given in module.params["links"]:
+    for given in links:
         tree.link(given)
-    module.exit_json(changed=bool(tree.paths), paths=sorted(set(tree.paths)), diff=tree.diffs)
+    scope = module.params["program_scope"]
+    module.exit_json(
+        changed=bool(tree.diffs),
+        paths=sorted(set(tree.paths)),
+        diff=tree.diffs,
+        idle=tree.idle(module.params["services"]),
+        programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_info
-short_description: Ask a host for its distribution, packages that it lacks, and services that run
+short_description: Ask a host for its distribution, packages that it lacks, services that run, and virtual environments
 version_added: 0.1.0
 author: The pygun.stack authors (@pygun)
 description:
@@ -23,6 +23,25 @@ options:
     type: list
     elements: str
     default: []
+  venvs:
+    description: Virtual environments that M(pygun.stack.venv) may have made.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Its directory.
+        type: path
+        required: true
+      requirements:
+        description: What is to be in it.
+        type: list
+        elements: str
+        required: true
+  python:
+    description: The interpreter that they are to be made from.
+    type: path
+    default: /usr/bin/python3
 attributes:
   check_mode:
     support: full
@@ -64,9 +83,16 @@ active:
   returned: success
   type: list
   elements: str
+ready:
+  description: Those of O(venvs) that need nothing, as they were given.
+  returned: success
+  type: list
+  elements: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
 
 
 def os_release():
@@ -110,16 +136,29 @@ def main():
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
             "services": {"type": "list", "elements": "str", "default": []},
+            "venvs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "requirements": {"type": "list", "elements": "str", "required": True},
+                },
+            },
+            "python": {"type": "path", "default": "/usr/bin/python3"},
         },
         supports_check_mode=True,
     )
     fields = os_release()
+    venvs = module.params["venvs"]
+    python = python_env.python_version(module.params["python"]) if venvs else None
     module.exit_json(
         changed=False,
         distribution=fields.get("PRETTY_NAME", "unknown"),
         family=[fields.get("ID", ""), *fields.get("ID_LIKE", "").split()],
         lacking=lacking(module, module.params["packages"]),
         active=active(module, module.params["services"]),
+        ready=[venv for venv in venvs if not python_env.missing(venv["path"], venv["requirements"], python)],
     )
 
 
