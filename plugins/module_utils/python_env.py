@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from platform import python_version as version_of_this_python
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 
@@ -73,6 +75,8 @@ def pinned_version(requirement):
 
 def python_version(interpreter):
     """Version of an interpreter, such as ``3.11.2``; None when it cannot be run."""
+    if os.access(interpreter, os.X_OK) and os.path.realpath(interpreter) == os.path.realpath(sys.executable):
+        return version_of_this_python()  # no process has to be started
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
             [interpreter, "-IS", "-c", "import platform; print(platform.python_version())"],

@@ -1,19 +1,20 @@
 #!/usr/bin/python
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Accounts, directories, files and links of a role, in one round trip."""
+"""What a role wants on a host, and has to know of it, in one round trip."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: files
-short_description: Have accounts, directories, files and links, all in one round trip
+module: host
+short_description: Have accounts, directories, files and links, and ask about the host, all in one round trip
 version_added: 0.1.0
 author: The pygun.stack authors (@pygun)
 description:
   - Does what a task of M(ansible.builtin.file), M(ansible.builtin.copy) or M(ansible.builtin.template) for each of them would do, but asks the
-    host once. A run that has nothing to change costs the same for one file as for twenty. O(services) and O(program_scope) answer in the
-    same round trip whether what comes next has anything to do.
+    host once. A run that has nothing to change costs the same for one file as for twenty.
+  - The same round trip tells what the roles of this collection decide by, O(packages), O(services), O(venvs) and O(program_scope) among it, in
+    a fraction of the time of gathered facts. What it finds as it should be need not be asked again by the tasks that come after.
   - Every file is checked by its O(files[].validate) before the first of them is replaced. Each is replaced in one step (rename).
   - Users are system users without a password, a home directory that is made, or a shell, each in a group.
   - Parents that are missing are made, owned by root. What stands in the way (a directory where a file is to be) is an error.
@@ -103,11 +104,35 @@ options:
         description: What it points at.
         type: str
         required: true
+  packages:
+    description: Packages of the distribution to ask about.
+    type: list
+    elements: str
+    default: []
   services:
     description: Units of systemd to ask about.
     type: list
     elements: str
     default: []
+  venvs:
+    description: Virtual environments to ask about, such as M(pygun.stack.venv) makes.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Its directory.
+        type: path
+        required: true
+      requirements:
+        description: What is to be in it.
+        type: list
+        elements: str
+        required: true
+  python:
+    description: The interpreter that they are to be made from.
+    type: path
+    default: /usr/bin/python3
   program_scope:
     description: A scope of M(pygun.stack.programs) to ask about.
     type: dict
@@ -147,12 +172,16 @@ EXAMPLES = r"""
     links:
       - path: /usr/local/bin/scoring
         target: /opt/scoring/bin/scoring
+    services:
+      - scoring.service
   register: written
 
 - name: Restart what reads them, if one of them changed
   ansible.builtin.systemd_service:
     name: scoring.service
     state: "{{ 'restarted' if '/etc/scoring/limits.conf' in written.paths else 'started' }}"
+    enabled: true
+  when: "'/etc/scoring/limits.conf' in written.paths or 'scoring.service' in written.idle"
 """
 
 RETURN = r"""
@@ -161,11 +190,37 @@ paths:
   returned: success
   type: list
   elements: str
+distribution:
+  description: The host's distribution and its version, as in C(PRETTY_NAME) of C(/etc/os-release).
+  returned: success
+  type: str
+  sample: Debian GNU/Linux 12 (bookworm)
+family:
+  description: The distributions that it is or is made of, C(ID) and C(ID_LIKE) there.
+  returned: success
+  type: list
+  elements: str
+  sample: [debian]
+lacking:
+  description: Those of O(packages) that are not installed.
+  returned: success
+  type: list
+  elements: str
+active:
+  description: Those of O(services) that run.
+  returned: success
+  type: list
+  elements: str
 idle:
   description: Those of O(services) that do not run, or do not start at boot.
   returned: success
   type: list
   elements: str
+ready:
+  description: Those of O(venvs) that need nothing, as they were given.
+  returned: success
+  type: list
+  elements: dict
 programs:
   description: Whether M(pygun.stack.programs) has written files of O(program_scope).
   returned: success
@@ -173,7 +228,6 @@ programs:
 """
 
 import grp
-import itertools
 import os
 import pwd
 import shlex
@@ -181,6 +235,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.program_scope import files_of
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
 
@@ -230,7 +285,18 @@ ARGUMENT_SPEC = {
             "target": {"type": "str", "required": True},
         },
     },
+    "packages": {"type": "list", "elements": "str", "default": []},
     "services": {"type": "list", "elements": "str", "default": []},
+    "venvs": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "requirements": {"type": "list", "elements": "str", "required": True},
+        },
+    },
+    "python": {"type": "path", "default": "/usr/bin/python3"},
     "program_scope": {
         "type": "dict",
         "options": {
@@ -362,21 +428,6 @@ class Tree:
         done = "; ".join(f"{diff['after_header']} was made or changed" for diff in self.diffs)
         self.module.fail_json(msg=f"{message} {done + ', nothing else' if done else 'Nothing was changed'}.")
 
-    def idle(self, services):
-        """The units that do not run, or do not start at boot."""
-        systemctl = self.module.get_bin_path("systemctl")
-        if not services or not systemctl:
-            return services
-        _code, out, _err = self.module.run_command(
-            [systemctl, "show", "--property=ActiveState,UnitFileState", "--", *services]
-        )
-        states = [dict(line.split("=", 1) for line in unit.splitlines()) for unit in out.strip().split("\n\n")]
-        return [
-            name
-            for name, state in itertools.zip_longest(services, states[: len(services)], fillvalue={})
-            if state.get("ActiveState") not in ("active", "activating") or state.get("UnitFileState") != "enabled"
-        ]
-
 
 def pairs(options):
     """Options and values, as a command line has them."""
@@ -423,30 +474,85 @@ def read(path):
         return None
 
 
+def os_release():
+    """The fields of os-release."""
+    for path in ("/etc/os-release", "/usr/lib/os-release"):
+        try:
+            with open(path, encoding="utf-8") as lines:
+                fields = (line.rstrip("\n").partition("=") for line in lines)
+                return {
+                    name: value.strip("\"'") for name, equals, value in fields if equals and not name.startswith("#")
+                }
+        except FileNotFoundError:
+            continue
+    return {}
+
+
+def lacking(module, packages):
+    """Those that dpkg has not, or not whole."""
+    query = module.get_bin_path("dpkg-query")
+    if not packages or not query:
+        return packages
+    _code, out, _err = module.run_command(
+        [query, "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *packages]
+    )
+    there = {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
+    return [name for name in packages if name not in there]
+
+
+def states(module, services):
+    """What systemd says of each unit: whether it is active, and whether it starts at boot."""
+    systemctl = module.get_bin_path("systemctl")
+    if not services or not systemctl:
+        return {name: ("", "") for name in services}
+    _code, out, _err = module.run_command(
+        [systemctl, "show", "--property=ActiveState", "--property=UnitFileState", "--", *services]
+    )
+    told = [dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in out.split("\n\n")]
+    told += [{}] * len(services)  # where systemd does not run, it says nothing
+    return {name: (one.get("ActiveState"), one.get("UnitFileState")) for name, one in zip(services, told)}
+
+
+def ready(venvs, python):
+    """Those that need nothing."""
+    version = python_env.python_version(python) if venvs else None
+    return [venv for venv in venvs if not python_env.missing(venv["path"], venv["requirements"], version)]
+
+
 def main():
     """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    params = module.params
     tree = Tree(module)
-    directories, files, links = (module.params[kind] for kind in ("directories", "files", "links"))
-    obstacles = list(tree.obstacles(directories, files, links))
+    obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))
     if obstacles:
         tree.refuse(" ".join(obstacles))
-    for given in module.params["accounts"]:  # what validates a file may look for them
+    for given in params["accounts"]:  # what validates a file may look for them
         tree.account(given)
-    for given in files:
+    for given in params["files"]:
         tree.validate(given)
-    for given in directories:
+    for given in params["directories"]:
         tree.directory(given)
-    for given in files:
+    for given in params["files"]:
         tree.write(given)
-    for given in links:
+    for given in params["links"]:
         tree.link(given)
-    scope = module.params["program_scope"]
+    fields, scope = os_release(), params["program_scope"]
+    services = states(module, params["services"])
     module.exit_json(
         changed=bool(tree.diffs),
         paths=sorted(set(tree.paths)),
         diff=tree.diffs,
-        idle=tree.idle(module.params["services"]),
+        distribution=fields.get("PRETTY_NAME", "unknown"),
+        family=[fields.get("ID", ""), *fields.get("ID_LIKE", "").split()],
+        lacking=lacking(module, params["packages"]),
+        active=[name for name, (state, _at_boot) in services.items() if state == "active"],
+        idle=[
+            name
+            for name, (state, at_boot) in services.items()
+            if state not in ("active", "activating") or at_boot != "enabled"
+        ],
+        ready=ready(params["venvs"], params["python"]),
         programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
     )
 
