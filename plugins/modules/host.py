@@ -344,7 +344,9 @@ class Tree:
         if other:
             self.note(f"user {user}", described({option: there[option] for option in other}), described(other))
             # usermod has a name of its own for one of them.
-            self.command("usermod", *pairs({option.replace("-dir", ""): value for option, value in other.items()}), user)
+            self.command(
+                "usermod", *pairs({option.replace("-dir", ""): value for option, value in other.items()}), user
+            )
 
     def command(self, program, *arguments):
         """Run a program of the distribution, unless this is a check."""
@@ -504,7 +506,7 @@ def states(module, services):
     """What systemd says of each unit: whether it is active, and whether it starts at boot."""
     systemctl = module.get_bin_path("systemctl")
     if not services or not systemctl:
-        return {name: ("", "") for name in services}
+        return dict.fromkeys(services, ("", ""))
     _code, out, _err = module.run_command(
         [systemctl, "show", "--property=ActiveState", "--property=UnitFileState", "--", *services]
     )
