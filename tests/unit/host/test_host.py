@@ -9,10 +9,12 @@ import os
 import pwd
 import stat
 import sys
+import venv
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils import program_scope
 from tests.unit.supervised import outcome, start_module
 
 RUN = Path(__file__).parents[1] / "run_module.py"
@@ -156,3 +158,55 @@ def test_a_host_tells_what_it_is_and_lacks():
     assert told["distribution"]
     assert told["lacking"] == ["no-such-package"]
     assert told["active"] == []
+
+
+def test_a_user_that_is_missing_or_not_as_wanted_is_foreseen():
+    missing = {"group": "no-such-group", "user": "no-such-user", "home": "/srv/x/shared"}
+    other = {"group": "root", "user": "root", "home": "/root"}
+    told = run(check=True, accounts=[missing, other])
+    assert told["changed"]
+    assert told["paths"] == []
+    shown = {diff["after_header"]: (diff["before"], diff["after"]) for diff in told["diff"]}
+    assert shown == {
+        "group no-such-group": ("", "a system group\n"),
+        "user no-such-user": ("", "gid: no-such-group\nhome: /srv/x/shared\nshell: /usr/sbin/nologin\n"),
+        "user root": (f"shell: {pwd.getpwnam('root').pw_shell}\n", "shell: /usr/sbin/nologin\n"),
+    }
+
+
+def test_a_user_that_is_as_wanted_is_left_alone():
+    nobody = next(entry for entry in pwd.getpwall() if entry.pw_shell == "/usr/sbin/nologin")
+    given = {"group": grp.getgrgid(nobody.pw_gid).gr_name, "user": nobody.pw_name, "home": nobody.pw_dir}
+    told = run(accounts=[given])
+    assert (told["changed"], told["diff"]) == (False, [])
+
+
+def test_a_service_that_does_not_run_is_idle():
+    assert run(services=["no-such.service", "nor-this.service"])["idle"] == ["no-such.service", "nor-this.service"]
+
+
+def test_an_environment_that_has_what_it_is_to_have_is_ready(tmp_path):
+    venv.create(tmp_path, symlinks=True, with_pip=False)
+    packages = next(tmp_path.glob("lib/python3*/site-packages"))
+    (packages / "uv-0.13.8.dist-info").mkdir()
+    asked = {
+        "python": sys.executable,
+        "venvs": [
+            {"path": str(tmp_path), "requirements": ["uv==0.13.8"]},
+            {"path": str(tmp_path), "requirements": ["uv==0.13.9"]},
+            {"path": str(tmp_path / "none"), "requirements": ["uv"]},
+        ],
+    }
+    assert run(**asked)["ready"] == asked["venvs"][:1]
+    (tmp_path / "bin" / "python").unlink()
+    assert run(**asked)["ready"] == []
+
+
+@pytest.mark.parametrize("name", ["queue.conf", "queue.conf.removed"])
+def test_programs_that_a_scope_has_are_seen(tmp_path, name):
+    asked = {"program_scope": {"name": "scoring", "conf_dir": str(tmp_path)}}
+    (tmp_path / "other.conf").write_text(program_scope.head("other") + "[program:other]\n")
+    (tmp_path / "own.conf").write_text("[program:own]\n")
+    assert not run(**asked)["programs"]
+    (tmp_path / name).write_text(program_scope.head("scoring") + "[program:queue]\n")
+    assert run(**asked)["programs"]
