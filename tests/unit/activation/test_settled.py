@@ -82,9 +82,11 @@ def test_while_somebody_else_works_or_was_interrupted_nothing_is_settled(app, as
         assert not ask()["settled"]
     assert ask()["settled"]
     journal = app.root / "activation.json"
-    journal.write_text("{}")
-    assert not ask()["settled"]
-    assert journal.exists()
+    interrupted = {"version": 1, "step": "roll", "release": app.current, "baseline": app.current, "files": []}
+    for content in (json.dumps(interrupted), "not to be understood"):
+        journal.write_text(content)
+        assert not ask()["settled"]
+        assert journal.read_text() == content
 
 
 def test_an_activation_that_cannot_be_understood_is_refused(app, ask):
