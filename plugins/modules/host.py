@@ -156,7 +156,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Write what the service reads, where it reads it
-  pygun.stack.files:
+  pygun.stack.host:
     directories:
       - path: /etc/scoring
       - path: /var/log/scoring
