@@ -1,6 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a run of the playbook costs: first install, no change, another code; ours, the usual play, one module call."""
+"""What a run of the playbook costs: first install, no change, another code; ours, the usual play, one module call.
+
+And how a run without a change grows with the hosts, by how many of them are worked on at once.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from benchmarks import hosts, measure
 from tools.shell import Failed, say
 
 MANY_FILES = 10_000
+FORKS = (1, 5, 10)
 
 
 def measure_all(mode: str) -> dict:
@@ -30,6 +34,7 @@ def measure_all(mode: str) -> dict:
                 count, Source(folder / f"on{count}"), rounds, calibrations
             )
         if mode == "full":
+            found["10 hosts, by forks"] = at_once(10, Source(folder / "forks"), rounds, calibrations)
             source = Source(folder / "many")
             add_files(source.folder, MANY_FILES)
             found[f"1 host, {MANY_FILES:,} files"] = compare(1, source, rounds, calibrations)
@@ -68,14 +73,43 @@ def compare(count: int, source: Source, rounds: int, calibrations: list[dict]) -
             say(f"Deploying, {count} host(s), round {number + 1} of {rounds}: no change, then other code.")
             runs["one module call"]["no change"].append(hosts.ping(ours))
             for side, run in sides.items():
-                runs[side]["no change"].append(run())
-                if runs[side]["no change"][-1].changed:
-                    raise Failed(f"{side}: a run without a change changed something. See .cache/logs/bench-*.log.")
+                runs[side]["no change"].append(unchanged(side, run()))
             source.version(f"2.{count}.{next(version)}")
             for side, run in sides.items():
                 runs[side]["other code"].append(run())
                 if not runs[side]["other code"][-1].changed:
                     raise Failed(f"{side}: other code changed nothing. See .cache/logs/bench-*.log.")
+    return summary(runs)
+
+
+def at_once(count: int, source: Source, rounds: int, calibrations: list[dict]) -> dict:
+    """A run without a change on so many hosts, with more and more of them worked on at once."""
+    ours = [f"ours{number:02}" for number in range(1, count + 1)]
+    names = {forks: f"no change, {forks} at once" for forks in FORKS}
+    runs: dict[str, dict[str, list[hosts.Run]]] = {
+        side: {name: [] for name in names.values()} for side in ("one module call", "ours")
+    }
+    with hosts.running(*ours):
+        say(f"Deploying, {count} host(s): first install of ours.")
+        hosts.ours("deploy", ours, source, max(FORKS))
+        for number in range(rounds):
+            calibrations.append(measure.calibrate())
+            say(f"Deploying, {count} host(s), round {number + 1} of {rounds}: no change, with {FORKS} at once.")
+            for forks, name in names.items():
+                runs["one module call"][name].append(hosts.ping(ours, forks))
+                runs["ours"][name].append(unchanged("ours", hosts.ours("deploy", ours, source, forks)))
+    return summary(runs)
+
+
+def unchanged(side: str, run: hosts.Run) -> hosts.Run:
+    """The run, which had nothing to do."""
+    if run.changed:
+        raise Failed(f"{side}: a run without a change changed something. See .cache/logs/bench-*.log.")
+    return run
+
+
+def summary(runs: dict[str, dict[str, list[hosts.Run]]]) -> dict:
+    """Side -> what was done -> figures."""
     return {
         side: {
             what: {key: measure.figure([one.figures()[key] for one in of]) for key in of[0].figures()}

@@ -17,8 +17,6 @@ from ansible_collections.pygun.stack.plugins.plugin_utils import pack, wheels
 
 
 class ActionModule(ReleaseAction):
-    TRANSFERS_FILES = False
-
     def run(self, tmp=None, task_vars=None):
         result = super(ReleaseAction, self).run(tmp, task_vars)
         args = self._task.args.copy()

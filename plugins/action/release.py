@@ -18,7 +18,8 @@ from ansible_collections.pygun.stack.plugins.plugin_utils import pack, requireme
 
 
 class ActionModule(ActionBase):
-    TRANSFERS_FILES = True
+    # Otherwise the host would be asked for a directory before it is known whether there is anything to send.
+    TRANSFERS_FILES = False
     _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):

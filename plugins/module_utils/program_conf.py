@@ -16,6 +16,8 @@ import shlex
 import signal
 import typing as t
 
+from ansible_collections.pygun.stack.plugins.module_utils import program_scope
+
 #: Kinds of a setting: str, path, int, bool, size, list of str or int, dict.
 _COMMON: dict[str, str] = {
     "name": "str",
@@ -399,14 +401,11 @@ def group_section(name: str, programs: t.Sequence[Entry]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_MARK = "; Written by pygun.stack.programs for"
-
-
 def render(scope: str, programs: t.Sequence[Entry], listeners: t.Sequence[Entry], log_dir: str) -> dict[str, str]:
     """The files of a scope, by the group that each makes: one for each program, listener and group of programs."""
     groups: dict[str, list[Entry]] = {}
     texts: dict[str, str] = {}
-    head = f"{_MARK} {scope}: changes here are overwritten.\n"
+    head = program_scope.head(scope)
     for entry in programs:
         if entry.get("group"):
             groups.setdefault(entry["group"], []).append(entry)
@@ -418,12 +417,6 @@ def render(scope: str, programs: t.Sequence[Entry], listeners: t.Sequence[Entry]
     for entry in listeners:
         texts[entry["name"]] = head + section("eventlistener", entry, log_dir)
     return texts
-
-
-def scope_of(text: str) -> str | None:
-    """Whose file this is; None if nobody wrote it with this module."""
-    found = re.match(rf"{re.escape(_MARK)} (\S+): ", text)
-    return found.group(1) if found else None
 
 
 def names_in(text: str) -> set[str]:

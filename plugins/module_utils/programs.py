@@ -29,6 +29,7 @@ import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import program_conf
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LogMark, last_text, plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.program_scope import GONE, files_of, scope_of
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     remove_file,
     sync_directory,
@@ -61,8 +62,6 @@ START_TIMEOUT = 15.0
 LOG_LINES = 15
 #: Where supervisord looks for a command without a slash (systemd's default for a unit).
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: A removed file keeps its content under this ending until supervisord has let go of its group.
-_GONE = ".removed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +269,7 @@ class Programs:
             with open(path, "rb") as stream:
                 content = stream.read()
             text = content.decode("utf-8", "replace")
-            if program_conf.scope_of(text) == self.options.scope and path.endswith(".conf"):
+            if scope_of(text) == self.options.scope and path.endswith(".conf"):
                 ours[os.path.basename(path)[: -len(".conf")]] = content
             else:
                 taken.update(dict.fromkeys(program_conf.names_in(text), path))
@@ -278,12 +277,8 @@ class Programs:
 
     def _left_behind(self) -> list[str]:
         """Groups whose removal was interrupted."""
-        found = []
-        for path in glob.glob(f"{glob.escape(self.options.conf_dir)}/*.conf{_GONE}"):
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                if program_conf.scope_of(stream.read()) == self.options.scope:
-                    found.append(os.path.basename(path)[: -len(".conf" + _GONE)])
-        return found
+        paths = files_of(self.options.scope, self.options.conf_dir)
+        return [os.path.basename(path)[: -len(".conf" + GONE)] for path in paths if path.endswith(GONE)]
 
     def _groups(self, patience: float = 0.0) -> dict[str, list[Process]]:
         """What supervisord runs. It may have been started a moment ago, and not listen yet."""
@@ -349,9 +344,9 @@ class Programs:
             raise self._back(error, actions, stopped) from error
         for group, file in self._files.items():
             if file.after is None:
-                remove_file(self._path(group) + _GONE)
+                remove_file(self._path(group) + GONE)
         for group in self._left_behind():
-            remove_file(self._path(group) + _GONE)
+            remove_file(self._path(group) + GONE)
         return actions
 
     def _in_order(self, groups: t.Iterable[str]) -> list[str]:
@@ -370,7 +365,7 @@ class Programs:
         if not file.differs():
             return
         if file.after is None:
-            os.rename(file.path, file.path + _GONE)
+            os.rename(file.path, file.path + GONE)
             sync_directory(os.path.dirname(file.path))
         else:
             write_atomically(file.path, file.after, file.mode, *_owner())
@@ -472,7 +467,7 @@ class Programs:
         try:
             for file in self._files.values():
                 if file.before is not None:
-                    remove_file(file.path + _GONE)
+                    remove_file(file.path + GONE)
                     write_atomically(file.path, file.before, file.old_mode, *_owner())
                 elif remove_file(file.path):
                     sync_directory(os.path.dirname(file.path))

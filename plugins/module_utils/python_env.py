@@ -12,7 +12,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from platform import python_version as version_of_this_python
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 
@@ -73,6 +75,8 @@ def pinned_version(requirement):
 
 def python_version(interpreter):
     """Version of an interpreter, such as ``3.11.2``; None when it cannot be run."""
+    if os.access(interpreter, os.X_OK) and os.path.realpath(interpreter) == os.path.realpath(sys.executable):
+        return version_of_this_python()  # no process has to be started
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
             [interpreter, "-IS", "-c", "import platform; print(platform.python_version())"],
@@ -149,6 +153,16 @@ def lacking(path, requirements):
         if requirement_name(requirement) not in found
         or pinned_version(requirement) not in (None, found[requirement_name(requirement)])
     ]
+
+
+def outdated(path, python):
+    """Whether the virtual environment at ``path`` has to be made anew to be one of this Python version."""
+    return not (usable(path) and same_minor(made_from(path), python))
+
+
+def missing(path, requirements, python):
+    """The requirements that have to be installed; all, if the environment has to be made anew."""
+    return list(requirements) if outdated(path, python) else lacking(path, requirements)
 
 
 class Installer:

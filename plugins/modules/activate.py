@@ -245,74 +245,11 @@ rolled_back:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils.activation import (
+    ARGUMENT_SPEC,
     Activation,
     ActivationError,
-    ManagedFile,
-    Options,
+    options_from,
 )
-
-ARGUMENT_SPEC = {
-    "name": {"type": "str", "required": True},
-    "release": {"type": "str", "required": True},
-    "root": {"type": "path"},
-    "run_dir": {"type": "path"},
-    "log_dir": {"type": "path"},
-    "supervisor_socket": {"type": "path", "default": "/run/supervisor/supervisor.sock"},
-    "instances": {"type": "int"},
-    "health_path": {"type": "str", "default": ""},
-    "bind": {"type": "str", "default": ""},
-    "boot_timeout": {"type": "float", "default": 30},
-    "stop_timeout": {"type": "float", "default": 40},
-    "restart": {"type": "bool", "default": False},
-    "retry_failed": {"type": "bool", "default": False},
-    "program_conf": {
-        "type": "dict",
-        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
-    },
-    "env_file": {
-        "type": "dict",
-        "options": {
-            "path": {"type": "path", "required": True},
-            "content": {"type": "str", "no_log": True},
-            "group": {"type": "str"},
-        },
-    },
-    "socket_units": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
-    },
-    "user": {"type": "str", "default": ""},
-    "preflight": {"type": "bool", "default": True},
-    "keep": {"type": "int", "default": 5},
-    "by": {"type": "str", "default": ""},
-    "rollout": {"type": "str", "default": ""},
-}
-
-
-def managed_file(given, mode, removable=False):
-    """A file option as the transaction takes it; without content it is left alone, or removed."""
-    if given is None:
-        return None
-    content = given["content"]
-    absent = removable and content is None
-    return ManagedFile(given["path"], None if content is None else content.encode(), mode, given.get("group"), absent)
-
-
-def options_from(params):
-    """The module's parameters with their defaults that depend on the app's name."""
-    given = dict(params)
-    name = given["name"]
-    given["root"] = given["root"] or f"/srv/{name}"
-    given["run_dir"] = given["run_dir"] or f"/run/{name}"
-    given["log_dir"] = given["log_dir"] or f"/var/log/{name}"
-    conf = given["program_conf"] or {"path": f"/etc/supervisor/conf.d/{name}.conf", "content": None}
-    given["program_conf"] = managed_file(conf, 0o644)
-    env = given["env_file"] or {"path": f"/etc/pygun/{name}.env", "content": None}
-    given["env_file"] = managed_file(env, 0o640)
-    given["socket_units"] = tuple(managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
-    return Options(**given)
 
 
 def main(activation=Activation):

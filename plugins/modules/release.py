@@ -85,6 +85,11 @@ options:
     description: Who does this, shown to somebody who deploys at the same time.
     type: str
     default: ""
+  activation:
+    description:
+      - Parameters of M(pygun.stack.activate), but C(release) and C(rollout). If the release stands, the same round trip tells whether it is
+        in service and answers, so that nothing has to be activated. Not asked in check mode.
+    type: dict
   content:
     description: Digest of the packed content. Set by the action plugin.
     type: str
@@ -141,6 +146,10 @@ exists:
   description: Whether the release stood on the host before.
   returned: success
   type: bool
+settled:
+  description: Whether M(pygun.stack.activate) with O(activation) would find nothing to do.
+  returned: success
+  type: bool
 path:
   description: Directory of the release.
   returned: success
@@ -166,8 +175,10 @@ import tarfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts
+from ansible_collections.pygun.stack.plugins.module_utils.activation import ARGUMENT_SPEC, Activation, options_from
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
@@ -317,6 +328,21 @@ def _read(folder, path):
         return None
 
 
+def settled(module, release):
+    """Whether the release is in service as is asked for."""
+    given = module.params["activation"]
+    if given is None or module.check_mode:
+        return False
+    checked = ArgumentSpecValidator(ARGUMENT_SPEC).validate({**given, "release": release})
+    if checked.error_messages:
+        module.fail_json(msg=f"activation: {'; '.join(checked.error_messages)}. Nothing was changed.")
+    warnings = []
+    found = Activation(options_from(checked.validated_parameters), warnings.append).settled()
+    for text in warnings if found else ():  # or else the activation warns
+        module.warn(text)
+    return found
+
+
 def main():
     text = {"type": "str", "default": ""}
     listing = {"type": "list", "elements": "str", "default": []}
@@ -336,6 +362,7 @@ def main():
             "pygun_py": text,
             "runtime": text,
             **python_env.INSTALLER_OPTIONS,
+            "activation": {"type": "dict"},
             "content": text,
             "files": {"type": "dict", "default": {}},
             "archive": {"type": "path"},
@@ -345,6 +372,9 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
+    secret = ((params["activation"] or {}).get("env_file") or {}).get("content")
+    if secret:
+        module.no_log_values.add(secret)
     if params["overrides"] and not params["uv"]:
         module.fail_json(
             msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed."
@@ -358,7 +388,8 @@ def main():
     standing = store.is_complete(release) and python_env.usable(os.path.join(store.path(release), "venv"))
     result = {"release": release, "path": store.path(release), "exists": standing}
     if result["exists"] or not (params["archive"] or params["files"]):
-        module.exit_json(changed=False, **result)
+        module.exit_json(changed=False, settled=standing and settled(module, release), **result)
+    result["settled"] = False
 
     current = store.current()
     before = manifest_of(store, current)

@@ -62,13 +62,11 @@ from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     InstallError,
     explained,
     installed,
-    lacking,
-    made_from,
+    missing,
+    outdated,
     pinned_version,
     python_version,
     requirement_name,
-    same_minor,
-    usable,
 )
 
 
@@ -87,15 +85,15 @@ def main():
     python = python_version(params["python"])
     if python is None:
         module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
-    rebuild = not (usable(path) and same_minor(made_from(path), python))
-    missing = params["requirements"] if rebuild else lacking(path, params["requirements"])
-    wanted = {requirement_name(item): pinned_version(item) or "newest" for item in missing}
-    if not missing:
+    needed = missing(path, params["requirements"], python)
+    wanted = {requirement_name(item): pinned_version(item) or "newest" for item in needed}
+    if not needed:
         module.exit_json(changed=False, installed=before)
     if module.check_mode:
         module.exit_json(changed=True, installed={**before, **wanted}, diff=_diff(path, before, {**before, **wanted}))
 
     installer = Installer.from_options(params)
+    rebuild = outdated(path, python)
     try:
         with _kept_aside(path) if rebuild else contextlib.nullcontext():
             if rebuild:

@@ -146,10 +146,12 @@ class App:
 
     # -- releases --
 
-    def release(self, version=None, source=APP, health="200 OK", settings="", health_path="/healthz", wsgi="wsgi:app"):
-        """Build a release by hand; its id counts up."""
+    def release(
+        self, version=None, source=APP, health="200 OK", settings="", health_path="/healthz", wsgi="wsgi:app", named=""
+    ):
+        """Build a release by hand; its id counts up, unless it is given."""
         self.built += 1
-        release = f"{self.built:016x}"
+        release = named or f"{self.built:016x}"
         folder = self.root / "releases" / release
         (folder / "src").mkdir(parents=True)
         head = f"VERSION = {version or release!r}\nHEALTH = {health!r}\n"

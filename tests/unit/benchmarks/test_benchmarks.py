@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from benchmarks import changing, hosts, report, serving
+from benchmarks import changing, deploying, hosts, report, serving
 from benchmarks.changing import Roll, Sample
 from tools.shell import Failed
 
@@ -143,3 +143,20 @@ def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, monkeypatch
     assert "| the tutorial's | 100 " in (tmp_path / "page.md").read_text()
     assert readme.read_text().startswith("before\n") and readme.read_text().endswith("\nafter\n")
     assert "0.70" in readme.read_text() and "old" not in readme.read_text()
+
+
+def a_run(changed=0, cpu=6.0):
+    return hosts.Run(seconds=4.0, cpu=cpu, round_trips=15, tasks=7, changed=changed, hosts=3)
+
+
+def test_a_run_that_was_to_change_nothing_and_did_is_an_error():
+    assert deploying.unchanged("ours", a_run()) == a_run()
+    with pytest.raises(Failed, match="ours: a run without a change"):
+        deploying.unchanged("ours", a_run(changed=1))
+
+
+def test_the_table_of_deploys_has_the_processor_time_per_host():
+    found = deploying.summary({"ours": {"no change, 5 at once": [a_run(), a_run(), a_run()]}})
+    text = report.deploying({"settings": {"10 hosts, by forks": found}, "noise": ""})
+    assert "### 10 hosts, by forks" in text
+    assert "| ours, no change, 5 at once | 7 | 15 | 4.0 | 6.0 | 2.00 |" in text.splitlines()

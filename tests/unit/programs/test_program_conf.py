@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from supervisor import datatypes, events
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf
+from ansible_collections.pygun.stack.plugins.module_utils import program_conf, program_scope
 from ansible_collections.pygun.stack.plugins.modules import programs
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -192,7 +192,7 @@ def test_a_group_holds_its_programs():
     assert list(read_back) == [group] == ["pair"]
     assert read_back["pair"].priority == 3
     assert {process.name for process in read_back["pair"].process_configs} == {"a", "b"}
-    assert program_conf.scope_of(text) == "supervisor"
+    assert program_scope.scope_of(text) == "supervisor"
     assert program_conf.names_in(text) == {"pair", "a", "b"}
 
 

@@ -250,7 +250,7 @@ def test_a_name_that_somebody_else_has_is_refused(host):
 # -- failure ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_program_that_does_not_start_leaves_everything_as_it_was(host):
+def test_a_program_that_does_not_start_leaves_everything_as_it_was(host, eventually):
     host.apply([host.program("changes"), host.program("goes"), host.program("stays")])
     host.supervisor.stop("goes:goes")
     before, files = host.pids(), host.files()
@@ -272,7 +272,7 @@ def test_a_program_that_does_not_start_leaves_everything_as_it_was(host):
     assert after["stays:stays"] == before["stays:stays"]
     assert host.states()["changes:changes"] in ("RUNNING", "STARTING")
     assert host.arguments("changes:changes") == ["/bin/sleep", "1000"]
-    assert host.states()["goes:goes"] == "STOPPED"
+    eventually(lambda: host.states()["goes:goes"] == "STOPPED")
     assert set(after) == set(before)
     assert not host.apply([host.program("changes"), host.program("goes"), host.program("stays")])["changed"]
 

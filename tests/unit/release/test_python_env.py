@@ -69,3 +69,11 @@ def test_an_installer_that_fails_says_why_and_hides_the_password_of_the_index(tm
         installer.install(str(tmp_path / "venv"), ["no-such-package"])
     assert "no-such-package" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+def test_the_version_of_the_interpreter_that_runs_this_is_what_it_says_itself(tmp_path):
+    by_another_name = tmp_path / "python3"
+    by_another_name.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    by_another_name.chmod(0o755)
+    assert python_env.python_version(sys.executable) == python_env.python_version(str(by_another_name))
+    assert python_env.python_version(str(tmp_path / "none")) is None

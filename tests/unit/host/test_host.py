@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The modules `files` and `host_info`, each run as Ansible runs it on a host."""
+"""The module `host`, run as Ansible runs it on a host."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import os
 import pwd
 import stat
 import sys
+import venv
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils import program_scope
 from tests.unit.supervised import outcome, start_module
 
 RUN = Path(__file__).parents[1] / "run_module.py"
 ME = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgid()).gr_name}
 
 
-def run(module, check=False, **given):
+def run(check=False, **given):
     given.update(_ansible_check_mode=check, _ansible_diff=True)
-    return outcome(start_module([sys.executable, str(RUN), module], given))
+    return outcome(start_module([sys.executable, str(RUN), "host"], given))
 
 
 def wanted(folder, text="one\n", **more):
@@ -44,7 +46,7 @@ def everything(folder):
 
 
 def test_all_is_made_once_and_kept(tmp_path):
-    made = run("files", **wanted(tmp_path))
+    made = run(**wanted(tmp_path))
     assert made["changed"]
     assert made["paths"] == sorted(
         f"{tmp_path}/{name}" for name in ("ctl", "deep/conf.d", "deep/conf.d/app.conf", "logs")
@@ -54,26 +56,26 @@ def test_all_is_made_once_and_kept(tmp_path):
     assert mode(tmp_path / "logs") == 0o1770
     assert os.readlink(tmp_path / "ctl") == "deep/ctl"
     before = everything(tmp_path)
-    again = run("files", **wanted(tmp_path))
+    again = run(**wanted(tmp_path))
     assert (again["changed"], again["paths"], again["diff"]) == (False, [], [])
     assert everything(tmp_path) == before
 
 
 def test_a_check_says_what_the_run_does_and_does_nothing(tmp_path):
-    foreseen = run("files", check=True, **wanted(tmp_path))
+    foreseen = run(check=True, **wanted(tmp_path))
     assert everything(tmp_path) == []
-    done = run("files", **wanted(tmp_path))
+    done = run(**wanted(tmp_path))
     assert (foreseen["paths"], foreseen["diff"]) == (done["paths"], done["diff"])
 
 
 def test_what_differs_is_put_right_and_named(tmp_path):
-    run("files", **wanted(tmp_path))
+    run(**wanted(tmp_path))
     (tmp_path / "deep/conf.d/app.conf").write_text("other\n")
     (tmp_path / "logs").chmod(0o755)
     (tmp_path / "ctl").unlink()
     (tmp_path / "ctl").symlink_to("elsewhere")
     for check in (True, False):
-        done = run("files", check=check, **wanted(tmp_path))
+        done = run(check=check, **wanted(tmp_path))
         assert done["paths"] == sorted(f"{tmp_path}/{name}" for name in ("ctl", "deep/conf.d/app.conf", "logs"))
         shown = {diff["after_header"]: (diff["before"], diff["after"]) for diff in done["diff"]}
         assert shown == {
@@ -81,13 +83,13 @@ def test_what_differs_is_put_right_and_named(tmp_path):
             f"{tmp_path}/logs": ("mode: 0755\n", "mode: 01770\n"),
             f"{tmp_path}/ctl": ("-> elsewhere\n", "-> deep/ctl\n"),
         }
-    assert not run("files", **wanted(tmp_path))["changed"]
+    assert not run(**wanted(tmp_path))["changed"]
 
 
 def test_a_link_where_a_file_is_to_be_is_replaced_not_followed(tmp_path):
     (tmp_path / "target").write_text("theirs")
     (tmp_path / "app.conf").symlink_to("target")
-    done = run("files", files=[{"path": f"{tmp_path}/app.conf", "content": "ours", **ME}])
+    done = run(files=[{"path": f"{tmp_path}/app.conf", "content": "ours", **ME}])
     assert done["changed"]
     assert not (tmp_path / "app.conf").is_symlink()
     assert (tmp_path / "target").read_text() == "theirs"
@@ -95,16 +97,16 @@ def test_a_link_where_a_file_is_to_be_is_replaced_not_followed(tmp_path):
 
 def test_a_secret_is_in_no_result(tmp_path):
     given = {"path": f"{tmp_path}/secret", "secret_content": "pass\nword", "mode": "0600", **ME}
-    made = run("files", files=[given])
+    made = run(files=[given])
     assert (tmp_path / "secret").read_text() == "pass\nword"
     assert mode(tmp_path / "secret") == 0o600
     (tmp_path / "secret").write_text("former")
-    changed = run("files", files=[given])
+    changed = run(files=[given])
     for result in (made, changed):
         assert result["changed"]
         assert "word" not in str(result)
         assert "former" not in str(result)
-    assert not run("files", files=[given])["changed"]
+    assert not run(files=[given])["changed"]
 
 
 @pytest.mark.parametrize(
@@ -112,19 +114,19 @@ def test_a_secret_is_in_no_result(tmp_path):
     [("false %s", "`false %s` ends with 1"), ("grep -q two %s", "ends with 1")],
 )
 def test_a_file_that_its_command_refuses_changes_nothing(tmp_path, validate, problem):
-    done = run("files", **wanted(tmp_path, validate=validate))
+    done = run(**wanted(tmp_path, validate=validate))
     assert done["failed"]
     assert problem in done["msg"]
     assert "Nothing was changed" in done["msg"]
     assert everything(tmp_path) == []
-    assert run("files", **wanted(tmp_path, text="two\n", validate="grep -q two %s"))["changed"]
+    assert run(**wanted(tmp_path, text="two\n", validate="grep -q two %s"))["changed"]
 
 
 def test_a_command_that_cannot_know_yet_does_not_stop_a_check(tmp_path):
     """On a fresh host the program, or the user that stands in the file, is only there in the real run."""
     for validate in ("/no/such/program %s", "false %s"):
-        assert run("files", check=True, **wanted(tmp_path, validate=validate))["changed"]
-        assert run("files", **wanted(tmp_path, validate=validate))["failed"]
+        assert run(check=True, **wanted(tmp_path, validate=validate))["changed"]
+        assert run(**wanted(tmp_path, validate=validate))["failed"]
 
 
 @pytest.mark.parametrize("name", ["deep/conf.d", "deep/conf.d/app.conf", "ctl"])
@@ -135,7 +137,7 @@ def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
         in_the_way.mkdir()
     else:
         in_the_way.write_text("precious")
-    done = run("files", **wanted(tmp_path))
+    done = run(**wanted(tmp_path))
     assert done["failed"]
     assert f"{in_the_way} is to be " in done["msg"]
     assert in_the_way.is_dir() or in_the_way.read_text() == "precious"
@@ -144,15 +146,67 @@ def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
 def test_bytes_that_are_no_text_are_replaced(tmp_path):
     (tmp_path / "app.conf").write_bytes(b"\xff\xfe\r\n")
     given = {"path": f"{tmp_path}/app.conf", "content": "héllo\r\n", **ME}
-    assert run("files", files=[given])["changed"]
+    assert run(files=[given])["changed"]
     assert (tmp_path / "app.conf").read_bytes() == "héllo\r\n".encode()
-    assert not run("files", files=[given])["changed"]
+    assert not run(files=[given])["changed"]
 
 
 def test_a_host_tells_what_it_is_and_lacks():
-    told = run("host_info", packages=["dpkg", "no-such-package"], services=["no-such.service"])
+    told = run(packages=["dpkg", "no-such-package"], services=["no-such.service"])
     assert not told["changed"]
     assert "debian" in told["family"]
     assert told["distribution"]
     assert told["lacking"] == ["no-such-package"]
     assert told["active"] == []
+
+
+def test_a_user_that_is_missing_or_not_as_wanted_is_foreseen():
+    missing = {"group": "no-such-group", "user": "no-such-user", "home": "/srv/x/shared"}
+    other = {"group": "root", "user": "root", "home": "/root"}
+    told = run(check=True, accounts=[missing, other])
+    assert told["changed"]
+    assert told["paths"] == []
+    shown = {diff["after_header"]: (diff["before"], diff["after"]) for diff in told["diff"]}
+    assert shown == {
+        "group no-such-group": ("", "a system group\n"),
+        "user no-such-user": ("", "gid: no-such-group\nhome: /srv/x/shared\nshell: /usr/sbin/nologin\n"),
+        "user root": (f"shell: {pwd.getpwnam('root').pw_shell}\n", "shell: /usr/sbin/nologin\n"),
+    }
+
+
+def test_a_user_that_is_as_wanted_is_left_alone():
+    nobody = next(entry for entry in pwd.getpwall() if entry.pw_shell == "/usr/sbin/nologin")
+    given = {"group": grp.getgrgid(nobody.pw_gid).gr_name, "user": nobody.pw_name, "home": nobody.pw_dir}
+    told = run(accounts=[given])
+    assert (told["changed"], told["diff"]) == (False, [])
+
+
+def test_a_service_that_does_not_run_is_idle():
+    assert run(services=["no-such.service", "nor-this.service"])["idle"] == ["no-such.service", "nor-this.service"]
+
+
+def test_an_environment_that_has_what_it_is_to_have_is_ready(tmp_path):
+    venv.create(tmp_path, symlinks=True, with_pip=False)
+    packages = next(tmp_path.glob("lib/python3*/site-packages"))
+    (packages / "uv-0.13.8.dist-info").mkdir()
+    asked = {
+        "python": sys.executable,
+        "venvs": [
+            {"path": str(tmp_path), "requirements": ["uv==0.13.8"]},
+            {"path": str(tmp_path), "requirements": ["uv==0.13.9"]},
+            {"path": str(tmp_path / "none"), "requirements": ["uv"]},
+        ],
+    }
+    assert run(**asked)["ready"] == asked["venvs"][:1]
+    (tmp_path / "bin" / "python").unlink()
+    assert run(**asked)["ready"] == []
+
+
+@pytest.mark.parametrize("name", ["queue.conf", "queue.conf.removed"])
+def test_programs_that_a_scope_has_are_seen(tmp_path, name):
+    asked = {"program_scope": {"name": "scoring", "conf_dir": str(tmp_path)}}
+    (tmp_path / "other.conf").write_text(program_scope.head("other") + "[program:other]\n")
+    (tmp_path / "own.conf").write_text("[program:own]\n")
+    assert not run(**asked)["programs"]
+    (tmp_path / name).write_text(program_scope.head("scoring") + "[program:queue]\n")
+    assert run(**asked)["programs"]

@@ -1,0 +1,95 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Who asks for a release that stands is told whether it is in service: exactly then a deploy activates nothing."""
+
+import fcntl
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.activation.conftest import as_root
+from tests.unit.supervised import outcome, start_module
+
+RUN = Path(__file__).parents[1] / "run_module.py"
+
+
+@pytest.fixture
+def ask(app):
+    """Ask the module `release`, with what the role gives to the activation, about an app whose release serves."""
+
+    def told(check=False, **more):
+        given = app.parameters("")
+        del given["release"]
+        given["retry_failed"] = True
+        given["program_conf"] = {"path": str(app.conf), "content": app.conf_content()}
+        given["env_file"] = {"path": str(app.env), "content": app.env_content}
+        given.update(more)
+        asked = {
+            "name": app.name,
+            "root": str(app.root),
+            "group": "root",
+            "python": sys.executable,
+            "activation": given,
+        }
+        module = [*as_root(), sys.executable, str(RUN), "release"]
+        return outcome(start_module(module, {**asked, "_ansible_check_mode": check}))
+
+    first = told()
+    assert (first["exists"], first["settled"]) == (False, False)
+    release = app.release(named=first["release"])
+    assert (told()["exists"], told()["settled"]) == (True, False)
+    done = app.deploy(release)
+    assert not done.get("failed"), done["msg"]
+    return told
+
+
+def test_a_release_that_serves_is_settled(app, ask):
+    before = (app.pids(), app.state)
+    told = ask()
+    assert told["settled"]
+    assert not told["changed"]
+    assert not app.deploy(told["release"])["changed"]
+    assert (app.pids(), app.state) == before
+
+
+def test_no_secret_is_in_the_answer(app, ask):
+    app.env_content = "TOKEN=not-for-everybody\n"
+    assert "not-for-everybody" not in json.dumps(ask())
+
+
+def test_a_check_asks_the_activation_itself(ask):
+    assert not ask(check=True)["settled"]
+
+
+def test_what_an_activation_would_change_is_not_settled(app, ask):
+    assert not ask(env_file={"path": str(app.env), "content": "COLOUR=blue\n"})["settled"]
+    assert not ask(program_conf={"path": str(app.conf), "content": app.conf_content() + "priority=5\n"})["settled"]
+    assert not ask(restart=True)["settled"]
+    assert ask()["settled"]
+
+
+def test_an_app_that_does_not_run_or_answer_is_not_settled(app, ask, host):
+    assert not ask(health_path="/healthz", bind="127.0.0.1:1")["settled"]
+    host.status().stop(f"{app.name}:{app.name}-0")
+    assert not ask()["settled"]
+
+
+def test_while_somebody_else_works_or_was_interrupted_nothing_is_settled(app, ask):
+    with (app.root / "activation.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not ask()["settled"]
+    assert ask()["settled"]
+    journal = app.root / "activation.json"
+    interrupted = {"version": 1, "step": "roll", "release": app.current, "baseline": app.current, "files": []}
+    for content in (json.dumps(interrupted), "not to be understood"):
+        journal.write_text(content)
+        assert not ask()["settled"]
+        assert journal.read_text() == content
+
+
+def test_an_activation_that_cannot_be_understood_is_refused(app, ask):
+    told = ask(instances="many")
+    assert told["failed"]
+    assert "instances" in told["msg"]
