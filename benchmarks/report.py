@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""docs/benchmarks.md and its plots, and the README's headline figures: all from docs/benchmarks/results.json.
+"""docs/benchmarks.md and its plots, and the headline figures of both READMEs: all from docs/benchmarks/results.json.
 
 python -m benchmarks.report     writes them again
 """
@@ -17,12 +17,15 @@ from tools.shell import ROOT
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOTS = ROOT / "docs" / "benchmarks"
 RESULTS = PLOTS / "results.json"
-README = ROOT / "README.md"
+READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOISY = "too noisy"
 LIMITS = ("ours", "nginx")  # begin the names of what is no Python peer
 MANY_FILES = "1 host, 10,000 files"
-NONE_YET = "No figures have been taken on a quiet machine yet: they are to follow."
+NONE_YET = (
+    "No figures have been taken on a quiet machine yet: they are to follow.",
+    "还没有在安静的机器上测得的数字。",
+)
 
 
 def keep(results: list[dict]) -> None:
@@ -52,10 +55,11 @@ def write() -> None:
                 (PLOTS / name).write_text(svg)
             shown = "\n".join(f"![{name.removesuffix('.svg').replace('-', ' ')}](benchmarks/{name})" for name in drawn)
             sections.append(section(results[part]) + (f"\n\n{shown}" if shown else ""))
-    PAGE.write_text(INTRODUCTION + "\n" + "\n\n".join(sections or [NONE_YET]) + "\n")
-    before, _, rest = README.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{headline(results)}\n{END}{after}")
+    PAGE.write_text(INTRODUCTION + "\n" + "\n\n".join(sections or [NONE_YET[0]]) + "\n")
+    for translated, readme in enumerate(READMES):
+        before, _, rest = readme.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        readme.write_text(f"{before}{BEGIN}\n{headline(results, bool(translated))}\n{END}{after}")
 
 
 INTRODUCTION = """\
@@ -217,8 +221,34 @@ def ratio(above: float | None, below: float | None, digits: int = 2) -> str:
     return NOISY if above is None or not below else f"{above / below:.{digits}f}"
 
 
-def headline(results: dict) -> str:
-    """The README's table: the issue's ratios. No part, no line."""
+#: What a headline figure is called in the README, and in its translation.
+CALLED = {
+    "hello": ("CPU per hello request ÷ the tutorial's", "每个 hello 请求的 CPU ÷ 教程的配置"),
+    "log": ("CPU per hello request ÷ ours with no access log", "每个 hello 请求的 CPU ÷ 本项目不写访问日志"),
+    "wait": (
+        "Requests/s with 50 ms of waiting, {} connections ÷ the tutorial's",
+        "等待 50 毫秒的请求每秒数，{} 个连接 ÷ 教程的配置",
+    ),
+    "best": (
+        "Requests/s with 50 ms of waiting, {} connections ÷ the best Python peer's",
+        "等待 50 毫秒的请求每秒数，{} 个连接 ÷ 最好的 Python 同类",
+    ),
+    "tail": ("p99 ÷ p50 of 5 ms of computing, 50 connections", "计算 5 毫秒的请求，50 个连接：p99 ÷ p50"),
+    "failed": ("Failed requests in {} changes under load, {}", "负载下 {} 次变更中失败的请求，{}"),
+    "floor": ("Run without a change ÷ one module call, seconds", "没有变更的一次运行 ÷ 一次模块调用，秒"),
+    "code": ("Deploy of other code ÷ the usual play, seconds", "部署新代码 ÷ 通常写法的 play，秒"),
+    "many": ("Run without a change, {} ÷ a few", "没有变更的一次运行，{} ÷ 几个文件"),
+    "tasks": ("Tasks of a run without a change", "没有变更的一次运行的任务数"),
+}
+SIDES = {"ours": "本项目", "a program, restarted": "重启程序", "the usual play": "通常写法的 play"}
+
+
+def headline(results: dict, translated: bool = False) -> str:
+    """The README's table: the ratios that matter most. No part, no line."""
+
+    def called(name: str, *values: Any) -> str:
+        return CALLED[name][translated].format(*values)
+
     rows = []
     if "serving" in results:
         hello, compute = (
@@ -229,47 +259,39 @@ def headline(results: dict) -> str:
         def cpu(server: str) -> float | None:
             return value(results, *hello, server, "cpu_us")
 
-        rows.append(["CPU per hello request ÷ the tutorial's", ratio(cpu("ours"), cpu("the tutorial's"))])
-        rows.append(["CPU per hello request ÷ ours with no access log", ratio(cpu("ours"), cpu("ours, no access log"))])
+        rows.append([called("hello"), ratio(cpu("ours"), cpu("the tutorial's"))])
+        rows.append([called("log"), ratio(cpu("ours"), cpu("ours, no access log"))])
         for connections in (500, 2000):
             cell = ("serving", "cells", f"wait, {connections} connections")
             ours = value(results, *cell, "ours", "rate")
-            what = f"Requests/s with 50 ms of waiting, {connections:,} connections ÷ "
-            rows.append([f"{what}the tutorial's", ratio(ours, value(results, *cell, "the tutorial's", "rate"))])
+            theirs = value(results, *cell, "the tutorial's", "rate")
+            rows.append([called("wait", f"{connections:,}"), ratio(ours, theirs)])
             peers = [of["rate"] for name, of in value_of(results, *cell).items() if not name.startswith(LIMITS)]
             best = max(peers, key=lambda rate: rate["median"], default={"noisy": True})
-            rows.append([f"{what}the best Python peer's", ratio(ours, None if best["noisy"] else best["median"])])
-        rows.append(
-            [
-                "p99 ÷ p50 of 5 ms of computing, 50 connections",
-                ratio(value(results, *compute, "p99_ms"), value(results, *compute, "p50_ms"), 1),
-            ]
-        )
+            rows.append([called("best", f"{connections:,}"), ratio(ours, None if best["noisy"] else best["median"])])
+        rows.append([called("tail"), ratio(value(results, *compute, "p99_ms"), value(results, *compute, "p50_ms"), 1)])
     if "changing" in results:
         for side, told in results["changing"]["sides"].items():
             count = sum(of["times"] for of in told["changes"].values())
-            rows.append(
-                [f"Failed requests in {count} changes under load, {side}", f"{told['failed']} of {told['sent']:,}"]
-            )
+            of_side = called("failed", count, SIDES[side] if translated else side)
+            rows.append([of_side, f"{told['failed']} / {told['sent']:,}"])
     if "deploying" in results:
         one = ("deploying", "settings", "1 host")
         floor = value(results, *one, "one module call", "no change", "seconds")
         ours = value(results, *one, "ours", "no change", "seconds")
-        rows.append(["Run without a change ÷ one module call, seconds", ratio(ours, floor, 1)])
+        rows.append([called("floor"), ratio(ours, floor, 1)])
         changed = [value(results, *one, side, "other code", "seconds") for side in ("ours", "the usual play")]
-        rows.append(["Deploy of other code ÷ the usual play, seconds", ratio(*changed)])
+        rows.append([called("code"), ratio(*changed)])
         many = value(results, "deploying", "settings", MANY_FILES, "ours", "no change", "seconds")
         if many is not None:
-            rows.append([f"Run without a change, {MANY_FILES} ÷ a few", ratio(many, ours)])
+            rows.append([called("many", MANY_FILES), ratio(many, ours)])
         tasks = results["deploying"]["settings"]["1 host"]["ours"]["no change"]["tasks"]  # no noise changes it
-        rows.append(["Tasks of a run without a change", f"{tasks['median']:.0f}"])
+        rows.append([called("tasks"), f"{tasks['median']:.0f}"])
     if not rows:
-        return NONE_YET
+        return NONE_YET[translated]
     first = next(iter(results.values()))
-    return (
-        f"{table(['', 'measured'], rows)}\n\n"
-        f"{first['date']}, {first['processors']} processors ({first['model']}), Python {first['python']}."
-    )
+    machine = f"{first['processors']} processors ({first['model']}), Python {first['python']}"
+    return f"{table(['', '实测' if translated else 'measured'], rows)}\n\n{first['date']}, {machine}."
 
 
 # --- plots --------------------------------------------------------------------------------------------------------

@@ -116,7 +116,8 @@ def test_the_headline_of_a_noisy_run_has_no_figure():
 
 
 def test_without_results_no_figure_is_printed():
-    assert report.headline({}) == report.NONE_YET
+    assert report.headline({}) == report.NONE_YET[0]
+    assert report.headline({}, translated=True) == report.NONE_YET[1]
 
 
 def test_plots_are_well_formed_and_only_of_a_quiet_machine():
@@ -128,21 +129,19 @@ def test_plots_are_well_formed_and_only_of_a_quiet_machine():
 
 
 def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, monkeypatch):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    for name, path in {
-        "PAGE": "page.md",
-        "PLOTS": "plots",
-        "RESULTS": "plots/results.json",
-        "README": "README.md",
-    }.items():
+    readmes = (tmp_path / "README.md", tmp_path / "README.zh-CN.md")
+    for readme in readmes:
+        readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for name, path in {"PAGE": "page.md", "PLOTS": "plots", "RESULTS": "plots/results.json"}.items():
         monkeypatch.setattr(report, name, tmp_path / path)
+    monkeypatch.setattr(report, "READMES", readmes)
     report.write()
-    assert report.NONE_YET in (tmp_path / "page.md").read_text()
+    assert report.NONE_YET[0] in (tmp_path / "page.md").read_text()
     report.keep([serving_result()])
     assert "| the tutorial's | 100 " in (tmp_path / "page.md").read_text()
-    assert readme.read_text().startswith("before\n") and readme.read_text().endswith("\nafter\n")
-    assert "0.70" in readme.read_text() and "old" not in readme.read_text()
+    for text in (readme.read_text() for readme in readmes):
+        assert text.startswith("before\n") and text.endswith("\nafter\n")
+        assert "0.70" in text and "old" not in text
 
 
 def a_run(changed=0, cpu=6.0):
