@@ -66,19 +66,23 @@ def compare(count: int, source: Source, rounds: int, calibrations: list[dict]) -
         say(f"Deploying, {count} host(s): first install of ours and of the usual play.")
         # One after the other, but where no figure is worth anything.
         with ThreadPoolExecutor(1 if rounds > 1 else 2) as pool:
-            for side, installed in zip(sides, pool.map(lambda run: run(), sides.values()), strict=True):
+
+            def both() -> dict[str, hosts.Run]:
+                return dict(zip(sides, pool.map(lambda run: run(), sides.values()), strict=True))
+
+            for side, installed in both().items():
                 runs[side] = {"first install": [installed], "no change": [], "other code": []}
-        for number in range(rounds):
-            calibrations.append(measure.calibrate())
-            say(f"Deploying, {count} host(s), round {number + 1} of {rounds}: no change, then other code.")
-            runs["one module call"]["no change"].append(hosts.ping(ours))
-            for side, run in sides.items():
-                runs[side]["no change"].append(unchanged(side, run()))
-            source.version(f"2.{count}.{next(version)}")
-            for side, run in sides.items():
-                runs[side]["other code"].append(run())
-                if not runs[side]["other code"][-1].changed:
-                    raise Failed(f"{side}: other code changed nothing. See .cache/logs/bench-*.log.")
+            for number in range(rounds):
+                calibrations.append(measure.calibrate())
+                say(f"Deploying, {count} host(s), round {number + 1} of {rounds}: no change, then other code.")
+                runs["one module call"]["no change"].append(hosts.ping(ours))
+                for side, run in both().items():
+                    runs[side]["no change"].append(unchanged(side, run))
+                source.version(f"2.{count}.{next(version)}")
+                for side, run in both().items():
+                    runs[side]["other code"].append(run)
+                    if not run.changed:
+                        raise Failed(f"{side}: other code changed nothing. See .cache/logs/bench-*.log.")
     return summary(runs)
 
 

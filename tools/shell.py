@@ -18,7 +18,8 @@ class Failed(Exception):
 
 def say(text: str) -> None:
     """One line about what is being done, before it is done."""
-    print(f"==> {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"==> {text}\n")  # in one piece, also with several threads
+    sys.stderr.flush()
 
 
 def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
