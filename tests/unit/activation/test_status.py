@@ -60,7 +60,8 @@ def test_a_served_app_is_as_it_should_be(running):
     assert app["last_deploy"]["by"] == "tester"
     assert app["last_deploy"]["at"] == running.state["history"][-1]["at"] == app["since"]
     assert 0 <= app["age_s"] < 600
-    assert {one["name"]: one["pid"] for one in app["processes"]} == running.pids()
+    pids = {one["name"]: one["pid"] for one in app["processes"]}
+    assert pids == {**running.pids(), running.holder: running.holder_pid()}
     assert found["supervisord"]["state"] == "RUNNING"
     assert found["supervisord"]["version"]
 

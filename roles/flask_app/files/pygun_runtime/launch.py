@@ -77,7 +77,6 @@ def end_with_parent() -> None:
 
 def hold_socket(name: str) -> None:
     """Keep fd 0 open, so that the kernel's backlog holds callers while no instance serves; in the least of memory."""
-    print(f"pygun: {name} holds the public socket open and serves nothing", flush=True)
     for ignored in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)
     os.execv(_SLEEP, [f"{name}: holds the public socket", "infinity"])  # noqa: S606
