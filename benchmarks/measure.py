@@ -17,7 +17,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 #: A figure whose middle half is wider than this share of its median says nothing.
 WIDEST = 0.25
-#: A round is noisy when the calibration loop took this much longer than in the best one, or than its processor time.
+#: The machine is noisy when the calibration loop took this much longer than in the best one, or than its processor time.
 SLOWEST = 1.25
 
 LOOP = """
@@ -88,14 +88,14 @@ def calibrate() -> dict[str, float]:
     return {"wall": max(one[0] for one in told), "waited": wall / cpu}
 
 
-def noise(rounds: Sequence[dict[str, float]]) -> str:
+def noise(calibrations: Sequence[dict[str, float]]) -> str:
     """What is wrong with the machine during these calibrations; empty if it was quiet."""
-    best = min(one["wall"] for one in rounds)
-    noisy = [one for one in rounds if one["wall"] > SLOWEST * best or one["waited"] > SLOWEST]
-    if 4 * len(noisy) <= len(rounds):
+    best = min(one["wall"] for one in calibrations)
+    noisy = [one for one in calibrations if one["wall"] > SLOWEST * best or one["waited"] > SLOWEST]
+    if 4 * len(noisy) <= len(calibrations):
         return ""
     worst = max(max(one["wall"] / best, one["waited"]) for one in noisy)
-    return f"the same work took up to {worst:.1f} times as long as it should, in {len(noisy)} of {len(rounds)} rounds"
+    return f"the same work took up to {worst:.1f} times as long as it should, in {len(noisy)} of {len(calibrations)} calibrations"
 
 
 def figure(taken: Sequence[float | None]) -> dict[str, Any] | None:

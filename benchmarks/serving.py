@@ -425,11 +425,11 @@ def measure_all(mode: str) -> dict:
                     for endpoint in server.endpoints:
                         ask(server, Cell(endpoint, 50), 1)
             for number in range(rounds):
-                calibrations.append(measure.calibrate())
                 for place, cell in enumerate(random.sample(cells, len(cells))):
                     say(f"Serving, round {number + 1} of {rounds}, {place + 1} of {len(cells)}: {cell.name}.")
                     # Requests that have begun and not ended count nowhere: with many connections the run must be longer.
                     seconds = max(1, scale * (2 if cell.connections <= 50 else 4))
+                    calibrations.append(measure.calibrate())
                     for server in random.sample(servers, len(servers)):
                         if cell.endpoint in server.endpoints:
                             told = ask(server, cell, seconds)

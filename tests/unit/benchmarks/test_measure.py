@@ -80,7 +80,7 @@ def test_a_noisy_machine_is_told_from_a_quiet_one(rounds, noisy):
 
 def test_noise_says_how_bad_it_was():
     told = measure.noise([{"wall": 1.0, "waited": 1.0}, {"wall": 2.0, "waited": 1.9}])
-    assert told == "the same work took up to 2.0 times as long as it should, in 1 of 2 rounds"
+    assert told == "the same work took up to 2.0 times as long as it should, in 1 of 2 calibrations"
 
 
 def test_a_figure_is_the_median_and_the_middle_half():
