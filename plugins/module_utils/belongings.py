@@ -22,7 +22,6 @@ from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
-_INSTALLED = "/var/lib/dpkg/info"
 
 UNITS = "/etc/systemd/system"
 ETC = "/etc/pygun"
@@ -73,11 +72,6 @@ class Thing:
         if self.kind == "replaced":
             return f"{self.path} (as it was before comes back)"
         return self.path if self.kind == "file" else f"{self.path}/"
-
-
-def packages() -> list[str]:
-    """Those of the packages that the host has."""
-    return [name for name in PACKAGES if os.path.exists(f"{_INSTALLED}/{name}.list")]
 
 
 def standing(things: t.Iterable[Thing]) -> list[Thing]:

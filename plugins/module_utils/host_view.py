@@ -12,6 +12,7 @@ import pwd
 import re
 import struct
 import subprocess
+import typing as t
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _TIMEOUT = 20.0
@@ -50,6 +51,15 @@ def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return -1, str(error)
     return done.returncode, done.stdout.strip()
+
+
+def installed_packages(names: t.Sequence[str]) -> list[str]:
+    """Those of the distribution's packages that are installed, and whole."""
+    if not names:
+        return []
+    _code, text = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
+    there = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name in there]
 
 
 # -- processes -------------------------------------------------------------------------------------------------------

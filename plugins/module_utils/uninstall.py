@@ -13,11 +13,10 @@ import dataclasses
 import os
 import pwd
 import re
-import subprocess
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps, belongings
+from ansible_collections.pygun.stack.plugins.module_utils import apps, belongings, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.belongings import (
     AppPlaces,
     BalancerPlaces,
@@ -333,7 +332,7 @@ class Uninstall:
             "removed": plan.lines(),
             "left": plan.left,
             "stopped": list(dict.fromkeys(plan.processes)),
-            "packages": belongings.packages() if self.options.everything else [],
+            "packages": host_view.installed_packages(belongings.PACKAGES) if self.options.everything else [],
             "diff": {
                 "before_header": "on the host",
                 "after_header": "on the host",
@@ -440,10 +439,7 @@ def _succeeds(*command: str) -> bool:
 
 
 def _ended(*command: str) -> tuple[int, str]:
-    try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            command, capture_output=True, text=True, errors="replace", check=False, timeout=SYSTEMCTL_TIMEOUT
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UninstallError(f"{' '.join(command)} cannot be run: {error}") from error
-    return done.returncode, done.stderr.strip()
+    code, text = host_view.run(list(command), SYSTEMCTL_TIMEOUT)
+    if code == -1:
+        raise UninstallError(f"{' '.join(command)} cannot be run: {text}")
+    return code, text

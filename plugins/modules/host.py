@@ -236,6 +236,7 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import installed_packages
 from ansible_collections.pygun.stack.plugins.module_utils.program_scope import files_of
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
 
@@ -490,18 +491,6 @@ def os_release():
     return {}
 
 
-def lacking(module, packages):
-    """Those that dpkg has not, or not whole."""
-    query = module.get_bin_path("dpkg-query")
-    if not packages or not query:
-        return packages
-    _code, out, _err = module.run_command(
-        [query, "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *packages]
-    )
-    there = {line.split()[0] for line in out.splitlines() if line.endswith(" installed")}
-    return [name for name in packages if name not in there]
-
-
 def states(module, services):
     """What systemd says of each unit: whether it is active, and whether it starts at boot."""
     systemctl = module.get_bin_path("systemctl")
@@ -540,6 +529,7 @@ def main():
     for given in params["links"]:
         tree.link(given)
     fields, scope = os_release(), params["program_scope"]
+    there = installed_packages(params["packages"])
     services = states(module, params["services"])
     module.exit_json(
         changed=bool(tree.diffs),
@@ -547,7 +537,7 @@ def main():
         diff=tree.diffs,
         distribution=fields.get("PRETTY_NAME", "unknown"),
         family=[fields.get("ID", ""), *fields.get("ID_LIKE", "").split()],
-        lacking=lacking(module, params["packages"]),
+        lacking=[name for name in params["packages"] if name not in there],
         active=[name for name, (state, _at_boot) in services.items() if state == "active"],
         idle=[
             name

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import belongings
+from ansible_collections.pygun.stack.plugins.module_utils import belongings, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, BalancerPlaces, Thing, standing
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Plan, Uninstall, UninstallError
 from ansible_collections.pygun.stack.plugins.modules import wheelhouse
@@ -232,10 +232,10 @@ def test_a_host_that_is_no_balancer_has_nothing_of_one(tmp_path):
     assert standing(places.things()) == []
 
 
-def test_only_packages_that_the_host_has_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(belongings, "_INSTALLED", str(tmp_path))
-    (tmp_path / "haproxy.list").write_text("")
-    assert belongings.packages() == ["haproxy"]
+def test_only_packages_that_the_host_has_are_named(monkeypatch):
+    told = "dpkg-query: no packages found matching python3-venv\nhaproxy installed\nlogrotate config-files"
+    monkeypatch.setattr(host_view, "run", lambda command: (1, told))
+    assert host_view.installed_packages(belongings.PACKAGES) == ["haproxy"]
 
 
 def test_the_wheels_of_a_host_are_those_that_stand_there_as_recorded(tmp_path):
