@@ -9,14 +9,15 @@ What gunicorn 27 loses, and what is done about it here:
 2. A worker whose master died ended at once, with everything in flight. It drains.
 3. Idle keep-alive connections held a stop back for up to `keepalive` seconds. They are closed after a short
    linger; a request that arrives in it is answered, with Connection: close.
-4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one, or
-   a few when it is busy.
+4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one, and
+   after each request another: who is busy takes as few as who is not.
 
 And fairness. A connection whose next request is already there was served again at once, with new connections and
 all others waiting: 50 clients that each ask again at once for 5 ms of computation starved some of their own and
-every new connection for as long as the measurement ran (6 s). Now they take turns, and new connections come in.
+every new connection for as long as the measurement ran (6 s). Now each waits for the event loop to look at all
+sockets before its next request: they take turns, and new connections come in.
 
-This file depends on internals of gunicorn: see runtime.TESTED_GUNICORN.
+This file depends on internals of gunicorn, see runtime.TESTED_GUNICORN, and of gevent's server.
 """
 
 from __future__ import annotations
@@ -30,22 +31,21 @@ import traceback
 from functools import partial
 
 import gevent
+import gevent.socket
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from . import shortcuts
+
 #: Seconds for which idle keep-alive connections stay open after a stop: who sends often enough is told to
 #: go elsewhere in an answer, and only who pauses longer meets a closed connection.
 LINGER = 2.0
 
-#: The longest that requests are served without looking for what else has arrived (seconds). Looking after each
-#: one would cost half the throughput of very short requests.
-MAX_UNPOLLED = 0.002
-
-#: The most connections accepted at a time.
-MAX_ACCEPT = 16
+#: How long a worker waits for the request of a connection that it has accepted before it accepts another (seconds).
+HESITATION = 0.001
 
 #: How often a draining worker looks whether it is done (seconds).
 _DRAIN_STEP = 0.1
@@ -55,64 +55,146 @@ _DRAIN_STEP = 0.1
 _WATCHDOG_DELAY = 0.9
 
 
+class _Server(StreamServer):
+    """Accepts connections one by one, so that a burst of them is shared with the sibling instance.
+
+    Accepting takes less than a tenth of the time of a short request: who comes first could have accepted all before
+    the first of them asks for something, and be alone with their work for as long as they live.
+    """
+
+    max_accept = 1
+    _more = False  # there may be another connection
+    _unheard = False  # the last one has not asked for anything yet
+    _hesitates = False
+
+    def _do_read(self):
+        if self._unheard:
+            self._unheard = False
+            self._hesitates = True
+            self.stop_accepting()
+            self._timer = self.loop.timer(HESITATION)
+            self._timer.start(self._go_on)
+        else:
+            super()._do_read()
+
+    def do_read(self):
+        accepted = super().do_read()
+        self._more = self._unheard = accepted is not None
+        return accepted
+
+    def _go_on(self) -> None:
+        self._hesitates = False
+        self._start_accepting_if_started()
+
+    def heard(self) -> None:
+        """A new connection has asked for something, or is gone."""
+        self._unheard = False
+        if self._hesitates:
+            self._go_on()
+
+    def accept_another(self) -> None:
+        """Called before each request but a connection's first: a round of many would let those who are new wait for long."""
+        if self._more and not self.closed:
+            self._more = False
+            super()._do_read()
+
+
 class _Listener:
     """Stands for a listener that may be closed already: all that handlers ask it for is its name."""
 
     def __init__(self, listener):
         self._name = listener.getsockname()
+        self.server: _Server | None = None
 
     def getsockname(self):
         return self._name
 
 
 class _Connection:
-    """What a worker knows about one connection: whether it waits for a request, and which one it serves."""
+    """What a worker knows about one connection: whether it waits for a request, and which one it serves.
 
-    __slots__ = ("client", "request", "requests", "since", "unreader", "waiting", "_chunk")
+    As a context (gunicorn's timeout_ctx) it is the time in which the next request is read.
+    """
 
-    def __init__(self, client):
+    __slots__ = (
+        "client",
+        "ended",
+        "listener",
+        "looks",
+        "pending",
+        "readable",
+        "request",
+        "since",
+        "unreader",
+        "waiting",
+    )
+
+    def __init__(self, listener: _Listener, client):
+        self.listener = listener
         self.client = client
+        self.ended = False
+        self.looks = -1  # how often it was seen reading a request; -1: it does not
+        self.pending = getattr(client, "pending", None)  # of TLS: bytes that are decrypted and not read yet
+        self.readable = None
         self.request = None
-        self.requests = 0
-        self.since = 0.0
         self.unreader = None
+        self.since = 0.0
         self.waiting = False
+
+    def __enter__(self):
+        self.looks = 0
+        if self.unreader is not None:
+            self._take_turn()
+
+    def __exit__(self, *_exception):
+        self.looks = -1
+
+    def _take_turn(self) -> None:
+        """Let the event loop look at all sockets before the next request of this one is read."""
+        if self.unreader.buf.getbuffer().nbytes or (self.pending and self.pending()):
+            gevent.sleep(1e-9)  # it is here already; the loop has looked when a timer wakes us
+        else:
+            if self.readable is None:
+                self.readable = gevent.get_hub().loop.io(self.client.fileno(), 1)
+            self.waiting = True
+            gevent.socket.wait(self.readable)
+            self.waiting = False
+        self.listener.server.accept_another()
 
     def begin(self, request) -> None:
         self.request = request
-        self.since = time.monotonic()
-        self.requests += 1
         if self.unreader is None:
-            # From now on see every read: a connection that has begun to send a request is not idle.
             self.unreader = request.unreader
-            self._chunk = self.unreader.chunk
-            self.unreader.chunk = self._read
+            self.listener.server.heard()
+        self.since = time.monotonic()
+        if self.ended:
+            request.force_close()
 
-    def _read(self, size_hint=None):
-        data = self._chunk(size_hint)
-        self.waiting = False
-        return data
+    def look(self, keepalive: int) -> None:
+        """Called once a second; ends a connection that has been reading for longer than *keepalive* seconds."""
+        if self.looks >= 0:
+            self.looks += 1
+            if self.looks > keepalive:
+                self.end()
 
-    def await_request(self) -> None:
-        self.waiting = not self.unreader.buf.getbuffer().nbytes
-
-    def close_if_idle(self) -> None:
-        """Let a waiting read see the end of the stream.
+    def end(self) -> None:
+        """Let what reads see the end of the stream.
 
         Unlike ending the greenlet, this cannot lose a request that has just arrived: what the kernel has
         received is still read, and answered, before the end.
         """
-        if self.waiting:
-            try:
-                with socket.socket(fileno=os.dup(self.client.fileno())) as same:
-                    same.shutdown(socket.SHUT_RD)
-            except OSError:
-                pass
+        self.ended = True
+        try:
+            with socket.socket(fileno=os.dup(self.client.fileno())) as same:
+                same.shutdown(socket.SHUT_RD)
+        except OSError:
+            pass
 
-    def forget(self) -> None:
-        if self.unreader is not None:
-            del self.unreader.chunk  # or the two would keep each other alive
-            self._chunk = self.unreader = None
+    def close(self) -> None:
+        if self.unreader is None:
+            self.listener.server.heard()
+        if self.readable is not None:
+            self.readable.close()
 
     def __str__(self):
         if self.request is None:
@@ -120,37 +202,6 @@ class _Connection:
         seconds = time.monotonic() - self.since
         # Without the query: it may hold secrets.
         return f"{self.request.method} {self.request.path} after {seconds:.1f} s"
-
-
-class _KeepAlive:
-    """Take turns, then wait for the next request for `keepalive` seconds, then silently give up (as gevent.Timeout(s, False))."""
-
-    __slots__ = ("connection", "timeout", "worker")
-
-    def __init__(self, worker, connection):
-        self.worker = worker
-        self.connection = connection
-
-    def __enter__(self):
-        if self.connection.requests:
-            self.worker.let_others_go_first()
-            self.connection.await_request()
-        self.timeout = gevent.Timeout.start_new(self.worker.cfg.keepalive, False)
-
-    def __exit__(self, kind, value, traceback):
-        self.connection.waiting = False
-        self.timeout.close()
-        return value is self.timeout
-
-
-class _Server(StreamServer):
-    """A server whose worker decides how many connections it accepts at a time."""
-
-    worker = None
-
-    @property
-    def max_accept(self):
-        return self.worker.accept_at_most() if self.worker else 1
 
 
 class LosslessGeventWorker(GeventWorker):
@@ -162,23 +213,22 @@ class LosslessGeventWorker(GeventWorker):
         super().__init__(*args, **kwargs)
         self.connections: set[_Connection] = set()
         self._stop = None
-        self._polled = 0.0
-        self._served = 0
 
     def run(self):
+        shortcuts.take(self.cfg)
         self._stop = Event()
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         servers = []
         for listener in self.sockets:
             listener.setblocking(1)
-            handle = partial(self.handle, _Listener(listener))
-            server = _Server(listener, handle=handle, spawn=Pool(self.worker_connections), **tls)
-            server.worker = self
+            name = _Listener(listener)
+            server = _Server(listener, handle=partial(self.handle, name), spawn=Pool(self.worker_connections), **tls)
+            name.server = server
             server.start()
             servers.append(server)
 
         while self.alive:
-            self.notify()
+            self._beat()
             self._stop.wait(1.0)
         self._drain(servers)
 
@@ -201,33 +251,23 @@ class LosslessGeventWorker(GeventWorker):
                 return
             if elapsed >= linger:
                 for connection in tuple(self.connections):
-                    connection.close_if_idle()
+                    if connection.waiting:
+                        connection.end()
             if elapsed >= beat:
                 beat = elapsed + 1.0
-                self.notify()
+                self._beat()
             gevent.sleep(_DRAIN_STEP)
+
+    def _beat(self):
+        """Once a second."""
+        self.notify()
+        for connection in tuple(self.connections):
+            connection.look(self.cfg.keepalive)
 
     def _report(self, text):
         for connection in tuple(self.connections):
             if not connection.waiting:
                 self.log.warning(text, connection)
-
-    def accept_at_most(self):
-        """How many connections to accept now: one, so that a burst is shared with the sibling instance.
-
-        But a round of requests can take long, and with one new connection for each round they would queue up
-        without end: half as many as were served in the last round.
-        """
-        served, self._served = self.nr - self._served, self.nr
-        return max(1, min(MAX_ACCEPT, served // 2))
-
-    def let_others_go_first(self):
-        """Between two requests of one connection: serve what is ready, and now and then see what has arrived."""
-        if time.monotonic() - self._polled < MAX_UNPOLLED:
-            gevent.sleep(0)  # goes to the end of the queue, but the event loop may run the queue for long
-        else:
-            gevent.sleep(1e-9)  # a timer: the event loop has looked at all sockets when it wakes us
-            self._polled = time.monotonic()
 
     def notify(self):
         self.tmp.notify()
@@ -253,16 +293,16 @@ class LosslessGeventWorker(GeventWorker):
         super().handle_abort(sig, frame)
 
     def handle(self, listener, client, addr):
-        connection = gevent.getcurrent().connection = _Connection(client)
+        connection = gevent.getcurrent().connection = _Connection(listener, client)
         self.connections.add(connection)
         try:
             super().handle(listener, client, addr)
         finally:
             self.connections.discard(connection)
-            connection.forget()
+            connection.close()
 
     def timeout_ctx(self):
-        return _KeepAlive(self, gevent.getcurrent().connection)
+        return gevent.getcurrent().connection
 
     def handle_request(self, listener_name, req, sock, addr):
         connection = gevent.getcurrent().connection
