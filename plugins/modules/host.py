@@ -59,6 +59,11 @@ options:
         description: Its mode (octal).
         type: str
         default: "0755"
+      in_service:
+        description:
+          - What is there as soon as somebody works with this directory, such as the link to an app's release. From then on another owner or
+            group is refused, before anything is changed. What runs belongs to the former, and could do nothing with what is the new one's.
+        type: path
   files:
     description: Files.
     type: list
@@ -261,7 +266,7 @@ ARGUMENT_SPEC = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {**OWNED, "mode": {"type": "str", "default": "0755"}},
+        "options": {**OWNED, "mode": {"type": "str", "default": "0755"}, "in_service": {"type": "path"}},
     },
     "files": {
         "type": "list",
@@ -326,6 +331,18 @@ class Tree:
             for path in (given["path"] for given in entries):
                 if os.path.lexists(path) and not right(path):
                     yield f"{path} is to be a {kind}, and something else stands there: move it away."
+        for given in directories:
+            path, in_service = given["path"], given["in_service"]
+            if in_service and os.path.lexists(in_service) and os.path.isdir(path):
+                found = os.stat(path)
+                belongs, wanted = (user_of(found.st_uid), group_of(found.st_gid)), (given["owner"], given["group"])
+                # An account that has been deleted has no name any more: nobody works with it.
+                if belongs != wanted and not any(name.isdigit() for name in belongs):
+                    yield (
+                        f"{path} is to belong to {':'.join(wanted)}, and belongs to {':'.join(belongs)}, which {in_service} is in service"
+                        f" with. Keep user and group, or remove what is in service (playbook uninstall.yml) and install it again, or"
+                        f" install it under another name beside it."
+                    )
 
     def account(self, given):
         """Have one group, and the user in it."""
@@ -448,6 +465,14 @@ def is_group(name):
         return bool(grp.getgrnam(name))
     except KeyError:
         return False
+
+
+def user_of(uid):
+    """The name of a user, or its number if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def group_of(gid):

@@ -143,6 +143,25 @@ def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
     assert in_the_way.is_dir() or in_the_way.read_text() == "precious"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a directory to somebody else")
+@pytest.mark.parametrize("other", [{"owner": "daemon"}, {"group": "daemon"}])
+@pytest.mark.parametrize("check", [False, True])
+def test_a_directory_that_is_in_service_keeps_its_owner(tmp_path, other, check):
+    given = {"path": f"{tmp_path}/shared", "in_service": f"{tmp_path}/current", **ME}
+    assert run(directories=[given])["changed"]
+    (tmp_path / "current").symlink_to("releases/1")
+    assert not run(directories=[given])["changed"]
+    there = everything(tmp_path)
+    account = {"group": "nobody-has-this", "user": "nobody-has-this", "home": "/nonexistent"}
+    done = run(check=check, accounts=[account], directories=[{**given, **other}])
+    assert done["failed"]
+    assert f"{tmp_path}/shared is to belong to " in done["msg"]
+    assert done["msg"].endswith("Nothing was changed.")
+    assert everything(tmp_path) == there
+    (tmp_path / "current").unlink()
+    assert run(directories=[{**given, **other}])["changed"]
+
+
 def test_bytes_that_are_no_text_are_replaced(tmp_path):
     (tmp_path / "app.conf").write_bytes(b"\xff\xfe\r\n")
     given = {"path": f"{tmp_path}/app.conf", "content": "héllo\r\n", **ME}
