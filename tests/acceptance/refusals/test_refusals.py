@@ -23,14 +23,15 @@ from tools import containers
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 ROWS = yaml.safe_load((ROOT / "tests" / "unit" / "validate" / "bad_inputs.yml").read_text())
-#: What only a host can know: "scoring" is deployed on it.
+#: What only a host can know: "scoring" is deployed on it, with this interval.
+AS_DEPLOYED = {"supervisor_logrotate_interval": 86400}
 ROWS_OF_A_DEPLOYED_APP = [
     {
-        "vars": {"flask_app_user": "model"},
+        "vars": {"flask_app_user": "model", **AS_DEPLOYED},
         "says": ["/srv/scoring/shared", "to model:model", "to scoring:scoring", "uninstall.yml"],
     },
     {
-        "vars": {"flask_app_group": "www-data"},
+        "vars": {"flask_app_group": "www-data", **AS_DEPLOYED},
         "says": ["/srv/scoring/shared", "to scoring:www-data", "to scoring:scoring", "uninstall.yml"],
     },
 ]
