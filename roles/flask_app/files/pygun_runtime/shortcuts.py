@@ -39,7 +39,7 @@ class _SettledConfig(Config):
 
 
 def _settle(cfg: Config) -> None:
-    if type(cfg) is Config:
+    if cfg.__class__ is Config:
         vars(cfg).update({name: setting.get() for name, setting in cfg.settings.items()})
         cfg.__class__ = _SettledConfig
 
