@@ -205,3 +205,52 @@ def test_the_apps_own_post_worker_init_is_part_of_the_bounded_boot(host):
     instance = host.start(own=own, runtime=HEALTH)
     assert instance.wait_exit() == 3
     assert re.search(r"not ready within 2 s.*in post_worker_init", instance.log(), re.DOTALL)
+
+
+WORKER_CLASSES = ["runtime.worker_class", "'gevent'", "'sync'", "'gthread'"]
+
+
+@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=lambda number: number.name)
+def test_a_stop_that_comes_before_a_worker_has_signal_handlers_ends_it(host, worker_class, number, eventually):
+    """gunicorn loses it: the worker goes on to serve, and is killed when graceful_timeout is over."""
+    own = "def post_fork(server, worker):\n    import time\n    print('forked')\n    time.sleep(1)\n"
+    instance = host.start(own=own, worker_class=worker_class)
+    eventually(lambda: "forked" in instance.log())
+    start = time.monotonic()
+    instance.signal(number)
+    assert instance.wait_exit() == 0
+    assert time.monotonic() - start < 5, instance.log()
+    assert "Worker exiting" in instance.log()
+    assert instance.ready() == []
+
+
+def test_a_stop_that_comes_right_after_the_fork_ends_the_worker(host, eventually):
+    """Before the first hook: gunicorn's line about the boot is written between the two."""
+    own = """
+    import time
+    from pygun_runtime.logs import Logger
+    class Slow(Logger):
+        def info(self, text, *args, **kwargs):
+            super().info(text, *args, **kwargs)
+            if text.startswith("Booting"):
+                time.sleep(1)
+    logger_class = Slow
+    """
+    instance = host.start(own=own)
+    eventually(lambda: "Booting" in instance.log())
+    start = time.monotonic()
+    instance.signal(signal.SIGTERM)
+    assert instance.wait_exit() == 0
+    assert time.monotonic() - start < 5, instance.log()
+
+
+def test_workers_that_are_replaced_as_they_boot_do_not_end_the_instance(host, eventually):
+    own = "def post_fork(server, worker):\n    import time\n    print('forked')\n    time.sleep(0.5)\n"
+    instance = host.start(own=own, workers=4)
+    for hups in (1, 2):
+        eventually(lambda hups=hups: instance.log().count("forked") == 4 * hups, what=instance.log)
+        instance.signal(signal.SIGHUP)
+    eventually(lambda: len(instance.ready()) == 4 and instance.log().count("forked") == 12, what=instance.log)
+    assert instance.process.poll() is None
+    assert host.get()[0] == 200

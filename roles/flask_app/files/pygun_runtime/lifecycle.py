@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import queue
+import signal
 import sys
 import time
 from importlib import metadata
@@ -48,24 +50,34 @@ _OWN_HOOK_FIRST = {"post_worker_init"}
 EARLY_EXITS = 3
 BOOT_FAILED = 3  # gunicorn's WORKER_BOOT_ERROR: a worker's exit code that ends the master
 
+#: What ends a worker.
+_STOPS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
+
 #: Seconds for the health check of a worker that will serve whatever it says.
 LENIENT_HEALTH_LIMIT = 5.0
 
 
 class _Boot:
-    """What master and worker know of one worker's boot; `ready` is shared memory."""
+    """What master and worker know of one worker's boot; how it ended is shared memory."""
+
+    READY, STOPPED = 1, 2
 
     def __init__(self, gated: bool):
         self.gated = gated
         self.started = time.monotonic()
-        self._ready = mmap.mmap(-1, 1)
+        self._end = mmap.mmap(-1, 1)
+
+    def end(self, how: int) -> None:
+        self._end[0] = how
 
     @property
     def ready(self) -> bool:
-        return self._ready[0] == 1
+        return self._end[0] == self.READY
 
-    def set_ready(self) -> None:
-        self._ready[0] = 1
+    @property
+    def stopped(self) -> bool:
+        """Whether the worker was told to end before it was ready."""
+        return self._end[0] == self.STOPPED
 
 
 class Lifecycle:
@@ -161,7 +173,7 @@ class Lifecycle:
         if boot.ready:
             server.pygun_early_exits = 0
             return
-        if not server.LISTENERS:  # the master is stopping
+        if boot.stopped or not server.LISTENERS:  # the master is stopping
             return
         server.pygun_early_exits += 1
         server.pygun_gate += boot.gated  # whoever takes its place is gated as well
@@ -188,7 +200,8 @@ class Lifecycle:
 
     # ---- in a worker ---------------------------------------------------------------------------------------------
 
-    def post_fork(self, _server, worker) -> None:
+    def post_fork(self, server, worker) -> None:
+        _end_when_stopped(server, worker.pygun_boot)
         sys.argv[1:] = []
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)
@@ -212,7 +225,7 @@ class Lifecycle:
             "health": health_state,
         }
         self._try(worker.log, self.runtime.records.write_ready, worker.ppid, worker.pid, record)
-        boot.set_ready()
+        boot.end(boot.READY)
         self._count_requests(worker)
 
     def pre_request(self, worker, request) -> None:
@@ -294,6 +307,29 @@ def _tolerate_failing_workers_in_stop(server) -> None:
                     raise
 
     server.reap_workers = reap_workers
+
+
+def _end_when_stopped(server, boot: _Boot) -> None:
+    """Let a stop end a worker that has no signal handlers of its own yet.
+
+    gunicorn 27 leaves it those of its master until then, which put what comes into a queue that nobody reads: the
+    worker went on to serve, and was killed with its requests in flight when graceful_timeout was over.
+    """
+
+    def end(*_signal):
+        boot.end(boot.STOPPED)
+        sys.exit(0)
+
+    missed = set()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    for number in _STOPS:
+        signal.signal(number, end)
+    with contextlib.suppress(queue.Empty, AttributeError):  # other gunicorns keep them elsewhere
+        while True:
+            missed.add(server.SIG_QUEUE.get_nowait())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+    if missed & _STOPS:
+        end()
 
 
 def _version(package: str) -> str | None:
