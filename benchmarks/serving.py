@@ -385,8 +385,8 @@ def steps_for(seconds: float) -> int:
     return max(1, round(steps * seconds / min(costs)))
 
 
-def memory_of_forms(folder: Path, venv: Path, most: int) -> dict[str, int]:
-    """Bytes of the same workers in (at *most* so many) different forms, after some requests."""
+def memory_of_forms(folder: Path, venv: Path, most: int | None) -> dict[str, int]:
+    """Bytes of the same workers in different forms (at *most* so many; None: all), after some requests."""
     count = measure.processors()
     each = max(1, -(-count // INSTANCES))
     forms = {
@@ -418,13 +418,12 @@ def measure_all(mode: str) -> dict:
     cells = {"quick": QUICK, "short": SHORT, "full": FULL}[mode]
     rounds = {"quick": 1, "short": 3, "full": 7}[mode]
     scale = {"quick": 0.5, "short": 1, "full": 2.5}[mode]
-    forms = {"quick": 1, "short": 5, "full": 5}[mode]
     steps = steps_for(0.005)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     found: dict[str, dict[str, list[dict]]] = {}
     calibrations = []
     try:
-        memory = memory_of_forms(folder, venv, forms)
+        memory = memory_of_forms(folder, venv, most=1 if mode == "quick" else None)
         servers = start_all(folder, venv, steps)
         try:
             if mode != "quick":
