@@ -1,9 +1,7 @@
 """What is remembered stays right: gunicorn's own configuration and messages, with and without the shortcuts."""
 
 import email.utils
-import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +9,7 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import message, wsgi
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "roles" / "flask_app" / "files"))
-from pygun_runtime import shortcuts  # noqa: E402
+from pygun_runtime import shortcuts
 
 
 @pytest.fixture

@@ -5,15 +5,12 @@ import re
 import selectors
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-
-from tests.unit.runtime.conftest import RUNTIME
 
 STOCK = {"worker_class": "'gevent'"}
 LOSSLESS = {"worker_class": "runtime.worker_class"}
@@ -249,13 +246,11 @@ def test_requests_that_arrived_when_the_time_of_their_connection_was_over_are_an
 
 def test_a_request_that_comes_while_its_connection_is_ended_is_told_so():
     """The moment is too short to be met from outside: between the end of reading and the read that sees it."""
-    sys.path.insert(0, str(RUNTIME))
-    from pygun_runtime.worker import _Connection, _Listener
+    from pygun_runtime.worker import _Connection
 
     here, there = socket.socketpair()
     with here, there:
-        connection = _Connection(_Listener(here), here)
-        connection.listener.server = SimpleNamespace(heard=lambda: None)
+        connection = _Connection(SimpleNamespace(heard=lambda: None), here)
         there.sendall(b"GET / HTTP/1.1\r\n\r\n")
         connection.looks = 2
         connection.look(keepalive=2)

@@ -59,15 +59,12 @@ def _remember_trusted_proxies(cfg: Config) -> None:
 
 def _make_one_date_a_second() -> None:
     """The header Date tells seconds."""
-    if hasattr(util.http_date, "for_second"):
-        return
     of = util.http_date
     for_second = lru_cache(1)(of)
 
     def http_date(timestamp=None):
         return for_second(int(time.time())) if timestamp is None else of(timestamp)
 
-    http_date.for_second = for_second
     util.http_date = http_date
 
 

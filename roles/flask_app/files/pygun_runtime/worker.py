@@ -58,6 +58,8 @@ _WATCHDOG_DELAY = 0.9
 class _Server(StreamServer):
     """Accepts connections one by one, so that a burst of them is shared with the sibling instance.
 
+    For gunicorn's handlers it stands for the listener, which may be closed already: all that they ask it for is its name.
+
     Accepting takes less than a tenth of the time of a short request: who comes first could have accepted all before
     the first of them asks for something, and be alone with their work for as long as they live.
     """
@@ -66,6 +68,12 @@ class _Server(StreamServer):
     _more = False  # there may be another connection
     _unheard = False  # the last one has not asked for anything yet
     _hesitates = False
+
+    def __init__(self, worker, listener, **tls):
+        super().__init__(listener, handle=partial(worker.handle, self), spawn=Pool(worker.worker_connections), **tls)
+
+    def getsockname(self):
+        return self.address
 
     def _do_read(self):
         if self._unheard:
@@ -99,17 +107,6 @@ class _Server(StreamServer):
             super()._do_read()
 
 
-class _Listener:
-    """Stands for a listener that may be closed already: all that handlers ask it for is its name."""
-
-    def __init__(self, listener):
-        self._name = listener.getsockname()
-        self.server: _Server | None = None
-
-    def getsockname(self):
-        return self._name
-
-
 class _Connection:
     """What a worker knows about one connection: whether it waits for a request, and which one it serves.
 
@@ -119,18 +116,18 @@ class _Connection:
     __slots__ = (
         "client",
         "ended",
-        "listener",
         "looks",
         "pending",
         "readable",
         "request",
+        "server",
         "since",
         "unreader",
         "waiting",
     )
 
-    def __init__(self, listener: _Listener, client):
-        self.listener = listener
+    def __init__(self, server: _Server, client):
+        self.server = server
         self.client = client
         self.ended = False
         self.looks = -1  # how often it was seen reading a request; -1: it does not
@@ -159,13 +156,13 @@ class _Connection:
             self.waiting = True
             gevent.socket.wait(self.readable)
             self.waiting = False
-        self.listener.server.accept_another()
+        self.server.accept_another()
 
     def begin(self, request) -> None:
         self.request = request
         if self.unreader is None:
             self.unreader = request.unreader
-            self.listener.server.heard()
+            self.server.heard()
         self.since = time.monotonic()
         if self.ended:
             request.force_close()
@@ -192,7 +189,7 @@ class _Connection:
 
     def close(self) -> None:
         if self.unreader is None:
-            self.listener.server.heard()
+            self.server.heard()
         if self.readable is not None:
             self.readable.close()
 
@@ -221,9 +218,7 @@ class LosslessGeventWorker(GeventWorker):
         servers = []
         for listener in self.sockets:
             listener.setblocking(1)
-            name = _Listener(listener)
-            server = _Server(listener, handle=partial(self.handle, name), spawn=Pool(self.worker_connections), **tls)
-            name.server = server
+            server = _Server(self, listener, **tls)
             server.start()
             servers.append(server)
 
@@ -292,11 +287,11 @@ class LosslessGeventWorker(GeventWorker):
         self.log.error("Worker blocked, it is at:\n%s", "".join(traceback.format_stack(frame)))
         super().handle_abort(sig, frame)
 
-    def handle(self, listener, client, addr):
-        connection = gevent.getcurrent().connection = _Connection(listener, client)
+    def handle(self, server, client, addr):
+        connection = gevent.getcurrent().connection = _Connection(server, client)
         self.connections.add(connection)
         try:
-            super().handle(listener, client, addr)
+            super().handle(server, client, addr)
         finally:
             self.connections.discard(connection)
             connection.close()
