@@ -241,7 +241,7 @@ import tempfile
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import installed_packages
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import installed_packages, user_name
 from ansible_collections.pygun.stack.plugins.module_utils.program_scope import files_of
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
 
@@ -335,7 +335,7 @@ class Tree:
             path, in_service = given["path"], given["in_service"]
             if in_service and os.path.lexists(in_service) and os.path.isdir(path):
                 found = os.stat(path)
-                belongs, wanted = (user_of(found.st_uid), group_of(found.st_gid)), (given["owner"], given["group"])
+                belongs, wanted = (user_name(found.st_uid), group_of(found.st_gid)), (given["owner"], given["group"])
                 # An account that has been deleted has no name any more: nobody works with it.
                 if belongs != wanted and not any(name.isdigit() for name in belongs):
                     yield (
@@ -465,14 +465,6 @@ def is_group(name):
         return bool(grp.getgrnam(name))
     except KeyError:
         return False
-
-
-def user_of(uid):
-    """The name of a user, or its number if it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def group_of(gid):
