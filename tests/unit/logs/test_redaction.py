@@ -1,5 +1,7 @@
 """What must not stand in a log does not."""
 
+import textwrap
+
 import pytest
 
 from pygun_runtime.log_line import Redaction
@@ -48,6 +50,25 @@ def test_the_values_of_named_parameters_are_masked(service, style):
     assert "hush" not in text
     assert "a=1&TOKEN=[redacted]&k%65y=[redacted];key=[redacted]&b=2&token" in text
     assert "http://here/?key=[redacted]&c=3" in text
+
+
+@pytest.mark.parametrize("runtime", ["log_query=False", "log_redact=['token']"])
+def test_what_gunicorn_says_of_a_request_that_failed_hides_them_too(service, runtime):
+    own = """
+    @app.get("/stream")
+    def stream():
+        def fail():
+            raise ValueError("no stream")
+            yield
+        return app.response_class(fail())
+    """
+    service.start(app=APP + textwrap.dedent(own), runtime=runtime)
+    assert service.get("/stream?token=hush")[0] == 500
+    service.raw(b"GET /?token=hush HTTP/7.9\r\nHost: x\r\n\r\n")
+    service.instance.stop()
+    assert "Error handling request GET /stream" in service.text()
+    assert "hush" not in service.text()
+    assert "Perhaps?" == Redaction(query=False).text("Perhaps?")
 
 
 @pytest.mark.parametrize("style", ["json", "text"])

@@ -99,3 +99,34 @@ def test_a_setting_that_gunicorn_passes_over_is_a_warning_in_the_log(host, line,
 
 def test_no_setting_of_the_role_itself_is_one_that_gunicorn_passes_over(host):
     assert "gunicorn ignores" not in host.start().wait_ready().log()
+
+
+DIRTY = """
+from flask import Flask
+from gunicorn.dirty import DirtyApp, get_dirty_client
+
+app = Flask(__name__)
+
+class Model(DirtyApp):
+    def init(self):
+        pass
+
+    def __call__(self, action, *args, **kwargs):
+        return "predicted"
+
+    def close(self):
+        pass
+
+@app.get("/")
+def predict():
+    return get_dirty_client().execute("wsgi:Model", "predict")
+"""
+
+
+def test_each_instance_has_a_dirty_arbiter_of_its_own(host, eventually):
+    """gunicorn ends whatever it finds under the name of one: the second instance took the first one's models away."""
+    dirty = {"dirty_apps": ["wsgi:Model"], "dirty_workers": 1}
+    first, second = (host.start(app=DIRTY, name=f"app-{number}", **dirty).wait_ready() for number in (0, 1))
+    for instance in (first, second):
+        eventually(lambda instance=instance: host.get("/", instance.private)[0] == 200, what=instance.log)
+        assert "orphan" not in first.log() + second.log()

@@ -1,16 +1,21 @@
 """What gunicorn's own gevent worker loses, the lossless worker keeps: each scenario runs against both."""
 
+import http.client
 import os
 import re
 import selectors
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+
+from tests.unit.runtime.conftest import APP
 
 STOCK = {"worker_class": "'gevent'"}
 LOSSLESS = {"worker_class": "runtime.worker_class"}
@@ -255,10 +260,115 @@ def test_a_request_that_comes_while_its_connection_is_ended_is_told_so():
         connection.looks = 2
         connection.look(keepalive=2)
         assert here.recv(100) == b"GET / HTTP/1.1\r\n\r\n"
-        assert here.recv(100) == b""
+        there.sendall(b"and a body")
+        assert here.recv(100) == b"and a body"
         closed = []
         connection.begin(SimpleNamespace(unreader=None, force_close=lambda: closed.append(True)))
         assert closed == [True]
+
+
+def test_a_request_that_comes_in_bytes_for_ever_is_given_up(host):
+    host.start(keepalive=1).wait_ready()
+    client = host.connect()
+    client.socket.sendall(b"GET / HTTP/1.1\r\nX: ")
+    start = time.monotonic()
+    with pytest.raises(OSError):  # noqa: PT011  (a reset or a broken pipe)
+        while time.monotonic() - start < 12:
+            client.socket.sendall(b"x")
+            time.sleep(0.01)
+    assert time.monotonic() - start < 8
+
+
+@pytest.mark.parametrize("expect", [False, True], ids=["body", "expect"])
+def test_an_upload_that_begins_as_its_idle_connection_is_ended_is_read_to_its_end(host, expect):
+    """The worker computes over the end of the linger: it finds the request and the end in one moment."""
+    instance = host.start(keepalive=60).wait_ready()
+    upload, busy = host.connect(), host.connect()
+    upload.get("/")
+    busy.get("/")
+    instance.signal(signal.SIGTERM)
+    time.sleep(1.7)
+    busy.send("/busy/0.8")
+    time.sleep(0.3)
+    head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+    upload.socket.sendall(head + (b"Expect: 100-continue\r\n\r\n" if expect else b"\r\n" + b"x" * 20000))
+    time.sleep(0.8)
+    if expect:
+        assert upload.file.readline() + upload.file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    upload.socket.sendall(b"x" * (100000 if expect else 80000))
+    assert busy.receive()[0] == 200
+    status, headers, body = upload.receive()
+    assert (status, headers["connection"], body) == (200, "close", "100000")
+
+
+def test_a_connection_that_never_asked_is_ended_without_a_word_before_the_graceful_timeout_is_over(host):
+    instance = host.start(keepalive=75, graceful_timeout=5).wait_ready()
+    client = host.connect()
+    time.sleep(0.3)
+    assert instance.stop() < 4.5
+    assert client.socket.recv(100) == b""
+    assert "500" not in instance.log()
+    assert "Traceback" not in instance.log()
+
+
+@pytest.mark.parametrize("path", ["/exit", "/busy/30.0"], ids=["SystemExit", "worker timeout"])
+def test_a_request_that_ends_in_system_exit_is_answered_and_logged(host, path):
+    app = APP + '\n@app.get("/exit")\ndef leave():\n    sys.exit("of its own accord")\n'
+    instance = host.start(app=app, timeout=3, accesslog="-").wait_ready()
+    start = time.monotonic()
+    assert host.get(path)[0] == 500
+    assert time.monotonic() - start < 8
+    instance.stop()
+    assert len(re.findall(rf"GET {path} 500", instance.log())) == 1
+
+
+REFUSING = (
+    APP
+    + """
+@app.post("/refused")
+def refused():
+    time.sleep(0.3)
+    return "who are you?", 401
+"""
+)
+
+
+@pytest.mark.parametrize("why", ["linger", "max_requests", "connection: close"])
+def test_an_answer_to_a_body_that_nobody_reads_arrives(host, why):
+    settings = {"max_requests": 2} if why == "max_requests" else {}
+    instance = host.start(app=REFUSING, **settings).wait_ready()
+    client = http.client.HTTPConnection(*host.address, timeout=20)
+    client.request("GET", "/")
+    client.getresponse().read()
+    if why == "linger":
+        instance.signal(signal.SIGTERM)
+        time.sleep(0.5)
+    headers = {"Connection": "close"} if why == "connection: close" else {}
+    client.request("POST", "/refused", body=b"x" * 20_000_000, headers=headers)
+    answer = client.getresponse()
+    assert (answer.status, answer.read()) == (401, b"who are you?")
+    client.close()
+
+
+def test_a_tls_connection_that_does_not_shake_hands_is_ended(host):
+    certificate, key = host.folder / "certificate.pem", host.folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = {"certfile": str(certificate), "keyfile": str(key)}
+    instance = host.start(keepalive=1, graceful_timeout=8, **tls).wait_ready()
+    context = ssl._create_unverified_context()  # noqa: S323
+    with context.wrap_socket(socket.create_connection(host.address)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    silent = host.connect()
+    start = time.monotonic()
+    assert silent.socket.recv(1) in (b"", b"\x15")  # the end, or TLS's own word for it
+    assert time.monotonic() - start < 5
+    host.connect().close()  # as a health check does that knows no TLS
+    host.connect()
+    time.sleep(0.2)
+    assert instance.stop() < 5
+    assert "Traceback" not in instance.log()
 
 
 def test_a_request_that_never_becomes_whole_is_given_up(host):

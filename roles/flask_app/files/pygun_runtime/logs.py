@@ -236,6 +236,8 @@ class _Handler(logging.Handler):
             message = record.getMessage()
         except Exception as error:
             message = f"{record.msg!r} with arguments that do not fit it ({error}): {record.args!r}"
+        if record.name == "gunicorn.error":
+            message = self.log.json.redaction.text(message)
         error = describe(record.exc_info) if record.exc_info and record.exc_info[0] else None
         if record.stack_info:
             error = (error or ("", "", ""))[:2] + ("\n".join(filter(None, [error and error[2], record.stack_info])),)

@@ -145,12 +145,19 @@ class Runtime:
         """
         self.notes += [("warning", text) for text in ignored(settings)]
         settings["bind"] = self.bind
+        if self.instance:
+            # gunicorn makes the name of its dirty arbiter's pid file of it, and kills whom it finds there.
+            settings["proc_name"] = self._name_of_instance(settings.get("proc_name"))
         if settings.get("logger_class") == LOGGER and settings.get("statsd_host"):
             settings["logger_class"] = LOGGER_WITH_METRICS
         lifecycle = Lifecycle(self)
         for name in HOOKS:
             settings[name] = lifecycle.hook(name, settings.get(name))
         lifecycle.begin_boot(sys.argv)
+
+    def _name_of_instance(self, given: str | None) -> str:
+        """What ps and gunicorn call it; *given* is the app's own name for all of its instances."""
+        return f"{given}-{self.instance.rpartition('-')[2]}" if given else self.instance
 
     def _usable_run_dir(self, path: str | None) -> Path | None:
         if self.instance is None:

@@ -12,6 +12,12 @@ What gunicorn 27 loses, and what is done about it here:
 4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one, and
    after each request another: who is busy takes as few as who is not.
 
+5. An answer that ends its connection, to a request whose body the app had not read, was reset on its way: the
+   kernel does so when a socket is closed with unread data. The rest of the body is read away.
+6. A view that ended in SystemExit, and the request that a worker timeout ended, got no answer and no line in the
+   log. They get a 500.
+7. A TLS handshake had no time limit. It has that of a request that is being read.
+
 And fairness. A connection whose next request is already there was served again at once, with new connections and
 all others waiting: 50 clients that each ask again at once for 5 ms of computation starved some of their own and
 every new connection for as long as the measurement ran (6 s). Now each waits for the event loop to look at all
@@ -22,6 +28,7 @@ This file depends on internals of gunicorn, see runtime.TESTED_GUNICORN, and of 
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import socket
@@ -32,10 +39,13 @@ from functools import partial
 
 import gevent
 import gevent.socket
+from gevent import monkey
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn.http.body import ChunkedReader
 from gunicorn.sock import ssl_context
+from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
 from . import shortcuts
@@ -46,6 +56,14 @@ LINGER = 2.0
 
 #: How long a worker waits for the request of a connection that it has accepted before it accepts another (seconds).
 HESITATION = 0.001
+
+#: The rest of a body that the app has not read is read away for so long, and no longer than this without a byte of it
+#: (seconds).
+REST = 30.0
+REST_PAUSE = 5.0
+
+#: A request that comes in bytes is given this much longer than `keepalive` to become whole (seconds).
+_PATIENCE = 2
 
 #: How often a draining worker looks whether it is done (seconds).
 _DRAIN_STEP = 0.1
@@ -107,6 +125,10 @@ class _Server(StreamServer):
             super()._do_read()
 
 
+class _Ended(Exception):
+    """Thrown into a connection that waits for a request."""
+
+
 class _Connection:
     """What a worker knows about one connection: whether it waits for a request, and which one it serves.
 
@@ -130,7 +152,7 @@ class _Connection:
         self.server = server
         self.client = client
         self.ended = False
-        self.looks = -1  # how often it was seen reading a request; -1: it does not
+        self.looks = 0  # how often it was seen reading a request, or before the first one; -1: it does neither
         self.pending = getattr(client, "pending", None)  # of TLS: bytes that are decrypted and not read yet
         self.readable = None
         self.request = None
@@ -154,11 +176,17 @@ class _Connection:
             if self.readable is None:
                 self.readable = gevent.get_hub().loop.io(self.client.fileno(), 1)
             self.waiting = True
-            gevent.socket.wait(self.readable)
-            self.waiting = False
+            try:
+                gevent.socket.wait(self.readable)
+            except _Ended:
+                if not self._has_something_to_read():
+                    raise StopIteration from None
+            finally:
+                self.waiting = False
         self.server.accept_another()
 
     def begin(self, request) -> None:
+        self.looks = -1
         self.request = request
         if self.unreader is None:
             self.unreader = request.unreader
@@ -172,20 +200,32 @@ class _Connection:
         if self.looks >= 0:
             self.looks += 1
             if self.looks > keepalive:
-                self.end()
+                self.end(self.looks > keepalive + _PATIENCE)
 
-    def end(self) -> None:
-        """Let what reads see the end of the stream.
+    def end(self, though_something_comes: bool = False) -> None:
+        """Let it end, but for a request that has just arrived: that is answered, with Connection: close.
 
-        Unlike ending the greenlet, this cannot lose a request that has just arrived: what the kernel has
-        received is still read, and answered, before the end.
+        One that waits is woken, and looks itself whether there is something. One that reads sees the end of the
+        stream, and must have nothing to read: of a body, nothing but what is here already would be read.
         """
         self.ended = True
-        try:
-            with socket.socket(fileno=os.dup(self.client.fileno())) as same:
+        if self.waiting:
+            gevent.socket.cancel_wait(self.readable, _Ended())
+        elif though_something_comes or not self._has_something_to_read():
+            with contextlib.suppress(OSError), self._same_socket() as same:
                 same.shutdown(socket.SHUT_RD)
+
+    def _has_something_to_read(self) -> bool:
+        """Whether the kernel has bytes for it; the end of the stream is none."""
+        try:
+            with self._same_socket() as same:
+                return bool(same.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
-            pass
+            return False
+
+    def _same_socket(self):
+        """Below gevent and TLS."""
+        return monkey.get_original("socket", "socket")(fileno=os.dup(self.client.fileno()))
 
     def close(self) -> None:
         if self.unreader is None:
@@ -214,7 +254,10 @@ class LosslessGeventWorker(GeventWorker):
     def run(self):
         shortcuts.take(self.cfg)
         self._stop = Event()
-        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        tls = {}
+        if self.cfg.is_ssl:
+            at_once = self.cfg.do_handshake_on_connect  # or in AsyncWorker.handle
+            tls = {"ssl_context": ssl_context(self.cfg), "do_handshake_on_connect": at_once}
         servers = []
         for listener in self.sockets:
             listener.setblocking(1)
@@ -223,7 +266,7 @@ class LosslessGeventWorker(GeventWorker):
             servers.append(server)
 
         while self.alive:
-            self._beat()
+            self._beat(self.cfg.keepalive or None)
             self._stop.wait(1.0)
         self._drain(servers)
 
@@ -250,14 +293,16 @@ class LosslessGeventWorker(GeventWorker):
                         connection.end()
             if elapsed >= beat:
                 beat = elapsed + 1.0
-                self._beat()
+                most = max(0, int(grace) - _PATIENCE)
+                self._beat(min(self.cfg.keepalive or most, most))
             gevent.sleep(_DRAIN_STEP)
 
-    def _beat(self):
-        """Once a second."""
+    def _beat(self, keepalive):
+        """Once a second. Without *keepalive* nothing limits how long a connection reads, as in gunicorn."""
         self.notify()
-        for connection in tuple(self.connections):
-            connection.look(self.cfg.keepalive)
+        if keepalive is not None:
+            for connection in tuple(self.connections):
+                connection.look(keepalive)
 
     def _report(self, text):
         for connection in tuple(self.connections):
@@ -296,15 +341,50 @@ class LosslessGeventWorker(GeventWorker):
             self.connections.discard(connection)
             connection.close()
 
+    def handle_http2(self, *arguments, **options):
+        gevent.getcurrent().connection.looks = -1
+        super().handle_http2(*arguments, **options)
+
     def timeout_ctx(self):
         return gevent.getcurrent().connection
 
     def handle_request(self, listener_name, req, sock, addr):
         connection = gevent.getcurrent().connection
         connection.begin(req)
-        try:
-            return super().handle_request(listener_name, req, sock, addr)
+        try:  # not GeventWorker's, which lets SystemExit pass as an answer
+            return AsyncWorker.handle_request(self, listener_name, req, sock, addr)
+        except gevent.GreenletExit:  # the graceful timeout is over
+            raise StopIteration from None
+        except StopIteration:
+            self._read_rest(req, sock)
+            raise
         finally:
             connection.request = None
             if not self.alive:  # max_requests
                 self._stop.set()
+
+    def handle_error(self, req, client, addr, exc):
+        if isinstance(exc, gevent.GreenletExit):
+            return  # nobody has asked
+        super().handle_error(req, client, addr, exc)
+        self._read_rest(req, client)
+
+    @staticmethod
+    def _read_rest(req, client):
+        """What the app has not read of a body, before the connection is closed."""
+        if not _has_rest(req):
+            return
+        end = time.monotonic() + REST
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
+            client.settimeout(REST_PAUSE)
+            while time.monotonic() < end and client.recv(65536):
+                pass
+
+
+def _has_rest(req) -> bool:
+    """Whether the app may have left something of the request's body."""
+    reader = getattr(getattr(req, "body", None), "reader", None)
+    if isinstance(reader, ChunkedReader):
+        return reader.parser is not None
+    return getattr(reader, "length", 0) > 0
