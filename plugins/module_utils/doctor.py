@@ -141,6 +141,7 @@ class Doctor:
             self._look_at_app(app, running)
         self._look_at_programs(running or [])
         self._look_at_memory()
+        self._look_at_rotation()
         if not apps:
             self._warn(
                 "no-app",
@@ -300,8 +301,7 @@ class Doctor:
         names = "LoadState,UnitFileState,ActiveState,SubState,Result,MainPID,ControlGroup,NRestarts"
         give_up = time.monotonic() + _ROUND
         while True:
-            _code, text = host_view.run(["systemctl", "show", self.options.unit, f"--property={names}"])
-            self.unit = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+            self.unit = host_view.unit_properties(self.options.unit, names)
             pid = self.unit.get("MainPID", "0")
             number = int(pid) if pid.isdigit() else 0
             passing = self.unit.get("SubState") in ("start", "stop-post")
@@ -1017,6 +1017,20 @@ class Doctor:
                 evidence,
                 "The kernel killed a process because memory ran out (of the host, or of the unit's MemoryMax).",
                 "Lower the number of workers (flask_app_workers), load less, or give the host or the unit more memory.",
+            )
+
+    def _look_at_rotation(self) -> None:
+        if not glob.glob("/etc/pygun/logrotate.d/*.conf"):
+            return
+        timer = "pygun-logrotate.timer"
+        state = host_view.unit_properties(timer, "UnitFileState,ActiveState")
+        if state.get("UnitFileState") != "enabled" or state.get("ActiveState") != "active":
+            self._warn(
+                "rotation-off",
+                timer,
+                f"{timer} is {state.get('UnitFileState') or 'not there'} and {state.get('ActiveState', 'unknown')}",
+                "The timer that rotates the logs of the apps was stopped or disabled: they grow until the volume is full.",
+                f"systemctl enable --now {timer}; if it is not there, deploy.",
             )
 
     def _worker_killed(self, process: Process, killed: list[str]) -> None:

@@ -53,6 +53,12 @@ def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
+def unit_properties(unit: str, names: str) -> dict[str, str]:
+    """What systemd says of a unit: the properties of these comma-separated names; empty if it says nothing."""
+    _code, text = run(["systemctl", "show", unit, f"--property={names}"])
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
 def installed_packages(names: t.Sequence[str]) -> list[str]:
     """Those of the distribution's packages that are installed, and whole."""
     if not names:

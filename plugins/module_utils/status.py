@@ -87,8 +87,7 @@ class Status:
 
     def _unit(self) -> str:
         unit = self.options.unit
-        _code, text = host_view.run(["systemctl", "show", unit, "--property=LoadState,UnitFileState"])
-        found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+        found = host_view.unit_properties(unit, "LoadState,UnitFileState")
         state = found.get("UnitFileState") or found.get("LoadState") or "unknown"
         if state != "enabled":
             self._problem("supervisord", f"{unit} is {state}: after a reboot nothing runs")

@@ -300,6 +300,14 @@ def test_a_unit_that_is_gone_is_named(patient: Patient) -> None:
         patient.diagnosed("unit-missing", "there is no supervisord.service", "pygun.stack.supervisor installs it")
 
 
+@pytest.mark.parametrize("how", ["stop", "disable"])
+def test_a_timer_that_does_not_rotate_the_logs_is_a_warning(patient: Patient, how: str) -> None:
+    with patient.ill(f"systemctl {how} pygun-logrotate.timer", "systemctl enable --quiet --now pygun-logrotate.timer"):
+        patient.diagnosed(
+            "rotation-off", "pygun-logrotate.timer is (enabled and inactive|disabled and active)", severity="warning"
+        )
+
+
 # 15: supervisorctl
 
 
