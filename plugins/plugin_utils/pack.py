@@ -20,10 +20,14 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+# How git asks a helper for a login, see gitcredentials(7).
+_CREDENTIAL_HELPER = '!f() { printf "username=%s\\npassword=%s\\n" "$PYGUN_GIT_USER" "$PYGUN_GIT_PASSWORD"; }; f'
 
 # Never part of a release, wherever they stand in a source tree. A directory with a pyvenv.cfg is left out as well.
 ALWAYS_EXCLUDED = (
@@ -167,25 +171,54 @@ def checkout(repo: str, ref: str, target: Path) -> str:
     git = shutil.which("git")
     if git is None:
         raise PackError("flask_app_git_repo needs git on the control node (the hosts need none). Install git.")
+    address, login = _login(repo)
     _git(git, ["init", "-q", str(target)])
-    fetched = _git(git, ["-C", str(target), "fetch", "-q", "--depth=1", "--", repo, ref])
-    if fetched.returncode:  # a server may refuse a bare commit, and an abbreviated one cannot be asked for
-        fetched = _git(
-            git, ["-C", str(target), "fetch", "-q", "--tags", "--", repo, "+refs/heads/*:refs/remotes/origin/*"]
-        )
-        commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", f"{ref}^{{commit}}"])
-    else:
-        commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", "FETCH_HEAD^{commit}"])
+    fetched = _git(git, ["-C", str(target), "fetch", "-q", "--depth=1", "--", address, ref], login)
+    names = ["FETCH_HEAD"]
+    if (
+        fetched.returncode
+    ):  # a server may refuse a bare commit or a part of the history, and short ones cannot be asked for
+        wanted = ["+refs/heads/*:refs/remotes/origin/*", *(["+HEAD:refs/remotes/origin/HEAD"] if ref == "HEAD" else [])]
+        fetched = _git(git, ["-C", str(target), "fetch", "-q", "--tags", "--", address, *wanted], login)
+        names = [f"refs/remotes/origin/{ref}", ref]
+    for name in names:
+        commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", f"{name}^{{commit}}"])
+        if commit.returncode == 0:
+            break
     if fetched.returncode or commit.returncode:
         reason = fetched.stderr.decode(errors="replace").strip() or f"it has no {ref}"
         raise PackError(without_password(f"{ref} cannot be fetched from {repo}: {reason}"))
     name = commit.stdout.decode().strip()
     done = _git(git, ["-C", str(target), "checkout", "-q", name])
     if done.returncode == 0:
-        done = _git(git, ["-C", str(target), "submodule", "update", "-q", "--init", "--recursive", "--depth=1"])
+        submodules = ["submodule", "update", "-q", "--init", "--recursive", "--depth=1"]
+        done = _git(git, ["-C", str(target), *submodules], login)
     if done.returncode:
-        raise PackError(f"{ref} of {repo} cannot be checked out: {done.stderr.decode(errors='replace').strip()}")
+        reason = done.stderr.decode(errors="replace").strip()
+        raise PackError(without_password(f"{ref} of {repo} cannot be checked out: {reason}"))
     return name
+
+
+def _login(repo: str) -> tuple[str, dict[str, str]]:
+    """The address without its user and password, and the variables by which git is told them.
+
+    In an argument, every user of the control node could read them; git's own helpers get the address as one, too.
+    """
+    found = re.match(r"(https?://)([^/@:\s]+):([^/@\s]*)@([^/]+)(.*)", repo)
+    if not found:
+        return repo, {}
+    scheme, user, password, host, path = found.groups()
+    known = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    variables = {
+        "GIT_CONFIG_COUNT": str(known + 2),
+        "PYGUN_GIT_USER": urllib.parse.unquote(user),
+        "PYGUN_GIT_PASSWORD": urllib.parse.unquote(password),
+    }
+    # The empty one takes the place of those that the user has for all addresses.
+    for number, helper in enumerate(("", _CREDENTIAL_HELPER), known):
+        variables[f"GIT_CONFIG_KEY_{number}"] = f"credential.{scheme}{host}.helper"
+        variables[f"GIT_CONFIG_VALUE_{number}"] = helper
+    return f"{scheme}{host}{path}", variables
 
 
 def without_password(text: str) -> str:
@@ -193,8 +226,8 @@ def without_password(text: str) -> str:
     return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
 
 
-def _git(git: str, arguments: list[str]) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+def _git(git: str, arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(variables or {})}
     return subprocess.run(
         [git, "-c", "safe.directory=*", "-c", "core.quotepath=off", *arguments],
         capture_output=True,

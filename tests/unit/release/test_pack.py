@@ -2,10 +2,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What belongs to a release, and that the same content always gives the same one."""
 
+import base64
+import http.server
 import multiprocessing
 import os
 import subprocess
 import tarfile
+import threading
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -166,6 +171,66 @@ def test_a_git_reference_that_does_not_exist_is_an_error_that_names_it(source, t
     git(source, "commit", "-qm", "one")
     with pytest.raises(pack.PackError, match="nowhere cannot be fetched from"):
         pack.checkout(str(source), "nowhere", tmp_path / "out")
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """A bare repository behind a login; sees what every user of the machine sees of the processes meanwhile."""
+
+    wanted = "Basic " + base64.b64encode(b"m@e:s3cr/t").decode()
+
+    def do_GET(self):
+        self.server.seen += [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        if self.headers["Authorization"] == self.wanted:
+            super().do_GET()
+        else:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic realm=git")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def log_message(self, *_what):
+        pass
+
+
+@pytest.fixture
+def guarded(source, tmp_path):
+    git(source, "init", "-q", "-b", "main")
+    git(source, "add", "-A")
+    git(source, "commit", "-qm", "one")
+    git(source, "clone", "-q", "--bare", ".", str(tmp_path / "bare.git"))
+    git(tmp_path / "bare.git", "update-server-info")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(tmp_path))) as server:
+        server.seen = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_login_in_the_address_reaches_the_server_and_no_process_list(guarded, tmp_path):
+    address = f"127.0.0.1:{guarded.server_port}/bare.git"
+    for ref in ("main", "HEAD"):
+        pack.checkout(f"http://m%40e:s3cr%2Ft@{address}", ref, tmp_path / ref)
+        assert (tmp_path / ref / "wsgi.py").exists()
+    assert any(b"remote-http" in one for one in guarded.seen)
+    assert not any(b"s3cr" in one for one in guarded.seen)
+
+
+def test_a_login_that_is_refused_is_an_error_without_it(guarded, tmp_path):
+    address = f"127.0.0.1:{guarded.server_port}/bare.git"
+    with pytest.raises(pack.PackError, match=r"main cannot be fetched from http://\*\*\*@127.0.0.1") as caught:
+        pack.checkout(f"http://me:wr0ng@{address}", "main", tmp_path / "out")
+    assert "wr0ng" not in str(caught.value)
+
+
+def test_the_login_of_a_submodule_that_cannot_be_had_is_not_shown(source, tmp_path):
+    git(source, "init", "-q", "-b", "main")
+    (source / ".gitmodules").write_text('[submodule "s"]\n\tpath = s\n\turl = http://ci:s3cret@127.0.0.1:9/s.git\n')
+    git(source, "add", "-A")
+    git(source, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},s")
+    git(source, "commit", "-qm", "one")
+    with pytest.raises(pack.PackError, match="main of .* cannot be checked out") as caught:
+        pack.checkout(str(source), "main", tmp_path / "out")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_the_password_of_a_repository_is_not_shown():
