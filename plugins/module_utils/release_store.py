@@ -11,6 +11,7 @@ Only `activate` moves ``current``; the caller holds the app's lock while it writ
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -80,6 +81,33 @@ def remove_file(path: str) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def kept_aside(path: str) -> t.Iterator[None]:
+    """Make a directory anew in its place. What stood there comes back if that fails, by `put_back` after a kill too."""
+    aside, old = f"{path}.before", f"{path}.old"
+    put_back(path)
+    if os.path.isdir(path):
+        os.rename(path, aside)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(path, ignore_errors=True)
+        put_back(path)
+        raise
+    if os.path.isdir(aside):
+        os.rename(aside, old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def put_back(path: str) -> None:
+    """Undo a `kept_aside` that was killed: what it had set aside is whole, what it was making is not."""
+    aside = f"{path}.before"
+    if os.path.isdir(aside):
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(aside, path)
+    shutil.rmtree(f"{path}.old", ignore_errors=True)
+
+
 class ReleaseStore:
     """The releases under ``root`` (normally ``/srv/<app>``)."""
 
@@ -118,6 +146,15 @@ class ReleaseStore:
         """Releases without a release.json: being built now, or left by a run that was killed."""
         return sorted(name for name in self._folders() if not self.is_complete(name))
 
+    def recover(self) -> None:
+        """Tidy up after a build that was killed: releases that it was replacing come back, half-built ones go."""
+        for name in self._names():
+            release, _dot, role = name.partition(".")
+            if ID_PATTERN.fullmatch(release) and role in ("before", "old"):
+                put_back(self.path(release))
+        for release in self.half_built():
+            self.remove(release)
+
     def remove(self, release: str) -> None:
         """Remove a release; it stops being complete first, so a kill in between leaves a half-built one."""
         folder = self.path(release)
@@ -125,14 +162,16 @@ class ReleaseStore:
             sync_directory(folder)
         shutil.rmtree(folder, ignore_errors=False)
 
-    def _folders(self) -> list[str]:
+    def _names(self) -> list[str]:
         try:
-            names = os.listdir(self.releases)
+            return os.listdir(self.releases)
         except FileNotFoundError:
             return []
+
+    def _folders(self) -> list[str]:
         return [
             name
-            for name in names
+            for name in self._names()
             if ID_PATTERN.fullmatch(name) and not os.path.islink(os.path.join(self.releases, name))
         ]
 

@@ -242,19 +242,18 @@ rolled_back:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pygun.stack.plugins.module_utils.activation import (
     ARGUMENT_SPEC,
     Activation,
     ActivationError,
     options_from,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 
 def main(activation=Activation):
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     this = activation(options_from(module.params), module.warn)
     try:
         result = this.predict() if module.check_mode else this.run()

@@ -97,15 +97,14 @@ added:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import platform, python_version
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 
 def main():
     """Tell the action plugin, which does the work on the control node, what host this is."""
     listing = {"type": "list", "elements": "str", "default": []}
-    module = AnsibleModule(
+    module = StackModule(
         argument_spec={
             "dest": {"type": "str", "required": True},
             "target": {"type": "str", "default": ""},

@@ -238,12 +238,11 @@ import pwd
 import shlex
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.host_view import installed_packages, user_name
 from ansible_collections.pygun.stack.plugins.module_utils.program_scope import files_of
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 OWNED = {
     "path": {"type": "path", "required": True},
@@ -529,7 +528,7 @@ def ready(venvs, python):
 
 def main():
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     tree = Tree(module)
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))

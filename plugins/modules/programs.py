@@ -351,10 +351,9 @@ rolled_back:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pygun.stack.plugins.module_utils import program_conf
 from ansible_collections.pygun.stack.plugins.module_utils.programs import Options, Programs, ProgramsError
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 TYPES = {"size": "str", "path": "str"}
 #: Of shorter values, masking every occurrence would make results unreadable: "1" is in every pid.
@@ -403,7 +402,7 @@ def invocation(params):
 
 def main(programs=Programs):
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     module.no_log_values = {value for value in module.no_log_values if len(value) >= SHORTEST_SECRET}
     this = programs(Options(**module.params), module.warn)
     shown = invocation(module.params)

@@ -169,19 +169,23 @@ import grp
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts
 from ansible_collections.pygun.stack.plugins.module_utils.activation import ARGUMENT_SPEC, Activation, options_from
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
+    ReleaseStore,
+    kept_aside,
+    now,
+    write_atomically,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 
 def release_id(params, python):
@@ -201,21 +205,17 @@ def release_id(params, python):
 def build(params, release, python, store):
     """Build the release in its place; ``release.json`` comes last and makes it count."""
     path = store.path(release)
-    shutil.rmtree(path, ignore_errors=True)
-    os.makedirs(path, mode=0o700)
-    try:
+    with kept_aside(path):
+        os.makedirs(path, mode=0o700)
         _unpack(params["archive"], path)
         _install(params, path)
         _compile(path)
-        write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
         os.chmod(path, 0o750)
         subprocess.run(  # pylint: disable=ansible-bad-function
             ["sync", "--file-system", path], check=False
         )  # a power cut must not leave a release that only looks complete
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
+        write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
 
 
 def _unpack(archive, path):
@@ -346,7 +346,7 @@ def settled(module, release):
 def main():
     text = {"type": "str", "default": ""}
     listing = {"type": "list", "elements": "str", "default": []}
-    module = AnsibleModule(
+    module = StackModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},
@@ -396,9 +396,12 @@ def main():
     if module.check_mode:
         module.exit_json(changed=True, **shown(store, before, params["files"], current, release), **result)
     try:
+        grp.getgrnam(params["group"])
+    except KeyError:
+        module.fail_json(msg=f"There is no group {params['group']} on this host. Nothing was changed.", **result)
+    try:
         with locked(params["root"], params["by"], patience=0):
-            for leftover in store.half_built():
-                store.remove(leftover)
+            store.recover()
             build(params, release, python, store)
     except Held as error:
         module.fail_json(msg=str(error), **result)

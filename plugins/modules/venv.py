@@ -50,10 +50,6 @@ installed:
 """
 
 import contextlib
-import os
-import shutil
-
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
@@ -68,10 +64,12 @@ from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     python_version,
     requirement_name,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import kept_aside, put_back
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 
 def main():
-    module = AnsibleModule(
+    module = StackModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "requirements": {"type": "list", "elements": "str", "required": True},
@@ -81,6 +79,8 @@ def main():
     )
     params = module.params
     path = params["path"]
+    if not module.check_mode:
+        put_back(path)
     before = installed(path)
     python = python_version(params["python"])
     if python is None:
@@ -95,7 +95,7 @@ def main():
     installer = Installer.from_options(params)
     rebuild = outdated(path, python)
     try:
-        with _kept_aside(path) if rebuild else contextlib.nullcontext():
+        with kept_aside(path) if rebuild else contextlib.nullcontext():
             if rebuild:
                 installer.create(path, params["python"])
             installer.install(path, params["requirements"])
@@ -105,23 +105,6 @@ def main():
         module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}{cause}")
     after = installed(path)
     module.exit_json(changed=True, installed=after, diff=_diff(path, before, after))
-
-
-@contextlib.contextmanager
-def _kept_aside(path):
-    """The environment that stood there comes back if the new one cannot be made: what runs from it may still need it."""
-    aside = f"{path}.before"
-    shutil.rmtree(aside, ignore_errors=True)
-    if os.path.isdir(path):
-        os.rename(path, aside)
-    try:
-        yield
-    except BaseException:
-        if os.path.isdir(aside):
-            shutil.rmtree(path, ignore_errors=True)
-            os.rename(aside, path)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _diff(path, before, after):

@@ -64,9 +64,8 @@ import json
 import os
 import tarfile
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file, write_atomically
+from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 #: What the wheels of the directory are known to be.
 RECORD = "wheels.json"
@@ -96,7 +95,7 @@ def unpack(archive, path, wanted):
 
 def main():
     """Run the module."""
-    module = AnsibleModule(
+    module = StackModule(
         argument_spec={
             "src": {"type": "str", "required": True},
             "path": {"type": "path", "required": True},
