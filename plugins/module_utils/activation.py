@@ -535,9 +535,13 @@ class Activation:
             self.journal.entries["stopped"] = [
                 process.name for process in self._instances() if process.state in ("STOPPED", "STOPPING")
             ]
-        self.journal.save(
-            step="files", release=self.wanted, pid=os.getpid(), started=now(), by=options.by, rollout=options.rollout
-        )
+        begun = {"pid": os.getpid(), "started": now(), "by": options.by, "rollout": options.rollout}
+        try:
+            self.journal.save(step="files", release=self.wanted, **begun)
+        except OSError as error:
+            raise ActivationError(
+                f"The journal cannot be written: {_words(error)}. Nothing was changed.", step="prepare"
+            ) from error
         self.checkpoint("journal")
         try:
             self.step = "files"
@@ -552,11 +556,11 @@ class Activation:
             self.journal.save(step=self.step)
             self.checkpoint("rolled")
             self._verify()
-        except (StepFailure, SupervisorError, SocketError, OSError) as error:
+            self.step = "commit"
+            self.journal.save(step="commit", committed_at=now(), rollback=not options.retry_failed)
+        except Exception as error:  # pylint: disable=broad-except
             failure = error if isinstance(error, StepFailure) else StepFailure(_words(error))
             raise self._back(failure) from error
-        self.step = "commit"
-        self.journal.save(step="commit", committed_at=now(), rollback=not options.retry_failed)
         self.checkpoint("commit")
         self._finish_commit()
 
@@ -941,7 +945,18 @@ class Activation:
     # -- commit ------------------------------------------------------------------------------------------------------
 
     def _finish_commit(self) -> None:
-        """Everything is verified; make it the truth. Each line may be repeated after an interruption."""
+        """Everything is verified; make it the truth."""
+        try:
+            self._write_down()
+        except OSError as error:
+            raise ActivationError(
+                f"Release {self.wanted} of {self.options.name} passed its gate and serves, but that cannot be written down:"
+                f" {_words(error)}. Repair that, then run this again: the next run goes on from here.",
+                step="commit",
+            ) from error
+
+    def _write_down(self) -> None:
+        """Each line may be repeated after an interruption."""
         entries, store = self.journal.entries, self.store
         store.set_current(entries["release"])
         self.checkpoint("current")
@@ -968,7 +983,8 @@ class Activation:
 
     def _remove_candidates(self) -> None:
         for link in glob.glob(self.run_dir.candidate(f"{glob.escape(self.options.name)}-*")):
-            remove_file(link)
+            if os.path.islink(link):  # the app may make what it likes in its run directory
+                remove_file(link)
 
     def _prune(self) -> None:
         running = [self.run_dir.record(process.name).get("release") for process in self._now()]
@@ -1006,7 +1022,7 @@ class Activation:
                 self._program_back(problems)
             else:
                 self._instances_back(failure, problems)
-        except (StepFailure, SupervisorError, SocketError, OSError) as error:
+        except Exception as error:  # pylint: disable=broad-except
             problems.append(_words(error))
         if not problems:
             self.journal.close()
@@ -1260,4 +1276,6 @@ def _whole(value: t.Any) -> int:
 def _words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error}"
-    return str(error) or type(error).__name__
+    if isinstance(error, (StepFailure, SupervisorError, SocketError, OSError)):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ import os
 import time
 import typing as t
 
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import lock_holders
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import now
 
 #: Seconds between two looks at a lock whose holder was killed.
@@ -40,8 +41,9 @@ def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
     seconds at most.
     """
     path = os.path.join(root, "activation.lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
+        os.fchmod(descriptor, 0o600)  # who can open it can hold it
         give_up = time.monotonic() + patience
         while True:
             try:
@@ -51,6 +53,8 @@ def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
                 holder = _holder(stream)
                 patient = time.time() < _until(holder) if _is_alive(holder.get("pid")) else time.monotonic() < give_up
                 if not patient:
+                    if not _is_alive(holder.get("pid")):  # nobody who follows the rules
+                        holder = {"pid": next(iter(lock_holders(path)), "?")}
                     raise Held(holder) from None
                 time.sleep(POLL)
         stream.seek(0)

@@ -10,6 +10,9 @@ import time
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import lock_holders
+from tests.unit.supervised import eventually
+
 # -- nothing to do ---------------------------------------------------------------------------------------------------
 
 
@@ -389,3 +392,34 @@ def test_workers_that_the_hosts_memory_cannot_hold_are_a_warning(old):
     assert "2 instances with 1 workers each need" in str(result["warnings"]), result["warnings"]
     assert "Lower flask_app_workers" in str(result["warnings"])
     assert "warnings" not in old.deploy(old.release(), user="root", instances=2)
+
+
+def test_an_app_that_has_no_user_on_this_host_is_a_failure_that_leaves_nothing(served):
+    before, environment = served.current, served.env.read_text()
+    served.env_content = "COLOUR=unwanted\n"
+    result = served.deploy(served.release(), user="nobody-has-this-name", bind="")
+    assert result["failed"]
+    assert result["rolled_back"] is True
+    assert "nobody-has-this-name" in result["msg"]
+    assert (served.current, served.env.read_text()) == (before, environment)
+    assert served.leftovers() == []
+
+
+def test_what_the_app_makes_in_its_run_directory_is_in_nobodys_way(served):
+    (served.run / f"{served.name}-7.next").mkdir()
+    assert not served.deploy(served.release()).get("failed")
+    assert served.get()[0] == 200
+    (served.run / f"{served.name}-7.next").rmdir()
+
+
+def test_who_holds_the_lock_without_being_a_deploy_is_named(served):
+    lock = served.root / "activation.lock"
+    assert lock.stat().st_mode & 0o777 == 0o600
+    with subprocess.Popen(["flock", "--exclusive", lock, "sleep", "30"]) as other:
+        try:
+            eventually(lambda: lock_holders(str(lock)))
+            result = served.deploy(served.release(), stop_timeout=0.1)
+        finally:
+            other.terminate()
+    assert result["step"] == "lock"
+    assert f"pid {other.pid}" in result["msg"]
