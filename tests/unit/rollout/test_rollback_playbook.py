@@ -36,6 +36,7 @@ def roll_back(tmp_path):
         assert done.returncode, "there is nothing to go back to"
         return " ".join((done.stdout + done.stderr).split())
 
+    run.place = tmp_path
     return run
 
 
@@ -49,3 +50,13 @@ def test_a_host_on_which_a_release_has_failed_once_can_be_asked(roll_back):
     said = roll_back("--limit", "here")
     assert "cannot be asked" not in said
     assert "TASK [Put an earlier release into service]" in said
+
+
+@pytest.mark.parametrize("options", [[], ["-e", f"flask_app_release={SERVING}", "-e", "flask_app_name="]], ids=str)
+def test_without_a_name_the_apps_of_the_host_are_told(roll_back, options):
+    hosts = roll_back.place / "hosts"
+    hosts.write_text(hosts.read_text().replace("flask_app_name=scoring\n", ""))
+    said = roll_back("--limit", "here", *options)
+    assert "Name the app: -e flask_app_name=NAME. Apps on this host: scoring. Nothing was changed." in said
+    assert "Finalization" not in said
+    assert "TASK [Read which releases were in service]" not in said

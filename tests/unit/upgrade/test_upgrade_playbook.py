@@ -1,0 +1,205 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""upgrade.yml finds the balancers that load_balancer_hosts means, and asks the host as a caller does.
+
+The scenario `fleet` upgrades real hosts.
+"""
+
+import datetime
+import http.server
+import json
+import os
+import socketserver
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROOT = Path(__file__).parents[3]
+PLAYBOOK = ROOT / "playbooks" / "upgrade.yml"
+
+
+@pytest.fixture
+def play(tmp_path):
+    """A playbook on this machine; its exit status and what it said."""
+
+    def run(playbook, *options):
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        environ.update(ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), PYTHONUTF8="1", HOME=str(tmp_path))
+        environ.update(ANSIBLE_COLLECTIONS_PATH=str(ROOT / ".cache" / "collections"))
+        done = subprocess.run(
+            [Path(sys.executable).with_name("ansible-playbook"), "-i", tmp_path / "hosts", playbook, *options],
+            capture_output=True, text=True, check=False, env=environ, cwd=tmp_path, timeout=120,
+        )  # fmt: skip
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    return run
+
+
+# -- the balancers ---------------------------------------------------------------------------------------------------
+
+
+#: What the playbook decides, without what changes a host: these tests run it on this machine.
+HARMLESS = {"ansible.builtin.fail", "pygun.stack.backend_server"}
+
+
+def harmless(plays):
+    """The same plays without roles, and without tasks that change a host."""
+
+    def kept(tasks):
+        for task in tasks:
+            if "block" in task:
+                yield {**task, "block": list(kept(task["block"]))}
+            elif HARMLESS & set(task) or task.get("vars", {}).get("checks_role"):
+                yield task
+
+    for one in plays:
+        rest = {key: value for key, value in one.items() if key != "roles"}
+        yield {**rest, "tasks": list(kept(one.get("tasks", [])))}
+
+
+@pytest.fixture
+def upgrade(play, tmp_path):
+    """The playbook on two hosts, with balancers on which no HAProxy answers: it ends at the drain, and names them."""
+    (tmp_path / "hosts").write_text(
+        "[api]\nweb1\nweb2\n[balancers]\nlb1\nlb2\n[edge]\nlb2\n[all:vars]\nansible_connection=local\n"
+        f"ansible_become=false\nansible_python_interpreter={sys.executable}\nload_balancer_socket={tmp_path}/none.sock\n"
+        "[api:vars]\nflask_app_name=scoring\nflask_app_packages=['scoring']\nflask_app_wsgi=scoring:app\n"
+    )
+    (tmp_path / "upgrade.yml").write_text(yaml.safe_dump(list(harmless(yaml.safe_load(PLAYBOOK.read_text())))))
+
+    def run(*options):
+        status, said = play(tmp_path / "upgrade.yml", *options)
+        assert status, f"no HAProxy answers, and nobody asked one: {said}"
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "given, meant",
+    [
+        ({}, "lb1, lb2"),
+        ({"load_balancer_hosts": "lb1"}, "lb1"),
+        ({"load_balancer_hosts": "lb1,lb2"}, "lb1, lb2"),
+        ({"load_balancer_hosts": ["lb1", "edge"]}, "lb1, lb2"),
+        ({"load_balancer_hosts": "lb*"}, "lb1, lb2"),
+        ({"load_balancer_hosts": "balancers:!lb1"}, "lb2"),
+    ],
+    ids=str,
+)
+def test_the_host_is_drained_on_every_balancer_that_the_pattern_means(upgrade, given, meant):
+    said = upgrade("-e", json.dumps(given), "--limit", "web1")
+    assert f"It gets no requests from {meant} unless they are named above as failed." in said
+
+
+@pytest.mark.parametrize("pattern", ["lbs", "", "lb1,!lb1"], ids=str)
+def test_balancers_that_are_not_there_are_refused_before_anything_is_done(upgrade, pattern):
+    said = upgrade("-e", json.dumps({"load_balancer_hosts": pattern}))
+    assert f"load_balancer_hosts is {json.dumps(pattern)}, and no host of the inventory is meant by that" in said
+    assert "Nothing was changed." in said
+    assert "TASK [Drain the host on each balancer]" not in said
+    assert "PLAY [Have the balancers agree]" not in said
+
+
+# -- the question ----------------------------------------------------------------------------------------------------
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+    def address_string(self):
+        return "a caller"
+
+
+def certificate(path):
+    """A certificate of a name that is not localhost, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "scoring.example.com")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + datetime.timedelta(1))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(made.public_bytes(pem) + private)
+    return path
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """A service that tells it is healthy, at a TCP or a unix address, with or without TLS."""
+    servers = []
+
+    def start(unix, tls):
+        if unix:
+            bind = f"unix:{tmp_path}/app.sock"
+            server = socketserver.ThreadingUnixStreamServer(f"{tmp_path}/app.sock", Healthy)
+        else:
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
+            bind = f"0.0.0.0:{server.server_address[1]}"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate(tmp_path / "app.pem"))
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return bind
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def ask(play, tmp_path):
+    """The task of the playbook that asks the host, alone."""
+    (whole,) = [one for one in yaml.safe_load(PLAYBOOK.read_text()) if "tasks" in one and "serial" in one]
+    (block,) = [task["block"] for task in whole["tasks"] if "block" in task]
+    (task,) = [task for task in block if "ansible.builtin.uri" in task]
+    (tmp_path / "hosts").write_text(f"localhost ansible_connection=local ansible_python_interpreter={sys.executable}\n")
+
+    def run(**variables):
+        given = {
+            "flask_app_gunicorn": {},
+            "flask_app_pygun_extra": "",
+            "flask_app_health_path": "/healthz",
+            **variables,
+        }
+        only = {"hosts": "localhost", "gather_facts": False, "vars": {**whole["vars"], **given}, "tasks": [task]}
+        (tmp_path / "ask.yml").write_text(yaml.safe_dump([only]))
+        return play(tmp_path / "ask.yml")
+
+    return run
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"flask_app_gunicorn": {"certfile": "/etc/app.pem", "keyfile": "/etc/app.pem"}},
+        {"flask_app_pygun_extra": "import os\ncertfile = os.path.join('/etc', 'app.pem')\n"},
+    ],
+    ids=["plain", "TLS", "TLS by flask_app_pygun_extra"],
+)
+def test_a_host_is_asked_in_the_way_that_its_app_speaks(serve, ask, variables, unix):
+    status, said = ask(flask_app_bind=serve(unix, tls=bool(variables)), **variables)
+    assert status == 0, said
