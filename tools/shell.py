@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -89,6 +90,9 @@ def install(packages: list[str], reason: str) -> None:
     log = CACHE / "apt.log"
     CACHE.mkdir(exist_ok=True)
     with log.open("a") as lines:
+        fcntl.flock(
+            lines, fcntl.LOCK_EX
+        )  # two images are built at once, and an update of apt's lists waits for no other
         try:
             run(*apt, "update", stdout=lines, stderr=lines)
             run(*apt, "install", "--yes", "--no-install-recommends", *packages, stdout=lines, stderr=lines)
