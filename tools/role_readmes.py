@@ -10,43 +10,51 @@ import yaml
 
 ROLES = Path(__file__).resolve().parent.parent / "roles"
 
+# Of what a host has one: set for an entry under `roles:`, it would not reach the others that run the same role.
+HOST_VARIABLES = {
+    "python": """
+python_index_url: https://packages.example.com/simple
+python_ca_bundle: /etc/ssl/certs/ca-certificates.crt
+""",
+    "supervisor": """
+supervisor_http_enabled: true
+supervisor_http_user: ops
+supervisor_http_password: "{{ vault_supervisor_password }}"
+supervisor_programs:
+  - name: exporter # a Go binary
+    command: /usr/local/bin/exporter --listen 127.0.0.1:9200
+    user: nobody
+    autorestart: true
+  - name: mailer # two processes of a queue worker: mailer-0 and mailer-1
+    command: /opt/mailer/bin/python -m mailer
+    user: mailer
+    numprocs: 2
+    stopwaitsecs: 60
+    environment:
+      QUEUE_TOKEN: "{{ vault_queue_token }}"
+supervisor_listeners:
+  - name: crashmail # superlance's: mail when a program ends unexpectedly, sent by msmtp, which needs no privileges
+    command: >-
+      /opt/pygun/supervisor/bin/crashmail -a -m ops@example.com
+      -s "/usr/bin/msmtp -t --host=mail.example.com --from=supervisor@example.com"
+    user: nobody
+    events:
+      - PROCESS_STATE_EXITED
+""",
+}
+
 EXAMPLES = {
     "python": """
 - hosts: api
   become: true
   roles:
     - role: pygun.stack.python
-      vars:
-        python_index_url: https://packages.example.com/simple
-        python_ca_bundle: /etc/ssl/certs/ca-certificates.crt
 """,
     "supervisor": """
 - hosts: api
   become: true
   roles:
     - role: pygun.stack.supervisor
-      vars:
-        supervisor_http_enabled: true
-        supervisor_http_user: ops
-        supervisor_http_password: "{{ vault_supervisor_password }}"
-        supervisor_programs:
-          - name: exporter # a Go binary
-            command: /usr/local/bin/exporter --listen 127.0.0.1:9200
-            user: nobody
-            autorestart: true
-          - name: mailer # two processes of a queue worker: mailer-0 and mailer-1
-            command: /opt/mailer/bin/python -m mailer
-            user: mailer
-            numprocs: 2
-            stopwaitsecs: 60
-            environment:
-              QUEUE_TOKEN: "{{ vault_queue_token }}"
-        supervisor_listeners:
-          - name: crashmail # superlance's: mail when a program ends unexpectedly
-            command: /opt/pygun/supervisor/bin/crashmail -a -m ops@example.com
-            user: nobody
-            events:
-              - PROCESS_STATE_EXITED
 """,
     "load_balancer": """
 - hosts: balancers
@@ -121,7 +129,14 @@ def render(role: str) -> str:
     ]
     for paragraph in paragraphs:
         lines += [markdown(paragraph), ""]
-    lines += ["## Example", "", "```yaml", EXAMPLES[role].strip(), "```", "", "## Variables", ""]
+    lines += ["## Example", ""]
+    if role in HOST_VARIABLES:
+        lines += [
+            "In `group_vars/api.yml`, since these variables belong to the host, not to an entry under `roles:`:", "",
+            "```yaml", HOST_VARIABLES[role].strip(), "```", "",
+            "And the play:", "",
+        ]  # fmt: skip
+    lines += ["```yaml", EXAMPLES[role].strip(), "```", "", "## Variables", ""]
     options = spec.get("options", {})
     for group in (True, False):
         for name, option in options.items():

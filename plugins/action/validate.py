@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleError
@@ -20,6 +21,17 @@ BROUGHT = {
     "supervisor": ("supervisor", "python"),
     "python": ("python",),
 }
+#: Those of which a host has one, whatever brings them along.
+OF_THE_HOST = ("supervisor", "python")
+
+
+class Entry(t.NamedTuple):
+    """A role as it stands under `roles:`."""
+
+    title: str
+    brings: tuple[str, ...]
+    own: set[str]
+    variables: dict
 
 
 class ActionModule(ActionBase):
@@ -37,6 +49,8 @@ class ActionModule(ActionBase):
         if self._brought_along(role):
             return {**result, "changed": False, "skipped": True, "skip_reason": "Checked with the role that brings it."}
         report, values = self._check(role, task_vars)
+        if role != "load_balancer":
+            report.problems += self._torn(task_vars["inventory_hostname"])
         if role == "flask_app":
             apps = [(values.get("flask_app_name"), values.get("flask_app_bind"))]
             for later in self._later_apps(task_vars):
@@ -76,7 +90,12 @@ class ActionModule(ActionBase):
             int((task_vars.get("ansible_facts") or {}).get("memtotal_mb", 0)),
         )
         if not ahead:
-            report.problems = unknown + report.problems
+            causes = [
+                (name, text)
+                for name, text in unknown
+                if not validate.follows_from_nothing(name, options[name], task_vars[name], values)
+            ]
+            report.problems = causes + report.problems
         report.problems += self._on_control_node(values, dict(report.problems))
         report.problems += self._servers(values, dict(report.problems), task_vars)
         report.warnings += validate.misspelt(options, task_vars)
@@ -88,23 +107,84 @@ class ActionModule(ActionBase):
         Only what stands under `roles:` is known before its turn comes, and only while no other role comes in between: that
         could still change what the variables are made of.
         """
-        play, chain = self._task._role._play, self._task.get_dep_chain() or []
-        roles = [role for role in play.roles if not role.from_include]
-        place = next((number for number, role in enumerate(roles) if any(role is parent for parent in chain)), None)
+        roles, place = self._under_roles()
         host = task_vars["inventory_hostname"]
-        if place is None or play.skip_tags or set(play.only_tags) != {"all"}:
+        if place is None:
             return
-        if any(role.get_name() == "pygun.stack.flask_app" and role.has_run(host) for role in roles[:place]):
+        play = roles[place]._play
+        if set(play.only_tags) != {"all"} or {"all", "untagged"} & set(play.skip_tags):
+            return
+        if any(role.get_name() == "pygun.stack.flask_app" and has_run(role, host) for role in roles[:place]):
             return  # that one has looked ahead
         for role in roles[place + 1 :]:
             if role.get_name() not in {f"pygun.stack.{name}" for name in BROUGHT}:
                 return
             if role.get_name() != "pygun.stack.flask_app" or role.when or role.tags or role.delegate_to:
                 continue
-            manager = role.get_variable_manager()
-            task = next((task for block in role.get_task_blocks() for task in block.block), None)
-            if task is not None:
-                yield manager.get_vars(play=play, host=manager._inventory.get_host(host), task=task)
+            yield variables_of(role, host)
+
+    def _under_roles(self):
+        """The roles under `roles:`, and the place of the one that this check is for; what `tasks:` bring has none."""
+        role, chain = self._task._role, self._task.get_dep_chain() or []
+        roles = [] if role is None else [one for one in role._play.roles if not one.from_include]
+        return roles, next((number for number, one in enumerate(roles) if any(one is parent for parent in chain)), None)
+
+    def _torn(self, host):
+        """What belongs to the host, but is not the same for all entries under `roles:` that run its role.
+
+        Variables of an entry reach no other: whichever runs supervisor last would take away what the first has put there.
+        The tags that are asked for do not matter, since the next run may ask for others.
+        """
+        options = self._options(OF_THE_HOST)
+        entries = self._entries(host, options)
+        for name, option in options.items():
+            role = name.partition("_")[0]
+            setters = [entry for entry in entries if name in entry.own]
+            runners = [entry for entry in entries if role in entry.brings]
+            seen = {id(entry): self._worked_out(name, entry.variables) for entry in setters + runners if setters}
+            torn = ((one, other) for one in setters for other in runners if seen[id(one)] != seen[id(other)])
+            setter, other = next(torn, (None, None))
+            if setter is not None:
+                how = "without it" if seen[id(other)] == option.get("default") else "with another value"
+                yield (
+                    name,
+                    f" is set for the role entry {setter.title}, but {other.title} runs the role {role} too, {how}. A host has"
+                    " one: set it in group_vars or in the play's vars.",
+                )
+
+    def _entries(self, host, options):
+        """The entries under `roles:` that are certain to run on the host and bring along what it has one of."""
+        roles, place = self._under_roles()
+        ours = {f"pygun.stack.{name}": brings for name, brings in BROUGHT.items() if set(brings) & set(OF_THE_HOST)}
+        own = [options.keys() & {*role._role_params, *role.vars} for role in roles]
+        if place is None or not any(own):
+            return []
+        entries = []
+        for number, role in enumerate(roles):
+            if role.get_name() not in ours or "never" in role.tags or role.delegate_to:
+                continue
+            variables = variables_of(role, host)
+            runs = number == place or (has_run(role, host) if number < place else self._is_certain(role, variables))
+            if runs:
+                name = self._worked_out("flask_app_name", variables) if "flask_app" in ours[role.get_name()] else None
+                title = f"{role.get_name()} ({name})" if isinstance(name, str) else role.get_name()
+                entries.append(Entry(title, ours[role.get_name()], own[number], variables))
+        return entries
+
+    def _is_certain(self, role, task_vars):
+        """Whether a role's condition is known to be true."""
+        templar = Templar(self._loader, task_vars)
+        try:
+            return all(templar.evaluate_conditional(condition) for condition in role.when)
+        except AnsibleError:
+            return False
+
+    def _worked_out(self, name, task_vars):
+        """The value of a variable, or its template while that cannot be worked out."""
+        try:
+            return plain(Templar(self._loader, task_vars).template(task_vars.get(name)))
+        except AnsibleError:
+            return task_vars[name]
 
     def _ahead(self, role, task_vars, apps):
         """What is wrong with an app that comes later in the play."""
@@ -164,13 +244,29 @@ class ActionModule(ActionBase):
             for path in values.get("load_balancer_certificates", ()):
                 found = self._found(path)
                 if found is None or not found.is_file():
-                    yield "load_balancer_certificates", f" names {path}, and there is no such file on the control node."
+                    yield (
+                        "load_balancer_certificates",
+                        f" names {path}, and there is no such file on the control node. What is beside the inventory begins with"
+                        " {{ inventory_dir }}.",
+                    )
 
     def _found(self, source):
         try:
             return Path(self._find_needle("files", source))
         except AnsibleError:
             return None
+
+
+def variables_of(role, host):
+    """What the tasks of a role see that stands under `roles:`."""
+    manager = role.get_variable_manager()
+    task = next(task for block in role.get_task_blocks() for task in block.block)
+    return manager.get_vars(play=role._play, host=manager._inventory.get_host(host), task=task)
+
+
+def has_run(role, host):
+    """Whether a role has run to its end on a host."""
+    return role.has_run(role.get_variable_manager()._inventory.get_host(host))
 
 
 def plain(value):

@@ -298,8 +298,10 @@ EXAMPLES = r"""
         user: inbox
         stopasgroup: true
     listeners:
-      - name: crashmail
-        command: /opt/pygun/supervisor/bin/crashmail -a -m ops@example.com
+      - name: crashmail # msmtp needs no privileges, which programs do not get here
+        command: >-
+          /opt/pygun/supervisor/bin/crashmail -a -m ops@example.com
+          -s "/usr/bin/msmtp -t --host=mail.example.com --from=supervisor@example.com"
         user: nobody
         events:
           - PROCESS_STATE_EXITED

@@ -81,6 +81,13 @@ _ANY_LETTER = {
 _YES = {"y", "yes", "on", "1", "true", "t"}
 _NO = {"n", "no", "off", "0", "false", "f"}
 
+# Variables whose defaults are made of another one.
+_MADE_OF = {
+    "flask_app_user": ("flask_app_name", "{}"),
+    "flask_app_group": ("flask_app_user", "{}"),
+    "flask_app_log_dir": ("flask_app_name", "/var/log/{}"),
+}
+
 Rule = Callable[[t.Any], Iterator[str]]
 _RULES: dict[str, Rule] = {}
 _BETWEEN: list[Callable[[Values], Iterator[tuple[str, str]]]] = []
@@ -205,15 +212,19 @@ def misspelt(options: dict[str, dict], names: t.Iterable[str]) -> Iterator[tuple
 
 def _follows(name: str, values: dict[str, t.Any], good: dict[str, t.Any]) -> bool:
     """Whether a variable is wrong only because the one that its default is made of is."""
-    defaults = {
-        "flask_app_user": ("flask_app_name", "{}"),
-        "flask_app_group": ("flask_app_user", "{}"),
-        "flask_app_log_dir": ("flask_app_name", "/var/log/{}"),
-    }
-    if name not in defaults:
+    if name not in _MADE_OF:
         return False
-    source, pattern = defaults[name]
+    source, pattern = _MADE_OF[name]
     return source in values and source not in good and values[name] == pattern.format(values[source])
+
+
+def follows_from_nothing(name: str, option: dict, template: t.Any, values: dict[str, t.Any]) -> bool:
+    """Whether a variable cannot be worked out only because the one that its default is made of is not there.
+
+    :param template: what it is made of
+    :param values: the variables that could be worked out
+    """
+    return name in _MADE_OF and _MADE_OF[name][0] not in values and template == option["default"]
 
 
 # --- one variable ---------------------------------------------------------------------------------------------------
@@ -1451,7 +1462,7 @@ def _apart(values: Values) -> Iterator[tuple[str, str]]:
 
 
 def _suspicions(values: Values, memory_mb: int) -> Iterator[tuple[str, str]]:
-    for suspicion in (_unseen_within, _too_late, _unbounded_logs, _too_many_workers):
+    for suspicion in (_unseen_within, _too_late, _closed_socket, _unbounded_logs, _too_many_workers):
         try:
             yield from suspicion(values, memory_mb)
         except Unusable:
@@ -1475,6 +1486,16 @@ def _too_late(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:
                 "flask_app_env",
                 f"{name} is read when a process starts, before this file is; only what the app starts sees it.",
             )
+
+
+def _closed_socket(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:
+    mode, name, group = values["flask_app_socket_mode"], values["flask_app_name"], values["flask_app_group"]
+    if values["flask_app_bind"].startswith("unix:") and not mode.endswith("0"):
+        yield (
+            "flask_app_socket_mode",
+            f"is {shown(mode)}, and others cannot reach the socket all the same: /run/{name} is for root and flask_app_group"
+            f" ({group}) alone. Put callers into that group.",
+        )
 
 
 def _unbounded_logs(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """Bad variables are refused with a text that says which, why and what to do; good ones are taken."""
 
+import getopt
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -263,6 +265,12 @@ def test_what_follows_from_a_wrong_name_is_not_told_again():
         ({"flask_app_env": {"PYTHONPATH": "/x"}}, "flask_app_env", "PYTHONPATH"),
         ({"flask_app_log_maxbytes": "0"}, "flask_app_log_maxbytes", "never rotated"),
         ({"flask_app_log_backups": 0}, "flask_app_log_backups", "thrown away"),
+        (
+            {"flask_app_bind": "unix:/run/scoring/scoring.sock", "flask_app_socket_mode": "0666"},
+            "flask_app_socket_mode",
+            "is '0666', and others cannot reach the socket all the same: /run/scoring is for root and flask_app_group (scoring)"
+            " alone. Put callers into that group.",
+        ),
     ],
 )
 def test_what_is_seldom_meant_gives_a_warning(given, variable, phrase):
@@ -272,6 +280,40 @@ def test_what_is_seldom_meant_gives_a_warning(given, variable, phrase):
     assert name == variable
     assert phrase in said
     assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"flask_app_bind": "unix:/run/scoring/scoring.sock"},
+        {"flask_app_bind": "unix:/run/scoring/scoring.sock", "flask_app_socket_mode": "0770"},
+        {"flask_app_socket_mode": "0666"},
+    ],
+)
+def test_a_socket_for_its_group_gives_no_warning(given):
+    assert report_on(given).warnings == []
+
+
+def example_of(role):
+    """What the README of a role sets in group_vars."""
+    readme = (ROOT / "roles" / role / "README.md").read_text()
+    block = re.search(r"^In `group_vars/api.yml`.*?^```yaml\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)[1]
+    return yaml.safe_load(block)
+
+
+@pytest.mark.parametrize("role", ["supervisor", "python"])
+def test_the_example_of_a_role_is_taken(role):
+    report = report_on(example_of(role))
+    assert (report.problems, report.warnings) == ([], [])
+
+
+def test_the_example_sends_mail_with_a_program_that_needs_no_privileges():
+    """Under NoNewPrivileges sendmail does not get the group of its queue; msmtp with --host needs no file of anybody's."""
+    [listener] = example_of("supervisor")["supervisor_listeners"]
+    options, rest = getopt.getopt(shlex.split(listener["command"])[1:], "hp:ao:s:m:")  # superlance's crashmail
+    assert rest == []
+    sender, *arguments = shlex.split(dict(options)["-s"])
+    assert (sender, arguments[:2]) == ("/usr/bin/msmtp", ["-t", "--host=mail.example.com"])
 
 
 def test_workers_that_cannot_fit_into_the_hosts_memory_give_a_warning():
