@@ -11,7 +11,6 @@ What gunicorn 27 loses, and what is done about it here:
    linger; a request that arrives in it is answered, with Connection: close.
 4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one, and
    after each request another: who is busy takes as few as who is not.
-
 5. An answer that ends its connection, to a request whose body the app had not read, was reset on its way: the
    kernel does so when a socket is closed with unread data. The rest of the body is read away.
 6. A view that ended in SystemExit, and the request that a worker timeout ended, got no answer and no line in the
