@@ -135,6 +135,10 @@ class ActionModule(ActionBase):
         Variables of an entry reach no other: whichever runs supervisor last would take away what the first has put there.
         The tags that are asked for do not matter, since the next run may ask for others.
         """
+        roles, _place = self._under_roles()
+        given = {name for role in roles for name in (*role._role_params, *role.vars)}
+        if not any(name.partition("_")[0] in OF_THE_HOST for name in given):
+            return  # as nearly always, at no cost
         options = self._options(OF_THE_HOST)
         entries = self._entries(host, options)
         for name, option in options.items():
