@@ -72,8 +72,12 @@ def parser() -> argparse.ArgumentParser:
     command("test", test, "everything: lint, unit tests, sanity, demo, all Molecule scenarios", True)
     command("test-full", test_full, "the same with the long variants of the scenarios", True)
     command("lint", group(checks.lint), "ruff, yamllint, ansible-lint, changelog, galaxy-importer, documentation site")
-    command("unit", group(checks.unit), "unit tests on every ansible-core that the machine's Pythons can run")
-    command("sanity", group(checks.sanity_checks), "ansible-test sanity on the same")
+    command(
+        "unit",
+        group(checks.unit),
+        "unit tests on the oldest and the newest ansible-core that the machine's Pythons can run; PYGUN_FULL=1: on all",
+    )
+    command("sanity", group(checks.sanity_checks), "ansible-test sanity on the newest; PYGUN_FULL=1: on all")
     command("docs", docs, "write what is written from other files: READMEs of the roles, tables, troubleshooting page")
     command("docs-site", docs_site, "build the documentation site in .cache/docs-site/html")
     command("lock", lambda *_: environment.lock(), "resolve requirements/*.in into the locks")
