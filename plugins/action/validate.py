@@ -135,12 +135,12 @@ class ActionModule(ActionBase):
         Variables of an entry reach no other: whichever runs supervisor last would take away what the first has put there.
         The tags that are asked for do not matter, since the next run may ask for others.
         """
-        roles, _place = self._under_roles()
-        given = {name for role in roles for name in (*role._role_params, *role.vars)}
-        if not any(name.partition("_")[0] in OF_THE_HOST for name in given):
+        roles, place = self._under_roles()
+        given = [{*role._role_params, *role.vars} for role in roles]
+        if place is None or not any(name.partition("_")[0] in OF_THE_HOST for names in given for name in names):
             return  # as nearly always, at no cost
         options = self._options(OF_THE_HOST)
-        entries = self._entries(host, options)
+        entries = self._entries(host, roles, place, given)
         for name, option in options.items():
             role = name.partition("_")[0]
             setters = [entry for entry in entries if name in entry.own]
@@ -156,13 +156,9 @@ class ActionModule(ActionBase):
                     " one: set it in group_vars or in the play's vars.",
                 )
 
-    def _entries(self, host, options):
+    def _entries(self, host, roles, place, given):
         """The entries under `roles:` that are certain to run on the host and bring along what it has one of."""
-        roles, place = self._under_roles()
         ours = {f"pygun.stack.{name}": brings for name, brings in BROUGHT.items() if set(brings) & set(OF_THE_HOST)}
-        own = [options.keys() & {*role._role_params, *role.vars} for role in roles]
-        if place is None or not any(own):
-            return []
         entries = []
         for number, role in enumerate(roles):
             if role.get_name() not in ours or "never" in role.tags or role.delegate_to:
@@ -172,7 +168,7 @@ class ActionModule(ActionBase):
             if runs:
                 name = self._worked_out("flask_app_name", variables) if "flask_app" in ours[role.get_name()] else None
                 title = f"{role.get_name()} ({name})" if isinstance(name, str) else role.get_name()
-                entries.append(Entry(title, ours[role.get_name()], own[number], variables))
+                entries.append(Entry(title, ours[role.get_name()], given[number], variables))
         return entries
 
     def _is_certain(self, role, task_vars):

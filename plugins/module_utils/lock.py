@@ -51,9 +51,10 @@ def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
                 break
             except BlockingIOError:
                 holder = _holder(stream)
-                patient = time.time() < _until(holder) if _is_alive(holder.get("pid")) else time.monotonic() < give_up
+                alive = _is_alive(holder.get("pid"))
+                patient = time.time() < _until(holder) if alive else time.monotonic() < give_up
                 if not patient:
-                    if not _is_alive(holder.get("pid")):  # nobody who follows the rules
+                    if not alive:  # nobody who follows the rules
                         holder = {"pid": next(iter(lock_holders(path)), "?")}
                     raise Held(holder) from None
                 time.sleep(POLL)

@@ -175,9 +175,8 @@ def checkout(repo: str, ref: str, target: Path) -> str:
     _git(git, ["init", "-q", str(target)])
     fetched = _git(git, ["-C", str(target), "fetch", "-q", "--depth=1", "--", address, ref], login)
     names = ["FETCH_HEAD"]
-    if (
-        fetched.returncode
-    ):  # a server may refuse a bare commit or a part of the history, and short ones cannot be asked for
+    if fetched.returncode:
+        # A server may refuse a bare commit or a part of the history, and an abbreviated commit cannot be asked for.
         wanted = ["+refs/heads/*:refs/remotes/origin/*", *(["+HEAD:refs/remotes/origin/HEAD"] if ref == "HEAD" else [])]
         fetched = _git(git, ["-C", str(target), "fetch", "-q", "--tags", "--", address, *wanted], login)
         names = [f"refs/remotes/origin/{ref}", ref]

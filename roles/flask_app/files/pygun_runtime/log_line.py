@@ -104,23 +104,22 @@ class Redaction:
         name, equals, _value = match.group().partition("=")
         return f"{name}={MASK}" if equals and unquote_plus(name).lower() in self._names else match.group()
 
-    def text(self, text: str) -> str:
-        """A text in which there may be URLs: gunicorn names a request that it could not serve."""
-        if not (self._names or not self._query) or "?" not in text:
-            return text
-        return re.sub(r"\?([^\s?'\"]+)", self._of_text, text)
-
-    def _of_text(self, match: re.Match[str]) -> str:
-        query = self.query(match.group(1))
-        return f"?{query}" if query else ""
-
     def url(self, url: str) -> str:
         """A whole URL: a referrer can be a page of the same app."""
-        if not (self._names or not self._query) or "?" not in url:
-            return url
-        base, _mark, query = url.partition("?")
-        query = self.query(query)
-        return f"{base}?{query}" if query else base
+        return self._queries_in(r"(?s)\?(.*)", url)
+
+    def text(self, text: str) -> str:
+        """A text in which there may be URLs: gunicorn names a request that it could not serve."""
+        return self._queries_in(r"\?([^\s?'\"]+)", text)
+
+    def _queries_in(self, pattern: str, text: str) -> str:
+        if not (self._names or not self._query) or "?" not in text:
+            return text
+        return re.sub(pattern, self._of_match, text)
+
+    def _of_match(self, match: re.Match[str]) -> str:
+        query = self.query(match.group(1))
+        return f"?{query}" if query else ""
 
 
 class Lines:

@@ -278,6 +278,8 @@ class LosslessGeventWorker(GeventWorker):
         # A little before the master kills: to be able to say what was cut.
         grace = self.cfg.graceful_timeout - min(0.5, self.cfg.graceful_timeout / 10)
         linger = min(LINGER, grace / 2)
+        most = max(0, int(grace) - _PATIENCE)
+        keepalive = min(self.cfg.keepalive or most, most)
         beat = 0.0
         while any(len(server.pool) for server in servers):
             elapsed = time.monotonic() - start
@@ -292,8 +294,7 @@ class LosslessGeventWorker(GeventWorker):
                         connection.end()
             if elapsed >= beat:
                 beat = elapsed + 1.0
-                most = max(0, int(grace) - _PATIENCE)
-                self._beat(min(self.cfg.keepalive or most, most))
+                self._beat(keepalive)
             gevent.sleep(_DRAIN_STEP)
 
     def _beat(self, keepalive):
