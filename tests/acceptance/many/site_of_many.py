@@ -90,6 +90,16 @@ class Site(Host):
         source.write_text(re.sub(r'^VERSION = ".*"', f'VERSION = "{version}"', text, flags=re.MULTILINE))
         return version
 
+    def ask_each(self, app: str, word: str) -> None:
+        """Ask until each instance's log ends with the word: the kernel chooses who takes a request, at times one alone."""
+        logs = [f"/var/log/{app}/{app}-{number}.log" for number in (0, 1)]
+
+        def named() -> bool:
+            self.ask(app, f"/?{word}", times=20)
+            return all(word in self.run("tail", "-c", "1000", log) for log in logs)
+
+        self.wait_for(named, f"no line with {word} at the end of each log of {app}")
+
     def ask(self, app: str, path: str = "/", times: int = 1) -> dict[str, Any]:
         """What an app answers at last, on the host itself."""
         request = f"r.urlopen('http://127.0.0.1:{PORTS[app]}{path}', timeout=20).read().decode()"

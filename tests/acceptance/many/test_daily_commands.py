@@ -161,13 +161,13 @@ def test_supervisorctl_shows_the_status(site: Site) -> None:
 
 
 def test_supervisorctl_shows_the_end_of_a_log(site: Site) -> None:
-    site.ask("greeter", "/?for-the-tail", times=20)
+    site.ask_each("greeter", "for-the-tail")
     for instance in sorted(OURS):
         assert "for-the-tail" in ctl(site, "tail", "-4000", f"greeter:{instance}")
 
 
 def test_the_playbook_shows_the_end_of_the_logs(site: Site) -> None:
-    site.ask("greeter", "/?for-the-playbook", times=20)
+    site.ask_each("greeter", "for-the-playbook")
     done = site.playbook("playbooks/logs.yml", {**APP, "logs_lines": 40})
     assert done.ok, done.text
     assert "for-the-playbook" in done.text

@@ -52,7 +52,7 @@ def test_restarting_one_instance_replaces_that_one_alone(site: Site, page: Page)
 
 
 def test_the_page_shows_the_end_of_an_instances_log(site: Site, page: Page) -> None:
-    site.ask("hoard", "/?looked-for", times=20)
+    site.ask_each("hoard", "looked-for")
     page.log_in()
     page.follow("hoard:hoard-1", "hoard:hoard-1")
     page.newest_window()
@@ -65,7 +65,7 @@ def test_the_page_follows_an_instances_log_as_it_grows(site: Site, page: Page) -
     page.follow("hoard:hoard-0", "Tail -f Stdout")
     page.newest_window()
     page.wait(lambda: "/logtail/" in page.driver.current_url, "the log")
-    site.ask("hoard", "/?while-it-was-open", times=20)
+    site.ask_each("hoard", "while-it-was-open")
     page.wait(lambda: "while-it-was-open" in page.text(), "the lines that were written meanwhile")
 
 
