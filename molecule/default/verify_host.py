@@ -13,6 +13,7 @@ import random
 import string
 import subprocess
 import sys
+import time
 import traceback
 import urllib.error
 import urllib.request
@@ -28,7 +29,7 @@ SECRETS = (b"a-secret-that-nobody-else-may-read", b"only-for-this-test")
 def request(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     """Status and body of a real request."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers or {}), timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -105,6 +106,15 @@ def as_user(name: str, look) -> list[str]:
         found = json.load(result)
     os.waitpid(child, 0)
     return found
+
+
+def wait_until_ready(seconds: float = 180) -> None:
+    """After a reboot the instances may still be booting. One that never does is told by the checks."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if all(any(Path("/run", app).glob(f"{app}-{number}.*.ready")) for app in APPS for number in (0, 1)):
+            return
+        time.sleep(0.2)
 
 
 # --- what must be so ----------------------------------------------------------------------------------------------
@@ -243,6 +253,7 @@ def each_instance_has_a_log():
 
 def main() -> int:
     failures = 0
+    wait_until_ready()
     checks = [
         check for name, check in globals().items() if callable(check) and getattr(check, "__module__", "") == "__main__"
     ]

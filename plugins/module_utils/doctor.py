@@ -67,7 +67,7 @@ CLOCK_ERROR = 300.0
 
 #: Seconds after which a supervisord that was started has found out whether it can run, and that one try of systemd's takes.
 _STAYS = 10.0
-_ROUND = 4.0
+_ROUND = 15.0
 #: Seconds within which an instance that was started is taken for one more try of one that cannot boot.
 _ONE_TRY = 30.0
 
@@ -406,7 +406,9 @@ class Doctor:
                 pid,
                 process.parent,
             )  # its child, about to become a program
-            if "supervisord" in names and not ours:
+            # systemd may have begun its next try since its unit was read.
+            next_try = not self.supervisord and process.unit == self.options.unit
+            if "supervisord" in names and not ours and not next_try:
                 strangers[pid] = process
         for process in [one for one in strangers.values() if one.parent not in strangers]:
             ours = self.conf in process.command or process.unit == "supervisor.service" or not self.supervisord

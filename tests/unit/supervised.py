@@ -23,7 +23,7 @@ files={folder}/conf.d/*.conf
 """
 
 
-def eventually(condition, seconds=15.0):
+def eventually(condition, seconds=60.0):
     give_up = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
@@ -47,7 +47,7 @@ def start_module(command, given, **variables):
 
 def outcome(process):
     """What the module returned; None if it was killed."""
-    output, errors = process.communicate(timeout=90)
+    output, errors = process.communicate(timeout=300)
     if process.returncode == -signal.SIGKILL:
         return None
     assert output, errors

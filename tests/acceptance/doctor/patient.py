@@ -35,7 +35,7 @@ def well():
             return False
     return urllib.request.urlopen("http://127.0.0.1:5000/", timeout=5).status == 200
 
-give_up = time.monotonic() + 60
+give_up = time.monotonic() + 180
 while time.monotonic() < give_up:
     try:
         if os.path.exists("/run/supervisor/supervisor.sock") and well():
@@ -99,7 +99,7 @@ class Patient:
         self.sh(f"{looking}; supervisorctl status; exit 1", timeout=10 * seconds)
 
     def wait_until_well(self) -> None:
-        self.sh(f"python3 -c '{WELL}'")
+        self.sh(f"python3 -c '{WELL}'", timeout=300)
 
     def playbook(self, name: str, *options: str, ansible_format: str = "yaml") -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -277,7 +277,7 @@ def test_a_clock_that_is_behind_its_own_files_is_named(patient: Patient) -> None
 def test_a_clock_far_from_the_control_nodes_is_named(patient: Patient) -> None:
     done = subprocess.run(
         ["ansible", "-i", str(INVENTORY), "containers", "-m", "pygun.stack.doctor", "-a", "control_clock=1000000000"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert "clock-off" in done.stdout, done.stdout
     assert "days ahead of the control node" in done.stdout
@@ -321,7 +321,7 @@ def test_an_instance_on_another_release_than_current_is_named(patient: Patient) 
 def test_a_restart_that_was_killed_is_named(patient: Patient) -> None:
     kill = """python3 -c "
 import json, os, time
-end = time.time() + 60
+end = time.time() + 300
 while time.time() < end:
     try: told = json.load(open('/srv/patient/activation.json'))
     except (OSError, ValueError): continue
@@ -332,6 +332,7 @@ while time.time() < end:
     patient.background(kill)
     done = patient.playbook("restart", "-e", "flask_app_name=patient", "-e", "flask_app_wsgi=wsgi:app")
     assert done.returncode != 0, done.stdout
+    patient.wait("flock --nonblock /srv/patient/activation.lock true", 120)  # an instance drains under its protection
     patient.wait_until_well()
     patient.diagnosed("interrupted-activation", "/srv/patient/activation.json is there, and no deploy runs")
     done = patient.playbook("restart", "-e", "flask_app_name=patient", "-e", "flask_app_wsgi=wsgi:app")

@@ -78,7 +78,9 @@ def test_an_orphan_of_the_app_itself_is_told_from_a_foreign_program(patient: Pat
 
 def test_a_second_supervisord_with_the_same_configuration_is_named(patient: Patient) -> None:
     with patient.ill(
-        "systemctl stop supervisord; mkdir -p /run/supervisor", f"pkill -f bin/supervisor[d]; sleep 1; {RESTART}"
+        "systemctl stop supervisord; mkdir -p /run/supervisor",
+        "systemctl stop supervisord; pkill -f bin/supervisor[d];"
+        f" while pgrep -f bin/supervisor[d] || pgrep -u patient; do sleep 0.2; done; {RESTART}",
     ):
         patient.background(DAEMON)
         patient.wait("ss -ltn | grep -q :5000")

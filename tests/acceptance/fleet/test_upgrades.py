@@ -77,9 +77,9 @@ def test_a_host_that_dies_costs_no_more_than_nobody_could_know(fleet: Fleet, rep
     host = fleet.hosts[name]
     with fleet.load("dead") as load:
         time.sleep(5)
-        died = time.time()
         with load.roll("a host dies"):
             subprocess.run([host.engine, "kill", host.name], check=True, capture_output=True)
+            died = time.time()
             deadline = time.monotonic() + 60
             while not fleet.servers()[name].startswith("DOWN"):
                 assert time.monotonic() < deadline, fleet.servers()

@@ -67,7 +67,8 @@ class LogHost(Host):
         self.run("python3", "-c", code, method, f"http://127.0.0.1:{TALKER}{path}", request_id, text=body)
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
-        """Entries of the journal."""
+        """Entries of the journal, with all that was sent to it before."""
+        self.run("journalctl", "--sync")
         text = self.run("journalctl", "--output=json", "--no-pager", "--quiet", *matches)
         entries = [json.loads(line) for line in text.splitlines()]
         for entry in entries:

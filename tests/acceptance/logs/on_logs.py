@@ -166,9 +166,20 @@ def hostile(port: int) -> dict:
     return sent
 
 
-def asked(port: int, count: int) -> dict:
-    statuses = Counter(exchange(port, b"GET / HTTP/1.1\r\n").split(b" ", 2)[1].decode() for _number in range(count))
-    return {"statuses": statuses}
+def asked(app: str, count: int) -> dict:
+    """The instances in turn, each at its own socket: of the public one the kernel may give all to one."""
+    return {"statuses": Counter(ask_instance(app, f"{app}-{number % 2}") for number in range(count))}
+
+
+def ask_instance(app: str, name: str) -> str:
+    with socket.socket(socket.AF_UNIX) as private:
+        private.settimeout(30)
+        private.connect(f"/run/{app}/{name}.sock")
+        private.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while piece := private.recv(65536):
+            answer += piece
+    return answer.split(b" ", 2)[1].decode()
 
 
 # --- breaking and rotating ------------------------------------------------------------------------------------------
@@ -202,14 +213,10 @@ def rotate(app: str, days: float) -> dict:
     # after the last rotation an instance writes to what was renamed.
     for instance in instances(app):
         log = Path(f"/var/log/{app}/{instance['name']}.log")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not log.stat().st_size:
             assert time.monotonic() < deadline, f"{log} stays empty"
-            with socket.socket(socket.AF_UNIX) as private:
-                private.connect(f"/run/{app}/{instance['name']}.sock")
-                private.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                while private.recv(65536):
-                    pass
+            ask_instance(app, instance["name"])
             time.sleep(0.2)
     with at_rest():
         for path in files(app):
@@ -239,7 +246,7 @@ def main() -> None:
     elif word == "hostile":
         answer = hostile(int(app))
     elif word == "ask":
-        answer = asked(int(app), int(values[0]))
+        answer = asked(app, int(values[0]))
     elif word == "kill-instance":
         answer = kill_instance(app)
     elif word == "rotate":

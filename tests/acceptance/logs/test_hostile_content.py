@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import time
 
 import pytest
 
@@ -85,5 +86,8 @@ def test_headers_of_any_bytes_are_logged_as_text(lines):
 
 def test_what_native_code_prints_stands_in_the_raw_log(host):
     host.ask_talker("POST", "/raw", "past Python")
-    assert "past Python\n" in host.run("sh", "-c", "cat /var/log/talker/*.raw.log")
+    deadline = time.monotonic() + 30
+    while "past Python\n" not in host.run("sh", "-c", "cat /var/log/talker/*.raw.log"):
+        assert time.monotonic() < deadline, "supervisord does not write it"
+        time.sleep(0.2)
     assert [line for line in host.shown(flask_app_name="talker", text="past Python") if " raw past Python" in line]

@@ -43,7 +43,6 @@ def test_logs_yml_reads_the_text_format_with_the_same_filters(host, talker):
 @pytest.mark.parametrize("transport", ["journal", "syslog"])
 def test_lines_are_forwarded(host, talker, transport):
     """The container's syslog is journald's."""
-    time.sleep(0.5)  # journald takes its time
     entries = [
         entry
         for entry in host.journal("SYSLOG_IDENTIFIER=talker", f"_TRANSPORT={transport}")

@@ -15,7 +15,7 @@ from rig.load import Load, by_error
 
 FULL = bool(os.environ.get("PYGUN_FULL"))
 ROLLED = "3.1.0"  # answers from the first instance until the second one has failed
-BOOT_TIMEOUT = 6  # seconds; what hangs is given up after these
+BOOT_TIMEOUT = 20  # seconds; what hangs is given up after these, and nothing else may take so long on a slow machine
 
 
 @dataclass

@@ -62,12 +62,12 @@ def test_supervisord_is_killed(socket, host, report):
     lost = load.failed()
     report.figure(f"kill -9 of supervisord, socket held by {socket}", load, note(crashed), socket=socket, **crashed)
     # A socket that supervisord held is gone until the next one opens it: nobody can connect. What was under way is answered.
-    began = [one for one in lost if one.start < crashed["at"] - 0.05 and one.kind in ("slow", "stream", "upload")]
+    began = [one for one in lost if one.start < crashed["at"] - 0.5 and one.kind in ("slow", "stream", "upload")]
     assert began == [], by_error(began)
     assert all(one.start < crashed["ready"] for one in lost), "something failed after everything was ready again"
     if socket == "systemd":
         assert lost == [], by_error(lost)
-    assert crashed["ready"] - crashed["at"] < 30
+    assert crashed["ready"] - crashed["at"] < 90
     everything_is_as_it_should_be(host)
 
 

@@ -28,7 +28,7 @@ def test_a_deploy_that_meets_another_which_rolls_is_refused_and_changes_nothing(
     host.run("touch", HOLD)
     with Load(host, "two-deploys") as load:
         rolling = host.telling("wait", "sample", "roll sample-0")
-        winner = sample.start("deploy", first, boot_timeout=120)
+        winner = sample.start("deploy", first, boot_timeout=600)
         holder = rolling.answer()["pids"][0]
         during = host.observe("sample")
         loser = sample.run("deploy", second)

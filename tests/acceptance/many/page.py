@@ -109,7 +109,7 @@ class Page:
         assert self.open(f"{USER}:{PASSWORD}") == 200
         assert self.open() == 200
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = 30):
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 120):
         """The first true value of a condition; what is being loaded may not have what it asks for yet."""
         deadline = time.monotonic() + seconds
         problem: Exception | None = None

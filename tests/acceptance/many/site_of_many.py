@@ -108,10 +108,10 @@ class Site(Host):
 
     def answers(self, app: str) -> bool:
         """Whether an app answers."""
-        ask = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORTS[app]}/', timeout=10)"
+        ask = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORTS[app]}/', timeout=60)"
         return "ok" in self.run("sh", "-c", f'python3 -c "{ask}" 2>/dev/null && echo ok', check=False)
 
-    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"{what}: {self.statuses()}, {self.processes()}"
@@ -121,14 +121,18 @@ class Site(Host):
         """Every process that stays, by its name (on_many.py)."""
         return json.loads(self.run("python3", f"{HERE}/on_many.py"))
 
-    def settled(self, seconds: float = 60) -> dict[str, list[list[int]]]:
-        """The processes, once every program is RUNNING and nobody drains any more."""
+    def settled(self, seconds: float = 120) -> dict[str, list[list[int]]]:
+        """The processes, once every program is RUNNING, masters have their workers, and nobody drains any more."""
         deadline = time.monotonic() + seconds
         while True:
             statuses = self.statuses()
             seen = self.processes()
-            if (set(statuses.values()) == {"RUNNING"} and seen == self.processes()) or time.monotonic() > deadline:
-                assert set(statuses.values()) == {"RUNNING"}, statuses
+            forked = all(
+                len(pids) > 1 for name, pids in seen.items() if re.fullmatch(rf"({'|'.join(PORTS)})-[01]", name)
+            )
+            there = forked and set(statuses.values()) == {"RUNNING"}
+            if (there and seen == self.processes()) or time.monotonic() > deadline:
+                assert there, f"{statuses}, {seen}"
                 return seen
             time.sleep(0.3)
 

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-#: What changes by itself on an idle host (clocks, journals), and what Ansible may leave in its own temporary folder.
+#: What changes by itself on an idle host (clocks, journals, the timers of the distribution), and what Ansible may leave in its own temporary folder.
 LEFT_OUT = (
     "/proc",
     "/sys",
@@ -22,6 +22,8 @@ LEFT_OUT = (
     "/run/log",
     "/run/udev",
     "/var/log/journal",
+    "/var/lib/systemd/timers",
+    "/var/lib/apt",
     "/root/.ansible",
 )
 #: Read as a whole; of the rest (the distribution's files) the times and sizes tell enough.

@@ -26,8 +26,8 @@ APP = """
 import os, time
 def app(environ, start_response):
     path = environ["PATH_INFO"]
-    if path == "/slow":
-        time.sleep(0.3)
+    if path.startswith("/slow"):
+        time.sleep(float(path[6:] or 0.3))
     status = HEALTH if path == "/healthz" else "200 OK"
     start_response(status, [("Content-Type", "text/plain")])
     return [VERSION.encode() + b" " + os.environ.get("COLOUR", "none").encode()]
@@ -438,9 +438,9 @@ def served(app):
 
 @pytest.fixture(scope="module")
 def old(host):
-    """A served app that the tests of a file share: what one leaves behind breaks the next. Short boot timeout."""
+    """A served app that the tests of a file share: what one leaves behind breaks the next. Short boot timeout, to which none that boots comes near."""
     app = App(host)
-    app.boot_timeout = 2
+    app.boot_timeout = 6
     result = app.deploy(app.release())
     assert not result.get("failed"), result["msg"]
     yield app

@@ -21,7 +21,7 @@ LONG = """
 import os, time
 def app(environ, start_response):
     path = environ["PATH_INFO"]
-    time.sleep({"/long": 2, "/slow": 0.3}.get(path, 0))
+    time.sleep({"/long": 2, "/slow": 0.3, "/endless": 15}.get(path, 0))
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [VERSION.encode() + b" " + os.environ.get("COLOUR", "none").encode()]
 """
@@ -149,7 +149,6 @@ def test_a_stopped_app_with_one_instance_starts_with_the_holder_of_its_socket(si
 def test_a_start_that_fails_shows_what_the_instance_says(make_app):
     app = make_app()
     release = app.release()
-    app.boot_timeout = 2
     app.deploy(release)
     app.control("stopped")
     source = app.root / "releases" / release / "src" / "wsgi.py"
@@ -217,13 +216,14 @@ def test_the_last_instance_that_serves_is_not_restarted_alone(running):
 
 def test_a_forced_restart_does_not_wait_for_requests_and_says_so(running):
     before, answers = running.pids(), []
-    callers = in_flight(running, answers, callers=4)
+    callers = in_flight(running, answers, path="/endless", callers=4)
+    time.sleep(1)
     result = running.control("restarted", force=True)
     for caller in callers:
         caller.join()
     assert actions(result) == {"0": "restarted", "1": "restarted"}
     assert 200 not in answers
-    assert max(one["stop_s"] for one in result["instances"]) < 1
+    assert max(one["stop_s"] for one in result["instances"]) < 4  # of 5 that a stop may take
     assert "in flight" in str(result["warnings"])
     assert not set(before.values()) & set(running.pids().values())
     assert running.get()[0] == 200

@@ -200,7 +200,8 @@ def test_two_at_once_one_wins_and_the_other_changes_nothing(old):
 
 def test_a_restart_that_was_begun_is_ended_even_if_the_run_is_killed_in_it(old, load):
     new, name = old.release(), f"{old.name}-0"
-    with load(old, "/slow"):  # so that it takes a moment to stop
+    # So that it takes a moment to stop: requests of several lengths are never all at their end.
+    with load(old, "/slow/1.1"), load(old, "/slow/1.7"), load(old, "/slow/2.3"):
         run = old.start(new, retry_failed=True)
         while old.states()[name] != "STOPPING":
             assert run.poll() is None, "it must be caught in the act"

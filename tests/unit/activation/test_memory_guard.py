@@ -115,7 +115,7 @@ def test_a_leak_is_ended_at_the_cap_and_no_request_is_lost(guarded, load, eventu
         first = eventually(lambda: re.search(r"(\S+) was restarted", guarded.log()), 60).group(1)
         assert RunDirectory(str(app.run)).ready_workers(first, app.pids()[first]), "told before it was ready"
         eventually(lambda: all(app.pids()[name] not in (0, pid) for name, pid in before.items()), 60)
-        eventually(lambda: guarded.log().count("was restarted") >= 2, 20)
+        eventually(lambda: guarded.log().count("was restarted") >= 2, 60)
     watch.ended.set()
     watch.join()
     assert requests.failures == []
@@ -148,20 +148,20 @@ def test_an_instance_below_the_cap_is_left_alone(guarded):
 
 def test_while_another_instance_is_down_none_is_restarted(guarded, eventually):
     app = guarded.app
-    cap = cap_above(app, 20)
+    cap = cap_above(app, 60)
     leak(app, f"{app.name}-0", 60)
     pid = app.pids()[f"{app.name}-0"]
     app.host.status().call("supervisor.stopProcess", f"{app.name}:{app.name}-1")
     guarded.start(cap)
-    eventually(lambda: f"{app.name}-1 is not ready (STOPPED)" in guarded.log(), 15)
+    eventually(lambda: f"{app.name}-1 is not ready (STOPPED)" in guarded.log(), 60)
     assert app.pids()[f"{app.name}-0"] == pid
     app.host.status().start(f"{app.name}:{app.name}-1")
-    eventually(lambda: app.pids()[f"{app.name}-0"] not in (0, pid), 20)
+    eventually(lambda: app.pids()[f"{app.name}-0"] not in (0, pid), 60)
 
 
 def test_a_deploy_goes_first(guarded, eventually):
     app = guarded.app
-    cap = cap_above(app, 20)
+    cap = cap_above(app, 60)
     leak(app, f"{app.name}-0", 60)
     pids = app.pids()
     with (app.root / "activation.lock").open("r+") as stream:
@@ -169,11 +169,11 @@ def test_a_deploy_goes_first(guarded, eventually):
         json.dump({"pid": os.getpid(), "since": "now", "by": "a test"}, stream)
         stream.flush()
         guarded.start(cap)
-        eventually(lambda: "a deploy, restart or rollback runs" in guarded.log(), 15)
+        eventually(lambda: "a deploy, restart or rollback runs" in guarded.log(), 60)
         assert app.pids() == pids
         stream.seek(0)
         stream.truncate()
-    eventually(lambda: "was restarted" in guarded.log(), 20)
+    eventually(lambda: "was restarted" in guarded.log(), 60)
     assert app.pids()[f"{app.name}-1"] == pids[f"{app.name}-1"]
 
 
@@ -202,7 +202,7 @@ def test_a_deploy_waits_for_the_guard(guarded):
 def test_a_cap_that_a_fresh_instance_exceeds_restarts_no_app_for_ever(guarded, eventually):
     app = guarded.app
     guarded.start("20MB")
-    eventually(lambda: guarded.log().count("raise the cap") == 2, 40)
+    eventually(lambda: guarded.log().count("raise the cap") == 2, 50)
     pids = app.pids()
     time.sleep(11)
     assert app.pids() == pids
@@ -210,13 +210,13 @@ def test_a_cap_that_a_fresh_instance_exceeds_restarts_no_app_for_ever(guarded, e
 
 def test_a_guard_that_is_killed_leaves_no_instance_stopped(guarded, eventually):
     app = guarded.app
-    cap = cap_above(app, 20)
+    cap = cap_above(app, 60)
     leak(app, f"{app.name}-0", 60)
     guarded.start(cap)
-    eventually(lambda: app.states()[f"{app.name}-0"] in ("STOPPING", "STOPPED"), 15)
+    eventually(lambda: app.states()[f"{app.name}-0"] in ("STOPPING", "STOPPED"), 60)
     pid = app.host.status().process(f"{guarded.name}:{guarded.name}").pid
     os.kill(pid, 9)
-    eventually(lambda: set(app.states().values()) == {"RUNNING"}, 20)
+    eventually(lambda: set(app.states().values()) == {"RUNNING"}, 60)
 
 
 def test_pages_that_processes_share_count_once(tmp_path):

@@ -173,7 +173,6 @@ def test_an_interrupted_deploy_is_told_and_a_running_one_by_whom(make_app, event
 
 def test_a_failed_release_and_a_rollback_are_known(make_app):
     app = make_app()
-    app.boot_timeout = 2
     first, second, bad = app.release(), app.release(), app.release(source="import nothing_of_this_name")
     app.deploy(first)
     app.deploy(second)

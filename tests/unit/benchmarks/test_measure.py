@@ -24,13 +24,13 @@ def ready(script: str) -> subprocess.Popen:
 
 def test_processor_time_is_what_the_process_burned():
     process = ready(BURN.format(seconds=0.5))
-    assert 0.45 <= measure.cpu_seconds([process.pid]) <= 0.6
+    assert 0.45 <= measure.cpu_seconds([process.pid]) <= 0.9
     process.communicate()
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["a child that has ended", "a child that lives"])
 def test_processor_time_of_children_counts(waits):
-    child = BURN.format(seconds=0.4) + ("" if waits else "print('burned', flush=True)\nimport time\ntime.sleep(60)\n")
+    child = BURN.format(seconds=1.5) + ("" if waits else "print('burned', flush=True)\nimport time\ntime.sleep(60)\n")
     script = f"""
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
@@ -38,7 +38,7 @@ child.wait() if {waits} else child.stdout.readline()
 """
     process = ready(script)
     try:
-        assert 0.35 <= measure.cpu_seconds([process.pid]) <= 0.7  # the kernel counts in hundredths
+        assert 1.45 <= measure.cpu_seconds([process.pid]) <= 2.5  # counted twice it would be 3
         assert len(measure.tree([process.pid])) == (1 if waits else 2)
     finally:
         for pid in measure.tree([process.pid]):
@@ -48,8 +48,8 @@ child.wait() if {waits} else child.stdout.readline()
 
 
 def test_time_that_is_waited_does_not_count():
-    process = ready("import time; time.sleep(0.6)")
-    assert measure.cpu_seconds([process.pid]) < 0.3
+    process = ready("import time; time.sleep(3)")
+    assert measure.cpu_seconds([process.pid]) < 1.5
     process.communicate()
 
 

@@ -89,7 +89,7 @@ def gunicorn(
         )  # fmt: skip
     asked = None
     try:
-        give_up = time.monotonic() + seconds
+        give_up = time.monotonic() + (60 if until else seconds)
         while process.poll() is None and time.monotonic() < give_up and not (until and until in log.read_text()):
             if ask and asked is None and "Booting worker" in log.read_text() and address.exists():
                 asked = socket.socket(socket.AF_UNIX)

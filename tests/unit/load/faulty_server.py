@@ -86,9 +86,9 @@ class FaultyServer:
             number, self.read = self.read, self.read + 1
         path = head.split()[1]
         fault = self.plan(number, path)
-        goes_on = self.answer(connection, reader, head, path, fault)
         with self.lock:
-            self.done[fault] += 1
+            self.done[fault] += 1  # before the client can know
+        goes_on = self.answer(connection, reader, head, path, fault)
         return goes_on and "connection: close" not in head.lower()
 
     def answer(self, connection: socket.socket, reader: Reader, head: str, path: str, fault: str) -> bool:

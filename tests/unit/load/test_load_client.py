@@ -12,7 +12,7 @@ import pytest
 from load_report import read_samples
 
 FAST = ["--seed=1"]
-IMPATIENT = ["--timeout=1"]  # for servers that hang; else a busy machine must not matter
+IMPATIENT = ["--timeout=2"]  # for servers that hang; else a busy machine must not matter
 KINDS = {
     "new": ["--new=6", "--new-pause=0.002", "--requests=10"],
     "keepalive": ["--keepalive=6", "--keepalive-pause=0.002", "--requests=10"],
@@ -142,9 +142,7 @@ def test_a_reset_long_after_the_request_was_sent_is_no_close_race(serve, client)
 def test_a_connection_found_closed_before_its_next_request_is_no_event(serve, client):
     server = serve(lambda number, _path: "idle_close" if number % 4 == 0 else "")
 
-    result = client(
-        server.target, *FAST, "--keepalive=1", "--keepalive-pause=0.1", "--requests=20", "--seed=3"
-    ).finish()
+    result = client(server.target, *FAST, "--keepalive=1", "--keepalive-rate=4", "--requests=20", "--seed=3").finish()
 
     assert result["totals"] == {"sent": 20, "ok": 20, "failed": 0, "close_race": 0}
     assert result["kinds"]["keepalive"]["idle_closed"] == server.done["idle_close"] == 5
@@ -154,7 +152,7 @@ def test_a_connection_found_closed_before_its_next_request_is_no_event(serve, cl
 def test_bytes_that_nobody_asked_for_are_a_failure(serve, client, fault):
     server = serve(lambda number, _path: fault if number == 3 else "")
 
-    result = client(server.target, *FAST, "--keepalive=1", "--keepalive-rate=10", "--requests=9").finish()
+    result = client(server.target, *FAST, "--keepalive=1", "--keepalive-rate=3", "--requests=9").finish()
 
     assert counts_of(result, "keepalive").get("extra_bytes", 0) == 1
     assert result["totals"]["failed"] == 1
@@ -204,9 +202,10 @@ def test_what_is_in_flight_at_the_end_is_finished_and_counted(serve, client, tmp
     server = serve()
     options = ["--slow=5", "--slow-seconds=1", "--slow-pause=0", f"--stop-file={tmp_path}/stop"]
     if how == "duration":
-        options.append("--duration=0.8")
+        options.append("--duration=3")
     running = client(server.target, *options)
     while server.read < 5:
+        assert running.process.poll() is None
         time.sleep(0.05)
     if how == "file":
         (tmp_path / "stop").touch()
@@ -253,7 +252,7 @@ def test_a_rate_is_kept(serve, client):
 
     result = client(server.target, "--new=4", "--new-pause=0", "--new-rate=40", "--duration=2").finish()
 
-    assert 40 <= result["totals"]["sent"] <= 84  # 40 in a second, and the first of each worker
+    assert 40 <= result["totals"]["sent"] <= 120  # 40 in a second, and the first of each worker; thousands without
 
 
 def test_rolls_can_be_marked_by_signals_and_by_a_file(serve, client, tmp_path):

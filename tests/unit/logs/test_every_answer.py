@@ -196,11 +196,10 @@ def test_under_load_with_restarts_every_answer_has_its_line(service, eventually)
     for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1):
         threading.Event().wait(0.5)
         service.instance.signal(number)
-    threading.Event().wait(1.5)
+    eventually(lambda: len(ids) > 100, what=service.text)
     stop.set()
     for thread in threads:
         thread.join()
     service.instance.stop()
     logged = [line["http.request.id"] for line in service.access()]
-    assert len(ids) > 100
     assert sorted(logged) == sorted(ids)

@@ -45,7 +45,7 @@ def own(daemon):
 
 def receive(daemon):
     found = []
-    daemon.settimeout(0.5)
+    daemon.settimeout(2)  # the line of a request comes after its answer
     try:
         while True:
             found.append(daemon.recv(1 << 20))

@@ -118,7 +118,7 @@ def test_a_big_file_is_read_from_its_end(log, tmp_path):
         stream.write(("\n" + "".join(f"{line(number)}\n" for number in range(200))).encode())
     begun = time.monotonic()
     assert len(log.last(query(100))) == 100
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 5
 
 
 def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes(rotated, tmp_path):

@@ -1,5 +1,6 @@
 """Real gunicorn masters on sockets of this test, each with a release of its own in a short temporary folder."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -63,7 +64,7 @@ def upload():
 """
 
 
-def eventually(condition, seconds=10.0, what=None):
+def eventually(condition, seconds=60.0, what=None):
     """The first true value of *condition*, asked for at most *seconds*."""
     end = time.monotonic() + seconds
     while True:
@@ -74,10 +75,19 @@ def eventually(condition, seconds=10.0, what=None):
         time.sleep(0.02)
 
 
+def read_records(paths):
+    """What workers have written, in the order of the names; one that has just gone takes its own with it."""
+    found = []
+    for path in sorted(paths):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(json.loads(path.read_text()))
+    return found
+
+
 class Client:
     """One connection, with nothing between the test and the bytes."""
 
-    def __init__(self, address, timeout=15.0):
+    def __init__(self, address, timeout=60.0):
         self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         self.socket.settimeout(timeout)
         self.socket.connect(address)
@@ -167,12 +177,12 @@ class Instance:
         return json.loads((self.run / f"{self.name}.json").read_text())
 
     def ready(self):
-        return [json.loads(path.read_text()) for path in sorted(self.run.glob(f"{self.name}.{self.pid}.*.ready"))]
+        return read_records(self.run.glob(f"{self.name}.{self.pid}.*.ready"))
 
     def workers(self):
         return [record["pid"] for record in self.ready()]
 
-    def wait_ready(self, count=1, seconds=15):
+    def wait_ready(self, count=1, seconds=60):
         def check():
             assert self.process.poll() is None, self.log()
             return len(self.ready()) == count
@@ -183,7 +193,7 @@ class Instance:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait_exit(self, seconds=30):
+    def wait_exit(self, seconds=60):
         """The master's exit code."""
         try:
             return self.process.wait(seconds)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-HEALTH = "health_path='/healthz', boot_timeout=2"
+HEALTH = "health_path='/healthz', boot_timeout=4"
 PLAIN = (
     "def app(environ, start_response):\n    start_response('200 OK', [('Content-Length', '2')])\n    return [b'ok']\n"
 )
@@ -42,17 +42,17 @@ FAILING_IMPORTS = {
     "sys.exit": ("import sys\nsys.exit(2)\n", "3 workers in a row ended before they were ready"),
     "sys.exit(0)": ("import sys\nsys.exit(0)\n", "3 workers in a row ended before they were ready"),
     "segmentation fault": ("import ctypes\nctypes.string_at(0)\n", "SIGSEGV"),
-    "hang": ("import time\ntime.sleep(60)\n", "not ready within 2 s; it is at:"),
+    "hang": ("import time\ntime.sleep(60)\n", "not ready within 4 s; it is at:"),
     "hang behind except Exception": (
         "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except Exception:\n        pass\n",
-        "not ready within 2 s; it is at:",
+        "not ready within 4 s; it is at:",
     ),
     "hang behind a bare except": (
         "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except:\n        pass\n",
-        "Timeout (0:00:04)!",  # faulthandler's
+        "Timeout (0:00:06)!",  # faulthandler's
     ),
-    "busy loop": ("while True:\n    pass\n", "not ready within 2 s; it is at:"),
-    "stuck in C": (STUCK_IN_C, "Timeout (0:00:04)!"),
+    "busy loop": ("while True:\n    pass\n", "not ready within 4 s; it is at:"),
+    "stuck in C": (STUCK_IN_C, "Timeout (0:00:06)!"),
 }
 
 FAILING_HEALTH = {
@@ -73,7 +73,7 @@ def test_an_app_that_cannot_be_imported_ends_its_instance(host, cause):
     instance = host.start(app=app, runtime=HEALTH)
     start = time.monotonic()
     assert instance.wait_exit() != 0
-    assert time.monotonic() - start < 9
+    assert time.monotonic() - start < 30
     assert message in instance.log()
     assert ("Timeout (0:00" in instance.log()) == message.startswith("Timeout")  # the watchdog is the last resort
     assert instance.ready() == []
@@ -85,7 +85,7 @@ def test_with_preload_the_import_in_the_master_is_bounded_as_well(host, cause):
     instance = host.start(app=app, runtime=HEALTH, preload_app=True)
     start = time.monotonic()
     assert instance.wait_exit() != 0
-    assert time.monotonic() - start < 9
+    assert time.monotonic() - start < 30
     message = {"sys.exit": ""}.get(cause, message).replace("not ready", "not up")
     assert message in instance.log()
 
@@ -114,14 +114,14 @@ def test_without_a_gate_an_unhealthy_app_serves_and_says_so(host, cause):
 def test_every_worker_class_is_bounded(host, cause, worker_class):
     app, message = FAILING_IMPORTS[cause]
     instance = host.start(app=app, runtime=HEALTH, worker_class=worker_class)
-    assert instance.wait_exit(12) != 0
+    assert instance.wait_exit() != 0
     assert message in instance.log()
 
 
 @pytest.mark.parametrize("worker_class", ["'sync'", "'gthread'"])
 def test_every_worker_class_is_gated(host, worker_class):
     instance = host.start(app=answering("time.sleep(60)"), runtime=HEALTH, worker_class=worker_class, gate=True)
-    assert instance.wait_exit(12) == 3
+    assert instance.wait_exit() == 3
     assert "refusing to serve: GET /healthz gave no answer" in instance.log()
 
 
@@ -182,8 +182,8 @@ def test_an_app_that_parses_the_command_line_does_not_see_gunicorns(host, preloa
 
 
 def test_a_boot_within_its_limit_is_not_disturbed_later(host):
-    host.start(runtime="boot_timeout=1").wait_ready()
-    assert host.get("/wait/2.0")[0] == 200
+    host.start(runtime="boot_timeout=4").wait_ready()
+    assert host.get("/wait/7.0")[0] == 200  # what watches over a boot would have ended it after 4 or 6
 
 
 def test_the_apps_own_hooks_run_beside_those_of_the_runtime(host):
@@ -204,7 +204,7 @@ def test_the_apps_own_post_worker_init_is_part_of_the_bounded_boot(host):
     own = "def post_worker_init(worker):\n    import time\n    time.sleep(60)\n"
     instance = host.start(own=own, runtime=HEALTH)
     assert instance.wait_exit() == 3
-    assert re.search(r"not ready within 2 s.*in post_worker_init", instance.log(), re.DOTALL)
+    assert re.search(r"not ready within 4 s.*in post_worker_init", instance.log(), re.DOTALL)
 
 
 WORKER_CLASSES = ["runtime.worker_class", "'gevent'", "'sync'", "'gthread'"]

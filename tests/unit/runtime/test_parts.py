@@ -4,7 +4,7 @@ import os
 
 import pytest
 from flask import Flask
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pygun_runtime import EnvFileError, health, processors
@@ -55,6 +55,7 @@ def test_lines_that_are_not_are_named_without_their_value(text, message):
     assert "secret" not in str(error.value)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(blacklist_characters="\0\r", blacklist_categories=("Cs",))))
 def test_a_value_written_by_the_role_is_read_back(value):
     # as roles/flask_app/templates/etc/pygun/app.env.j2 writes it

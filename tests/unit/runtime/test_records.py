@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.unit.runtime.conftest import read_records
+
 
 def test_the_record_describes_the_running_master(host):
     instance = host.start(workers=2, gate=True).wait_ready(2)
@@ -129,7 +131,7 @@ def test_a_run_dir_that_cannot_be_written_later_does_not_stop_the_service(host, 
 def served(instance):
     """What the files of the running master add up to."""
     files = instance.run.glob(f"{instance.name}.{instance.pid}.*requests")
-    return sum(json.loads(path.read_text())["requests"] for path in files)
+    return sum(record["requests"] for record in read_records(files))
 
 
 @pytest.mark.parametrize("worker_class", ["runtime.worker_class", "'sync'", "'gthread'"])

@@ -69,7 +69,7 @@ _DRAIN_STEP = 0.1
 
 #: gunicorn aborts a worker up to a second after `timeout`, and kills it a second later. In between, a worker that
 #: could not run its abort handler (one call into C that goes on) has its stack dumped without its help (seconds).
-_WATCHDOG_DELAY = 0.9
+_WATCHDOG_DELAY = 0.7
 
 
 class _Server(StreamServer):

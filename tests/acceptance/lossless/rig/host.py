@@ -101,7 +101,7 @@ class Telling:
     def __init__(self, process: subprocess.Popen) -> None:
         self.process = process
 
-    def answer(self, timeout: float = 180) -> dict[str, Any]:
+    def answer(self, timeout: float = 360) -> dict[str, Any]:
         out, error = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, error
         return json.loads(out)

@@ -43,7 +43,7 @@ class Load:
             "--samples", f"{place}/samples.csv", "--marks", f"{place}/marks.txt", *self.options,
             stdin=DEVNULL, stdout=PIPE, stderr=PIPE,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while len(self.so_far()) < 30:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline, "the load did not start"
