@@ -438,7 +438,7 @@ def served(app):
 
 @pytest.fixture(scope="module")
 def old(host):
-    """A served app that the tests of a file share: what one leaves behind breaks the next. Short boot timeout, to which none that boots comes near."""
+    """A served app that the tests of a file share: what one leaves behind breaks the next. Its boot timeout is short."""
     app = App(host)
     app.boot_timeout = 6
     result = app.deploy(app.release())

@@ -148,7 +148,7 @@ def test_an_instance_below_the_cap_is_left_alone(guarded):
 
 def test_while_another_instance_is_down_none_is_restarted(guarded, eventually):
     app = guarded.app
-    cap = cap_above(app, 60)
+    cap = cap_above(app, 20)
     leak(app, f"{app.name}-0", 60)
     pid = app.pids()[f"{app.name}-0"]
     app.host.status().call("supervisor.stopProcess", f"{app.name}:{app.name}-1")
@@ -161,7 +161,7 @@ def test_while_another_instance_is_down_none_is_restarted(guarded, eventually):
 
 def test_a_deploy_goes_first(guarded, eventually):
     app = guarded.app
-    cap = cap_above(app, 60)
+    cap = cap_above(app, 20)
     leak(app, f"{app.name}-0", 60)
     pids = app.pids()
     with (app.root / "activation.lock").open("r+") as stream:
@@ -210,7 +210,7 @@ def test_a_cap_that_a_fresh_instance_exceeds_restarts_no_app_for_ever(guarded, e
 
 def test_a_guard_that_is_killed_leaves_no_instance_stopped(guarded, eventually):
     app = guarded.app
-    cap = cap_above(app, 60)
+    cap = cap_above(app, 20)
     leak(app, f"{app.name}-0", 60)
     guarded.start(cap)
     eventually(lambda: app.states()[f"{app.name}-0"] in ("STOPPING", "STOPPED"), 60)
