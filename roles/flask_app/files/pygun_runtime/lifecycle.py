@@ -136,6 +136,8 @@ class Lifecycle:
 
     def on_reload(self, server) -> None:
         self._end_boot()
+        if isinstance(server.log, logs.Logger):
+            server.log.follow(server.cfg)
         self._write_record(server)
 
     def nworkers_changed(self, server, _new, _old) -> None:
@@ -324,9 +326,10 @@ def _end_when_stopped(server, boot: _Boot) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     for number in _STOPS:
         signal.signal(number, end)
-    with contextlib.suppress(queue.Empty, AttributeError):  # other gunicorns keep them elsewhere
+    with contextlib.suppress(queue.Empty, IndexError):
+        take = getattr(server.SIG_QUEUE, "get_nowait", None) or server.SIG_QUEUE.pop  # a list in other gunicorns
         while True:
-            missed.add(server.SIG_QUEUE.get_nowait())
+            missed.add(take())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     if missed & _STOPS:
         end()

@@ -272,13 +272,14 @@ class Logger(glogging.Logger):
 
     def setup(self, cfg):
         self._remove_handlers()
-        if cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
+        if cfg.logconfig or cfg.logconfig_dict or getattr(cfg, "logconfig_json", None):  # which came with gunicorn 21
             self._log = self._write_access = None
             super().setup(cfg)
             return
         self.cfg = cfg
         self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
-        self._access_log_enabled = self._compute_access_log_enabled()
+        if hasattr(self, "_compute_access_log_enabled"):  # since gunicorn 27; others look at the settings each time
+            self._access_log_enabled = self._compute_access_log_enabled()
         self._own_access_format = cfg.access_log_format != AccessLogFormat.default
         log = self._log = instance_log()
         self._access_to = _destination(cfg.accesslog, self._access_to)
@@ -288,6 +289,11 @@ class Logger(glogging.Logger):
         self._is_slow = self._own_access_format or bool(self.access_log.handlers)
         self._write_access = log.access_writer(self._access_to) if cfg.accesslog else None
         log_capture.install(lambda *event: instance_log().say(*event))
+
+    def follow(self, cfg) -> None:
+        """Take over the settings that a HUP has read; gunicorn does so itself since 26."""
+        if self._log is not None and self.cfg is not cfg:
+            self.setup(cfg)
 
     def _remove_handlers(self) -> None:
         for logger in (self.error_log, self.access_log, logging.getLogger()):
@@ -389,4 +395,5 @@ def _answered(resp, status) -> tuple[int, int | None] | None:
 def _sent_by_kernel(resp) -> int:
     """gunicorn does not count what sendfile(2) sends."""
     failed = sys.exc_info()[1] is not None
-    return 0 if failed or resp._omits_body else resp.response_length
+    omitted = getattr(resp, "_omits_body", False)  # before gunicorn 26.2, HEAD got the file too
+    return 0 if failed or omitted else resp.response_length

@@ -15,7 +15,7 @@ from . import handover, logs, processors
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
-from .settings import ignored
+from .settings import ignored, known
 
 #: The lossless worker uses gunicorn's internals: these are the versions that its tests ran against.
 TESTED_GUNICORN = ("27.0.1",)
@@ -119,8 +119,13 @@ class Runtime:
         return LOGGER
 
     @property
-    def control_socket(self) -> str:
-        """A control socket of this instance: gunicorn's default path is shared by all masters of a user."""
+    def control_socket(self) -> str | None:
+        """A control socket of this instance: gunicorn's default path is shared by all masters of a user.
+
+        None if this gunicorn has no such thing; `attach` then takes the setting out.
+        """
+        if "control_socket" not in known():
+            return None
         if self.run_dir:
             return str(self.run_dir / f"{self.instance}.ctl")
         from gunicorn.config import ControlSocket
@@ -143,6 +148,8 @@ class Runtime:
         Must be the last line: it puts the boot under a time limit, and takes gunicorn's command line out of
         sight of an app that parses sys.argv at import.
         """
+        if "control_socket" not in known() and settings.get("control_socket", "") is None:
+            del settings["control_socket"]
         self.notes += [("warning", text) for text in ignored(settings)]
         settings["bind"] = self.bind
         if self.instance:
