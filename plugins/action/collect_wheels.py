@@ -12,7 +12,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.pygun.stack.plugins.action.release import ActionModule as ReleaseAction
-from ansible_collections.pygun.stack.plugins.module_utils.python_env import named_in, requirement_name
+from ansible_collections.pygun.stack.plugins.module_utils import server_packages
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack, wheels
 
 
@@ -62,17 +62,18 @@ class ActionModule(ReleaseAction):
         source["git_ref"] = source["git_ref"] or "HEAD"
         asked = args.get("requirements") or []
         collected = self._collect(scratch, exclude=[], runtime="", requirements=asked, **source)
-        found = {entry.path: entry.source for entry in collected.entries}
-        files = [found[path] for path in collected.requirements]
+        files = self._files(collected)
+        self._refuse_old_gunicorn(files, args)
         packages = args.get("packages") or []
-        chosen = named_in(files) | {requirement_name(package) for package in packages}
-        server = [package for package in args.get("server_packages") or [] if requirement_name(package) not in chosen]
+        server = args.get("server_packages") or []
+        given = args.get("overrides") or []
         return wheels.collect(
             dest,
             target,
             files=files,
-            packages=[*packages, *server],
-            overrides=args.get("overrides") or [],
+            packages=packages,
+            server=server_packages.ways(server, self._named(files, args)),
+            overrides=server_packages.with_extras(given, server),
             index_url=args.get("index_url") or "",
             scratch=scratch,
             check=self._task.check_mode,

@@ -13,7 +13,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pygun.stack.plugins.module_utils import release_texts
+from ansible_collections.pygun.stack.plugins.module_utils import release_texts, server_packages
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack, requirement_files
 
 
@@ -42,6 +42,7 @@ class ActionModule(ActionBase):
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
         try:
             collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
+            self._refuse_old_gunicorn(self._files(collected), args)
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
@@ -114,6 +115,21 @@ class ActionModule(ActionBase):
                 entries.append(pack.entry_from_file(inside, given.resolve(), given.resolve().parent))
             paths.append(inside)
         return pack.Collected(entries, paths, origin)
+
+    @staticmethod
+    def _files(collected):
+        """The requirement files on the control node."""
+        found = {entry.path: entry.source for entry in collected.entries}
+        return [found[path] for path in collected.requirements]
+
+    @staticmethod
+    def _named(files, args):
+        """Where the app names packages of the server."""
+        return server_packages.named(args.get("server_packages") or [], map(str, files), args.get("packages") or [])
+
+    def _refuse_old_gunicorn(self, files, args):
+        for where, why in server_packages.refused(self._named(files, args), args.get("overrides") or []):
+            raise pack.PackError(f"{where}{why}")
 
     def _build(self, archive, args, task_vars):
         self._make_tmp_path()

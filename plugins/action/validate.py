@@ -11,6 +11,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
+from ansible_collections.pygun.stack.plugins.module_utils import server_packages
 from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, requirement_files, validate
 
 ROLES = Path(__file__).parents[2] / "roles"
@@ -208,7 +209,7 @@ class ActionModule(ActionBase):
 
     def _on_control_node(self, values, wrong):
         """What has to be there before a release can be packed."""
-        source, found = values.get("flask_app_src"), None
+        source, found, files = values.get("flask_app_src"), None, []
         if source and not values.get("flask_app_git_repo") and "flask_app_src" not in wrong:
             found = self._found(source)
             if found is None:
@@ -232,6 +233,12 @@ class ActionModule(ActionBase):
                 if path.startswith("/") or found is not None:
                     for text in requirement_files.strange(Path(path) if found is None else found / path):
                         yield "flask_app_requirements", f": {text}"
+                    files.append(str(Path(path) if found is None else found / path))
+        packages, overrides = (
+            () if name in wrong else values.get(name) or () for name in ("flask_app_packages", "flask_app_overrides")
+        )
+        for where, why in server_packages.refused(server_packages.named((), files, packages), overrides):
+            yield (where, why) if where in values else ("flask_app_requirements", f": {where}{why}")
 
     def _servers(self, values, wrong, task_vars):
         """Who serves behind a balancer: the inventory has to tell, and the files have to be there."""

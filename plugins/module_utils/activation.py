@@ -62,6 +62,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     write_atomically,
     write_link,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.server_packages import stock_worker
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
     DEAD_STATES,
     STOPPABLE_STATES,
@@ -866,6 +867,8 @@ class Activation:
         for process in instances:
             self._gate(process.full_name, self.wanted, process.pid, VERIFY_TIMEOUT)
             self.accounts.setdefault(process.name, self._describe(process, "kept", self.wanted))
+        for text in sorted({stock_worker(self.run_dir.record(process.name)) for process in instances} - {""}):
+            self.warn(f"{self.options.name}: {text}")
         if self.options.bind:
             path, host = self._health(self.wanted)
             give_up = time.monotonic() + VERIFY_TIMEOUT

@@ -34,24 +34,29 @@ INSTALLER_OPTIONS = {
 
 
 class InstallError(Exception):
-    """An installer ended with an error; the message holds the last lines it wrote."""
+    """An installer ended with an error; the message holds the last lines it wrote. ``cause`` and ``remedy``, if known, are for people."""
+
+    def __init__(self, message, cause=None, remedy=None):
+        super().__init__(message)
+        self.cause = cause
+        self.remedy = remedy
 
 
 class MissingWheel(InstallError):
-    """The wheelhouse lacks something. ``cause`` and ``remedy`` are for people."""
+    """The wheelhouse lacks something."""
 
     def __init__(self, message, cause):
-        super().__init__(message)
-        self.cause = cause
-        self.remedy = (
+        super().__init__(
+            message,
+            cause,
             "On the control node, with the inventory and the variables of this run: `ansible-playbook"
-            " pygun.stack.wheelhouse`. It adds what is missing to python_wheelhouse. Then run this again."
+            " pygun.stack.wheelhouse`. It adds what is missing to python_wheelhouse. Then run this again.",
         )
 
 
 def explained(error):
     """What is known of why an installation failed, with ``cause`` and ``remedy``; None when nothing is."""
-    return error if isinstance(error, MissingWheel) else diagnose(str(error), "installer")
+    return error if getattr(error, "cause", None) else diagnose(str(error), "installer")
 
 
 def normalize(name):
@@ -104,15 +109,17 @@ def installed(path):
     return found
 
 
-def named_in(files):
-    """Names of the distributions that requirement files name."""
-    names = set()
-    for path in files:
-        with open(path, encoding="utf-8-sig") as stream:
-            for line in stream:
-                if not line.lstrip().startswith(("#", "-")):
-                    names.add(requirement_name(line))
-    return names - {None}
+def chosen_elsewhere(path, name, besides=()):
+    """Whether the version of a distribution in the environment at ``path`` comes from an address, or another one requires it."""
+    for info in Path(path).glob("lib/python3.*/site-packages/*.dist-info"):
+        own = normalize(info.name[: -len(".dist-info")].rpartition("-")[0])
+        if own == name and (info / "direct_url.json").is_file():
+            return True
+        if own not in (name, *besides) and (info / "METADATA").is_file():
+            text = (info / "METADATA").read_text(encoding="utf-8", errors="replace")
+            if name in map(requirement_name, re.findall(r"^Requires-Dist: (.*)", text, re.MULTILINE)):
+                return True
+    return False
 
 
 def made_from(path):

@@ -175,7 +175,7 @@ import time
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts, server_packages
 from ansible_collections.pygun.stack.plugins.module_utils.activation import ARGUMENT_SPEC, Activation, options_from
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
@@ -233,22 +233,75 @@ def _unpack(archive, path):
 def _install(params, path):
     venv = os.path.join(path, "venv")
     files = [os.path.join(path, name) for name in params["requirements"]]
-    chosen = python_env.named_in(files) | {python_env.requirement_name(package) for package in params["packages"]}
-    server = [package for package in params["server_packages"] if python_env.requirement_name(package) not in chosen]
-    own = [argument for name in files for argument in ("-r", name)] + params["packages"]
+    found = server_packages.named(params["server_packages"], files, params["packages"], path)
     installer = python_env.Installer.from_options(params)
     installer.create(venv, params["python"])
-    if params["uv"]:  # checks the hashes that are given and resolves everything together
-        if params["overrides"]:
-            own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), params["overrides"])]
-        installer.install(venv, own + server)
-    else:  # pip wants a hash for everything as soon as one is given, so the server's packages come second
-        if own:
-            installer.install(venv, own)
-        present = [f"{name}=={version}" for name, version in sorted(python_env.installed(venv).items())]
-        installer.install(venv, ["-c", _write_lines(os.path.join(path, "constraints.txt"), present), *server])
+    _install_best(params, path, installer, files, found)
+    if python_env.installed(venv).get("gunicorn", "").startswith("20."):
+        _add_pkg_resources(params, path, installer, files)
     for packages in python_env.site_packages(venv):
         _write_lines(os.path.join(packages, "pygun_runtime.pth"), [os.path.join(path, "lib")])
+
+
+def _install_best(params, path, installer, files, found):
+    """Install the app's packages and the server's, with the server's versions where the app leaves the choice."""
+    venv, server, first = os.path.join(path, "venv"), params["server_packages"], None
+    for way in server_packages.ways(server, found):
+        try:
+            _install_together(params, path, installer, files, found, way)
+        except python_env.InstallError as error:
+            first = first or error
+            if not server_packages.leaves_another_way(str(error)):
+                break
+        else:
+            if first is None or _app_decided(venv, server, found):
+                return
+            break
+    if found and not isinstance(first, python_env.MissingWheel):
+        named = ", ".join(str(place) for places in found.values() for place in places)
+        cause = f"The app names {named}; the server needs {', '.join(server)}. The two do not fit each other."
+        if any(name in str(first) for name in found):
+            raise python_env.InstallError(str(first), cause, server_packages.remedy(found)) from first
+    raise first
+
+
+def _app_decided(venv, server, found):
+    """Whether it was the app that had the server's packages have other versions, and not an index that lacks ours."""
+    names = [python_env.requirement_name(text) for text in server]
+    others = python_env.lacking(venv, [text for text in server if python_env.pinned_version(text)])
+    differ = {python_env.requirement_name(text) for text in others} - set(found)
+    return all(python_env.chosen_elsewhere(venv, name, besides=names) for name in differ)
+
+
+def _install_together(params, path, installer, files, found, server):
+    venv = os.path.join(path, "venv")
+    own = [argument for name in files for argument in ("-r", name)] + params["packages"]
+    if params["overrides"]:
+        overrides = server_packages.with_extras(params["overrides"], params["server_packages"])
+        own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), overrides)]
+    if not server_packages.wants_hashes(files, params["uv"]):
+        if own + server:
+            installer.install(venv, own + server)
+        return
+    installer.install(venv, own)  # the server's packages have no hashes: they come second
+    present = python_env.installed(venv)
+    fixed = [f"{name}=={version}" for name, version in sorted(present.items())]
+    fixed += server_packages.constraints({name: found[name] for name in found if name not in present})
+    if server:
+        installer.install(venv, ["-c", _write_lines(os.path.join(path, "constraints.txt"), fixed), *server])
+
+
+def _add_pkg_resources(params, path, installer, files):
+    """What gunicorn 20 imports and does not ask for."""
+    venv, needed = os.path.join(path, "venv"), server_packages.FOR_GUNICORN_20
+    if any(os.path.isdir(os.path.join(packages, "pkg_resources")) for packages in python_env.site_packages(venv)):
+        return
+    named = server_packages.named(["setuptools"], files, params["packages"], path).get("setuptools", ())
+    for place in named:
+        if place.decides:
+            cause = f"gunicorn 20 imports pkg_resources of {needed}, and the app names {place}."
+            raise python_env.InstallError(cause, cause, "Take the version out, or name gunicorn==21.2.0 or later.")
+    installer.install(venv, [needed])
 
 
 def _write_lines(path, lines):

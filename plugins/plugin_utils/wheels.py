@@ -14,9 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.pygun.stack.plugins.module_utils.server_packages import FOR_GUNICORN_20, leaves_another_way
 
 try:
     from packaging import tags, utils
@@ -96,6 +98,7 @@ def collect(
     *,
     files: Iterable[Path],
     packages: Iterable[str],
+    server: Iterable[list[str]] = ((),),
     overrides: Iterable[str] = (),
     index_url: str = "",
     scratch: Path,
@@ -103,14 +106,14 @@ def collect(
 ) -> list[str]:
     """Add to ``dest`` what the requirements need on the target and ``dest`` lacks; the names of what was added.
 
-    With ``check`` nothing is downloaded; the names are those of packages then.
+    With ``check`` nothing is downloaded; the names are those of packages then. ``server`` holds the ways to ask for the
+    server's packages, the best first.
 
     :raises WheelsError: when something has no wheel for the target, or no index can be reached
     """
     pip, uv = _tools(scratch)
     environment = _environment(pip, index_url)
     wanted = scratch / "wanted.in"
-    wanted.write_text("".join(f"{line}\n" for line in packages), encoding="utf-8")
     lock = scratch / "wanted.txt"
     lock.unlink(missing_ok=True)
     command = [
@@ -123,9 +126,15 @@ def collect(
     if list(overrides):
         (scratch / "overrides.in").write_text("".join(f"{line}\n" for line in overrides), encoding="utf-8")
         command += ["--override", str(scratch / "overrides.in")]
-    _run([*command, *map(str, files), str(wanted)], environment, target)
+
+    def resolve(asked: Iterable[str]) -> list[Locked]:
+        wanted.write_text("".join(f"{line}\n" for line in (*packages, *asked)), encoding="utf-8")
+        _run([*command, *map(str, files), str(wanted)], environment, target)
+        return parse_lock(lock.read_text(encoding="utf-8"))
+
+    locked = _first_that_fits(resolve, server)
     fitting = target.tags()
-    missing = [entry for entry in parse_lock(lock.read_text(encoding="utf-8")) if not present(dest, entry, fitting)]
+    missing = [entry for entry in locked if not present(dest, entry, fitting)]
     if check or not missing:
         return [f"{entry.name}=={entry.version}" for entry in missing]
     dest.mkdir(parents=True, exist_ok=True)
@@ -142,6 +151,21 @@ def collect(
         shutil.copyfile(wheel, dest / f"{wheel.name}.part")
         (dest / f"{wheel.name}.part").rename(dest / wheel.name)
     return [wheel.name for wheel in added]
+
+
+def _first_that_fits(resolve: Callable[[Iterable[str]], list[Locked]], server: Iterable[list[str]]) -> list[Locked]:
+    first = None
+    for way in server:
+        try:
+            found = resolve(way)
+            if any(entry.name == "gunicorn" and entry.version.startswith("20.") for entry in found):
+                found = resolve([*way, FOR_GUNICORN_20])
+            return found
+        except WheelsError as error:
+            first = first or error
+            if not leaves_another_way(str(error)):
+                break
+    raise first
 
 
 def parse_lock(text: str) -> list[Locked]:
