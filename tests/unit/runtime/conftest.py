@@ -220,7 +220,7 @@ class Host:
         self.clients = []
 
     def release(self, app=APP, *, runtime="", worker_class="runtime.worker_class", own="", **settings):
-        """A release folder; *runtime* holds more arguments of Runtime, *own* lines before attach()."""
+        """A release folder; *runtime* holds more arguments of Runtime, *own* lines before attach(); a setting of None is left out."""
         release = self.folder / f"release{len(list(self.folder.glob('release*')))}"
         (release / "src").mkdir(parents=True)
         (release / "src" / "wsgi.py").write_text(textwrap.dedent(app))
@@ -239,7 +239,7 @@ class Host:
             "chdir = runtime.source",
             f"worker_class = {worker_class}",
             "logger_class = runtime.logger_class",
-            *(f"{key} = {value!r}" for key, value in settings.items()),
+            *(f"{key} = {value!r}" for key, value in settings.items() if value is not None),
             textwrap.dedent(own),
             "runtime.attach(globals())",
         ]
