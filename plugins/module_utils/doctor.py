@@ -41,6 +41,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, ask_bind
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
+from ansible_collections.pygun.stack.plugins.module_utils.server_packages import LOSSLESS
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
     DEAD_STATES,
     Process,
@@ -934,7 +935,7 @@ class Doctor:
                 f"{process.name} runs gunicorn {record.get('gunicorn')} with its own gevent worker",
                 "This gunicorn is not one that the lossless worker was tested with (or the worker class was set by hand):"
                 " deploys and restarts can lose requests.",
-                "Pin the version that flask_app_server_packages names by default, and deploy.",
+                f"Have the app's requirements name gunicorn=={LOSSLESS[-1]}, or none, and deploy.",
             )
 
     def _look_at_log(self, app: App, process: Process, record: dict[str, t.Any]) -> None:

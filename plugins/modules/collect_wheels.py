@@ -51,7 +51,7 @@ options:
     elements: str
     default: []
   server_packages:
-    description: The server's packages. One that O(requirements) or O(packages) name is left to them.
+    description: The server's packages beside those of the app, as for M(pygun.stack.release).
     type: list
     elements: str
     default: []

@@ -64,7 +64,10 @@ options:
     elements: str
     default: []
   server_packages:
-    description: The server's packages, such as C(gunicorn==27.0.1). One that O(requirements) or O(packages) name is left to them.
+    description:
+      - The server's packages, such as C(gunicorn[gevent]==27.0.1).
+      - Where O(requirements) or O(packages), or what they bring, ask for another version, that one is taken; the extras named here
+        hold all the same.
     type: list
     elements: str
     default: []
