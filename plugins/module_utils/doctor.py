@@ -401,14 +401,13 @@ class Doctor:
         """A second supervisord, and whoever has the port of the web page."""
         strangers = self.strangers
         for pid, process in self.processes.items():
-            names = [os.path.basename(part) for part in process.command[:2]]
             ours = self.supervisord and self.supervisord in (
                 pid,
                 process.parent,
             )  # its child, about to become a program
             # systemd may have begun its next try since its unit was read.
             next_try = not self.supervisord and process.unit == self.options.unit
-            if "supervisord" in names and not ours and not next_try:
+            if _is_supervisord(process.command) and not ours and not next_try:
                 strangers[pid] = process
         for process in [one for one in strangers.values() if one.parent not in strangers]:
             ours = self.conf in process.command or process.unit == "supervisor.service" or not self.supervisord
@@ -1114,6 +1113,12 @@ class Doctor:
 
 
 # -- small parts -----------------------------------------------------------------------------------------------------
+
+
+def _is_supervisord(command: tuple[str, ...]) -> bool:
+    """Whether that is supervisord: by itself, as the script of a Python, or behind our launcher."""
+    scripts = [part for part in command[2:4] if "/" in part] if "python" in "".join(command[:1]) else []
+    return "supervisord" in [os.path.basename(part) for part in (*command[:2], *scripts)]
 
 
 def _hidden_in_variable(line: str) -> re.Match | None:

@@ -197,7 +197,7 @@ class Uninstall:
 
     def _host(self) -> HostPlaces:
         tools, scopes = self.options.tools_dir, [path for path, text in self._confs.items() if _scope(text)]
-        unit = re.search(r"^ExecStart=(/\S+)/supervisor/bin/supervisord\s", read_text(_UNIT), re.MULTILINE)
+        unit = re.search(r"^ExecStart=(?:\S+ )*(/\S+)/supervisor/bin/supervisord\s", read_text(_UNIT), re.MULTILINE)
         logs = [pattern for path in scopes for pattern in _log_patterns(path)]
         return HostPlaces(
             conf_dir=self.options.conf_dir,
