@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import SpawnError, Supervisor
 
-from tests.unit.supervised import SUPERVISORD, eventually
+from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually
 
-LAUNCHER = Path(__file__).parents[3] / "roles" / "supervisor" / "files" / "supervisord.py"
 #: Answers with its own name.
 SERVER = "import socket, sys; s = socket.socket(fileno=0)\nwhile True: c = s.accept()[0]; c.sendall(b'served'); c.close()"
 HEALTHY = "[program:other]\ncommand=/bin/sleep 1000\nstartsecs=0\nstopsignal=KILL\n"
