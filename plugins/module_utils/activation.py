@@ -50,6 +50,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     ask_bind,
     environment_digest,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
@@ -300,6 +301,7 @@ class Activation:
         self._reconfigure = False
         self._marks: dict[str, LogMark] = {}
         self._differences: list[dict[str, str]] = []
+        self._ended: list[str] = []
 
     def checkpoint(self, name: str) -> None:
         """Called between two steps, with the name of what has just become true. Tests interrupt here."""
@@ -696,15 +698,31 @@ class Activation:
         self._gate(process.full_name, release, done["pid"], self.options.boot_timeout + BOOT_MARGIN)
         self._account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
 
-    def _stop_and_start(self, process: Process) -> dict[str, t.Any]:
+    def _stop_and_start(self, process: Process, left: Leftovers | None = None) -> dict[str, t.Any]:
         begun = time.monotonic()
-        self._stop([process.full_name])
+        self._stop([process.full_name], left)
         stopped = time.monotonic() - begun
         mark = LogMark(self._log_file(process))
         self._start(process.full_name)
         return {"pid": self.supervisor.process(process.full_name).pid, "stop_s": stopped, "mark": mark.position}
 
-    def _stop(self, full_names: list[str]) -> None:
+    def _stop(self, full_names: list[str], left: Leftovers | None = None) -> None:
+        """Stop processes of the app, and end what they leave behind: it could hold what the next one needs."""
+        before = self._now()
+        left = left or self._leftovers([process for process in before if process.full_name in full_names])
+        self._wait_until_stopped(full_names)
+        self._ended += left.end(idle=[process.pid for process in before if process.number >= self._serving])
+
+    def _leftovers(self, processes: list[Process]) -> Leftovers:
+        return Leftovers(self.supervisor, [process.pid for process in processes], self._uid())
+
+    def _uid(self) -> int | None:
+        """The number of the app's user; None if it has none on this host."""
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(self._user()).pw_uid
+        return None
+
+    def _wait_until_stopped(self, full_names: list[str]) -> None:
         give_up = time.monotonic() + self.options.stop_timeout + STOP_MARGIN
         while True:
             waiting = []
@@ -766,7 +784,7 @@ class Activation:
                 for descriptor in (0, 1, 2):  # or whoever reads our output would wait for the child
                     os.dup2(nowhere, descriptor)
                 try:
-                    answer = {"done": work()}
+                    answer = {"done": work(), "ended": self._ended}
                 except StepFailure as error:
                     answer = {"why": error.why, "instance": error.instance}
                 except Exception as error:  # pylint: disable=broad-except
@@ -783,6 +801,7 @@ class Activation:
         os.waitpid(child, 0)
         answer = _parse(text)
         if "done" in answer:
+            self._ended = answer["ended"]
             return answer["done"]
         raise StepFailure(answer.get("why") or f"{during} ended without a word", instance=answer.get("instance", ""))
 
@@ -1128,6 +1147,11 @@ class Activation:
         }
 
     def _result(self, changed: bool) -> dict[str, t.Any]:
+        if self._ended:
+            self.warn(
+                f"{self.options.name} left processes behind when its instances stopped. They have been ended:"
+                f" {', '.join(self._ended[:5])}{', ...' if len(self._ended) > 5 else ''}."
+            )
         return {
             "changed": changed,
             "release": self.wanted,

@@ -32,6 +32,12 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
         return ""
 
 
+def printable(text: str, most: int = 40) -> str:
+    """Foreign text in one line of letters that every terminal shows as what they are, and not too many."""
+    shown = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
 def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
     """Exit status and output of a program; -1 and the reason if it cannot be run."""
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}

@@ -23,11 +23,13 @@ def app(environ, start_response):
     if path.startswith("/fork"):
         child = os.fork()
         if child == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN if path == "/fork-deaf" else signal.SIG_DFL)
-            for number in range(3):
-                os.close(number)
-            time.sleep(1000)
-            os._exit(0)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if path == "/fork" else signal.SIG_IGN)
+            if path == "/fork-daemon":
+                os.setsid()
+            if path != "/fork-with-sockets":
+                os.closerange(0, 100)
+            while True:
+                signal.pause()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(child if path.startswith("/fork") else VERSION).encode()]
 """
@@ -98,6 +100,19 @@ def served(make_host, unit):
     if host.process.poll() is not None:
         host.process = None
     shutil.rmtree(app.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def served_by_two(make_host):
+    host = make_host()
+    app = host.new_app()
+    result = app.deploy(app.release(source=FORKS, settings="timeout = 60"))
+    assert not result.get("failed"), result["msg"]
+    return app
+
+
+def _parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _below(pid):
@@ -199,3 +214,69 @@ def test_a_record_that_is_none_names_nobody(tmp_path, record):
     path.symlink_to(tmp_path / "real")
     assert script.recorded(path) == (0, 0)
     assert script.recorded(tmp_path / "real") == (5, os.getuid())
+
+
+# -- while supervisord runs: what an instance leaves behind --
+
+
+def test_what_an_instance_forked_ends_with_it_and_with_no_other(served_by_two):
+    app = served_by_two
+    children = {}
+    while len(children) < 2:  # of each instance one
+        child = int(app.get("/fork-daemon")[1])
+        children.setdefault(_parent(_parent(child)), child)
+    victim = f"{app.name}-0"
+    mine = children.pop(app.pids()[victim])
+    result = app.control("restarted", instance=victim)
+    assert not result.get("failed"), result["msg"]
+    assert not _lives(mine)
+    assert f"pid {mine} (" in str(result["warnings"])
+    assert all(map(_lives, children.values()))
+    forced = app.control("restarted", force=True)
+    assert not forced.get("failed"), forced["msg"]
+    assert not any(map(_lives, children.values()))
+
+
+def test_a_child_that_keeps_the_socket_is_gone_before_the_socket_is_opened_again(served_by_two):
+    app = served_by_two
+    child = int(app.get("/fork-with-sockets")[1])
+    app.conf_extra = "priority=5\n"
+    result = app.deploy(app.release(source=FORKS))
+    assert not result.get("failed"), result["msg"]
+    assert not _lives(child)
+    assert app.get("/")[0] == 200
+    child = int(app.get("/fork-daemon")[1])
+    assert not app.control("stopped").get("failed")
+    assert not _lives(child)
+
+
+def test_daemons_of_the_apps_user_go_when_nothing_can_need_them(served, unit):
+    """They have left their parents and sessions. In the unit's control group they are still the app's."""
+    from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
+
+    def daemon(where):
+        command = ["setpriv", "--reuid=65534", "--clear-groups", "sleep", "1000"]
+        return subprocess.Popen(command, preexec_fn=where, start_new_session=True)  # noqa: PLW1509
+
+    (served.conf.parent / "other.conf").write_text("[program:other]\ncommand=sleep 1000\nuser=nobody\nstartsecs=0\n")
+    supervisor = served.host.status()
+    older, elsewhere = daemon(unit.take_in), daemon(None)
+    time.sleep(0.1)
+    supervisor.reload_config()
+    supervisor.add_group("other")
+    supervisor.call("supervisor.stopProcessGroup", "other")
+    supervisor.start("other:other")
+    younger = daemon(unit.take_in)
+    time.sleep(0.2)
+    try:
+        assert Leftovers(supervisor, [], 65534).end() == [f"pid {older.pid} (sleep)"]
+        assert older.wait(5) == -signal.SIGTERM
+        assert younger.poll() is None  # it may come from the program that runs
+        supervisor.call("supervisor.stopProcessGroup", "other")
+        assert Leftovers(supervisor, [], 65534).end() == [f"pid {younger.pid} (sleep)"]
+        assert Leftovers(supervisor, [], 0).end() == []
+        assert elsewhere.poll() is None
+    finally:
+        for process in (older, younger, elsewhere):
+            process.kill()
+            process.wait()
