@@ -52,6 +52,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
 )
 from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
+from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import made_from, usable
@@ -71,6 +72,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     CannotReread,
     NotRunning,
     Process,
+    SpawnError,
     Supervisor,
     SupervisorError,
     Unreachable,
@@ -766,8 +768,14 @@ class Activation:
 
     def _start(self, full_name: str) -> None:
         self._make_log(full_name.partition(":")[2])
-        with contextlib.suppress(AlreadyStarted):
+        try:
             self.supervisor.start(full_name)
+        except AlreadyStarted:
+            pass
+        except SpawnError as error:
+            process = self.supervisor.process(full_name)
+            why = self._no_socket(process) if NOT_OPENED in process.spawn_error else process.spawn_error or str(error)
+            raise StepFailure(f"{process.name}: {why}", instance=process.name) from error
 
     def _protected(self, work: t.Callable[[], dict[str, t.Any]], during: str) -> dict[str, t.Any]:
         """Run ``work`` in a child that outlives a kill of this process: what it stops it starts again."""
@@ -829,6 +837,8 @@ class Activation:
                 why = f"{process.state}: {process.spawn_error}" if process.spawn_error else process.state
                 if process.state not in DEAD_STATES:
                     why = f"pid {pid} is gone, supervisord started another"
+                if NOT_OPENED in process.spawn_error:
+                    raise self._refusal(name, self._no_socket(process), begun, blames_release=False)
                 raise self._refusal(name, f"it ended while it was booting ({why})", begun)
             if process.state in ("STOPPED", "STOPPING"):
                 raise self._refusal(name, "somebody else stopped it meanwhile", begun, blames_release=False)
@@ -853,6 +863,19 @@ class Activation:
                 # Ready but not healthy: a moment of grace, not the whole time that a boot may take.
                 patience = min(patience, time.monotonic() - begun + VERIFY_TIMEOUT)
             time.sleep(POLL)
+
+    def _no_socket(self, process: Process) -> str:
+        """Why supervisord cannot open the public socket, and who is in the way."""
+        seen = obstacle(self._bind(), self.supervisor.all_processes())
+        return f"supervisord {process.spawn_error}" + (f": {seen}" if seen else "")
+
+    def _bind(self) -> str:
+        """The public address as supervisord was told it."""
+        conf = self.options.program_conf
+        found = re.search(rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", (conf.on_disk() if conf else None) or b"", re.MULTILINE)
+        if found is None:
+            return self.socket.wanted() or self.options.bind
+        return found.group(1).decode() if found.group(1) else f"unix:{found.group(2).decode()}"
 
     def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
         mark = self._marks.get(name)
@@ -951,7 +974,11 @@ class Activation:
             if running:
                 self._stop([process.full_name for process in running])
                 self.supervisor.remove_group(name)
-            self.socket.settle()  # between the two, nobody else holds the address
+            try:
+                self.socket.settle()  # between the two, nobody else holds the address
+            except SocketError as error:
+                seen = obstacle(self._bind(), self.supervisor.all_processes())
+                raise StepFailure(f"{error}" + (f"\n{seen}" if seen else "")) from error
             for number in range(self._configured_instances()):
                 self._make_log(f"{name}-{number}")
             self.supervisor.add_group(name)

@@ -39,6 +39,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     shorten_tracebacks,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, ask_bind
+from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
@@ -480,13 +481,19 @@ class Doctor:
                 "port-taken",
                 app.name,
                 f"{self._holders(listener)} listens on {listener.address}:{port}",
-                f"Another program has the address of {app.name} ({app.bind}), so that supervisord cannot open it:"
-                " `[Errno 98] Address already in use`.",
+                f"Another program has the address of {app.name} ({app.bind}), so that {'systemd' if app.by_systemd else 'supervisord'}"
+                " cannot open it: `[Errno 98] Address already in use`. The other apps are not concerned.",
                 "Stop that program (and whatever starts it at boot), or give the app another flask_app_bind."
-                f" {self._then_start()}",
+                f" {self._then_open(app)}",
             )
         for process in orphans:
             self._orphan(app, process, "")
+
+    def _then_open(self, app: App) -> str:
+        """What is left to do when the app's address is free."""
+        if app.by_systemd:
+            return f"Then `systemctl restart {' '.join(SystemdSocket(app.name).sockets)}`."
+        return "supervisord tries again every few seconds: the app then comes up by itself."
 
     def _ours(self, app: App) -> dict[int, host_view.HostProcess]:
         """Every process that runs from a release of the app."""
@@ -513,7 +520,7 @@ class Doctor:
             f"{process} runs, and supervisord does not know it" + (f"; it has {bind}" if bind else ""),
             "It was left behind by a supervisord that was killed, or started by hand."
             + (" supervisord cannot open the address: `[Errno 98] Address already in use`." if bind else ""),
-            f"kill {process.pid} (it finishes its requests). {self._then_start()}",
+            f"kill {process.pid} (it finishes its requests). {self._then_open(app)}",
         )
 
     def _look_at_state_of_unit(self) -> None:
@@ -523,11 +530,10 @@ class Doctor:
             return
         explaining = (
             "unit-masked", "unit-disabled", "unit-missing", "conf-missing", "conf-invalid", "supervisor-second",
-            "web-port-taken", "port-taken", "hidden-character", "supervisor-value", "supervisor-syntax",
+            "web-port-taken", "hidden-character", "supervisor-value", "supervisor-syntax",
             "supervisor-section",
         )  # fmt: skip
         explained = [found for found in self.findings if found.code in explaining]
-        explained += [found for found in self.findings if found.code == "orphan" and "it has" in found.symptom]
         unit = self.options.unit
         for found in explained:
             if unit not in found.symptom:
@@ -565,7 +571,7 @@ class Doctor:
 
     def _tries_in_vain(self) -> bool:
         """Whether the supervisord seen here is one of many that systemd starts and that cannot stay."""
-        obstacles = ("port-taken", "orphan", "web-port-taken", "supervisor-second")
+        obstacles = ("web-port-taken", "supervisor-second")
         return self._found(*obstacles) and host_view.uptime_of(self.supervisord) < _STAYS
 
     def _pid_file(self) -> str:
@@ -859,6 +865,9 @@ class Doctor:
 
     def _look_at_failure(self, app: App, process: Process) -> None:
         """An instance that does not serve: its own words, and what they mean."""
+        if NOT_OPENED in process.spawn_error:
+            self._look_at_closed_socket(app, process)
+            return
         blocked = ("disk-full", "inodes-full")
         if self._found("permission-denied", "run-dir-missing", "log-dir-missing", subject=app.name) or self._found(
             *blocked
@@ -895,6 +904,20 @@ class Doctor:
             f"{process.name} is {state}." + (f" It says:{shown}" if shown else " It says nothing."),
             known.cause if known else "Not a known one; the lines above are all there is.",
             known.remedy if known else f"Look into {self._log_of(app, process)}, or roll back.",
+        )
+
+    def _look_at_closed_socket(self, app: App, process: Process) -> None:
+        """supervisord cannot open the app's socket: one finding for all of its instances."""
+        if self._found("port-taken", "orphan", "socket-not-opened", subject=app.name):
+            return
+        seen = obstacle(app.bind)
+        self._error(
+            "socket-not-opened",
+            app.name,
+            f"supervisord {process.spawn_error}" + (f": {seen}" if seen else ""),
+            f"What stands at the address of {app.name} ({app.bind}) is in the way, or is missing. The other apps are not"
+            " concerned.",
+            f"Take it away, or make what is missing. {self._then_open(app)} Or give the app another flask_app_bind.",
         )
 
     def _log_of(self, app: App, process: Process) -> str:
