@@ -333,9 +333,27 @@ class Activation:
         if self.journal is None and not self._work():
             self._check_untouched()
             return self._result(changed=finished)
+        self._refuse_blocked()
         self._transact()
         self._prune()
         return self._result(changed=True)
+
+    def _blocked(self) -> bool:
+        """Whether supervisord cannot open the public socket, so that no process of the app runs."""
+        return bool(self._processes) and all(NOT_OPENED in process.spawn_error for process in self._processes)
+
+    def _refuse_blocked(self) -> None:
+        """Without its socket no release can start. What the app itself has left behind is not in the way for long."""
+        if not self._blocked() or self._reconfigure or self.journal is not None:
+            return
+        self._ended += Leftovers(self.supervisor, [], self._uid()).end()
+        seen = obstacle(self._bind(), self._processes)
+        if seen:
+            raise ActivationError(
+                f"supervisord {self._processes[0].spawn_error}: {seen}. Take away what is in the way: supervisord tries"
+                " again every few seconds. Or give the app another flask_app_bind. Nothing was changed.",
+                step="prepare",
+            )
 
     def predict(self) -> dict[str, t.Any]:
         """What `run` would do, on a host of any state. Writes nothing and touches no process."""
@@ -664,7 +682,8 @@ class Activation:
         if self._reconfigure:
             # The whole group restarts once its program changes. One instance shows before whether the release
             # boots at all: a bad release must not cost the gap that only a new program is worth.
-            todo = [process for process in todo[:1] if self.wanted != self.baseline]
+            # Where the old program cannot have its socket, nobody serves, and no instance can show anything.
+            todo = [process for process in todo[:1] if self.wanted != self.baseline and not self._blocked()]
         for process in todo:
             action = "restarted" if self._serves(process) else "started"
             self._restart(process, self.wanted, action)
@@ -872,7 +891,9 @@ class Activation:
     def _bind(self) -> str:
         """The public address as supervisord was told it."""
         conf = self.options.program_conf
-        found = re.search(rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", (conf.on_disk() if conf else None) or b"", re.MULTILINE)
+        found = re.search(
+            rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", (conf.on_disk() if conf else None) or b"", re.MULTILINE
+        )
         if found is None:
             return self.socket.wanted() or self.options.bind
         return found.group(1).decode() if found.group(1) else f"unix:{found.group(2).decode()}"

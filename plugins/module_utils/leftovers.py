@@ -140,7 +140,9 @@ class Leftovers:
         place = _control_group(self.supervisor.call("supervisor.getPID"))
         if not re.search(r"/[^/\n]+\.service$", place, re.MULTILINE) or place == _control_group(os.getpid()):
             return set()  # not run by systemd: the group is not its own
-        since = min((table[pid].started for pid in running if pid in table and table[pid].uid == self.uid), default=None)
+        since = min(
+            (table[pid].started for pid in running if pid in table and table[pid].uid == self.uid), default=None
+        )
         return {
             entry.pid
             for entry in candidates

@@ -46,7 +46,8 @@ def _at_path(path: str, running: t.Iterable[Process]) -> str:
         return f"{path} is a link to {target}" + ("" if os.path.exists(path) else ", which is not there")
     if stat.S_ISSOCK(mode):
         pids = host_view.unix_listeners(path)
-        return f"{_who(pids, '?', running)} listens on {path}" if pids else ""
+        user = host_view.user_name(os.lstat(path).st_uid)
+        return f"{_who(pids, user, running)} listens on {path}" if pids else ""
     kind = "a directory" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "no socket"
     return f"{path} is {kind} ({host_view.describe_mode(path)})"
 
@@ -59,8 +60,10 @@ def _who(pids: t.Sequence[int], user: str, running: t.Iterable[Process]) -> str:
         if pid in processes:
             program = next((known[one] for one in _and_above(pid, processes) if one in known), "")
             shown.append(processes[pid].brief + (f", of supervisord's program {program}" if program else ""))
-    if not shown:
-        return f"a process of user {user} (which one, root cannot see on this host, for want of CAP_SYS_PTRACE)"
+    if not shown:  # root cannot see who it is, for want of CAP_SYS_PTRACE
+        candidates = [process.brief for process in processes.values() if process.user == user]
+        named = " or ".join(candidates) if 0 < len(candidates) <= _SHOWN else f"a process of user {user}"
+        return f"{named} (root cannot see on this host which one)"
     return "; ".join(shown[:_SHOWN]) + ("; and others" if len(shown) > _SHOWN else "")
 
 

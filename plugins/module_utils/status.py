@@ -165,7 +165,9 @@ class Status:
         socket = SystemdSocket(app.name)
         if app.by_systemd and not socket.settled():
             seen = obstacle(socket.wanted() or "")
-            self._problem(app.name, f"systemd does not listen on {socket.wanted()} for it" + (f": {seen}" if seen else ""))
+            self._problem(
+                app.name, f"systemd does not listen on {socket.wanted()} for it" + (f": {seen}" if seen else "")
+            )
 
     def _instances(self, app: apps.App, facts: dict[str, t.Any], running: list[Process]) -> None:
         if not running:

@@ -14,7 +14,9 @@ import sys
 import time
 
 LONGEST_PAUSE = 5  # seconds between two tries; supervisor's own pauses grow by one with each, to minutes within an hour
-SHARE = 10  # a try may take this part of the time: supervisord does nothing else while it asks a name server that is down
+SHARE = (
+    10  # a try may take this part of the time: supervisord does nothing else while it asks a name server that is down
+)
 
 
 def separate_sockets(process):

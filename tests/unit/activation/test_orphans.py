@@ -258,7 +258,9 @@ def test_daemons_of_the_apps_user_go_when_nothing_can_need_them(served, unit):
         command = ["setpriv", "--reuid=65534", "--clear-groups", "sleep", "1000"]
         return subprocess.Popen(command, preexec_fn=where, start_new_session=True)  # noqa: PLW1509
 
-    (served.conf.parent / "other.conf").write_text("[program:other]\ncommand=sleep 1000\nuser=nobody\nstartsecs=0\nstopsignal=KILL\n")
+    (served.conf.parent / "other.conf").write_text(
+        "[program:other]\ncommand=sleep 1000\nuser=nobody\nstartsecs=0\nstopsignal=KILL\n"
+    )
     supervisor = served.host.status()
     older, elsewhere = daemon(unit.take_in), daemon(None)
     time.sleep(0.1)

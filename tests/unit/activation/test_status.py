@@ -269,10 +269,34 @@ def test_who_has_the_address_of_an_app_is_named_and_the_app_comes_when_it_is_fre
         assert any("its socket cannot be opened" in one and holder in one for one in problems), problems
         assert any("is BACKOFF: cannot open its socket" in one for one in problems), problems
         assert not [one for one in problems if one.startswith(other.name)]
+        before = app.current, app.state
         failed = app.deploy(app.release())
         assert f"supervisord cannot open its socket tcp://127.0.0.1:{app.port}: [Errno 98]" in failed["msg"]
         assert holder in failed["msg"]
         assert f"listens on 127.0.0.1:{app.port}" in failed["msg"]
-        assert "is marked as failed" not in failed["msg"]
+        assert failed["msg"].endswith("Nothing was changed.")
+        assert (app.current, app.state, app.leftovers()) == (*before, [])
     eventually(lambda: set(app.states().values()) == {"RUNNING"}, 15)
     assert not app.deploy(app.release()).get("failed")
+
+
+def test_an_app_whose_address_is_taken_is_deployed_to_another(make_host):
+    host = make_host()
+    app = host.new_app(instances=1)
+    assert not app.deploy(app.release()).get("failed")
+    host.shut_down()
+    with socket.create_server(("127.0.0.1", app.port)):
+        host.boot()
+        eventually(lambda: set(app.states().values()) == {"BACKOFF"})
+        app.port = free_port()
+        new = app.release()
+        result = app.deploy(new)
+        assert not result.get("failed"), result["msg"]
+        assert app.releases_running() == {f"{app.name}-0": new}
+        assert app.get()[0] == 200
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

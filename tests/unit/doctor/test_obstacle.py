@@ -35,7 +35,9 @@ def test_an_outgoing_connection_from_the_port_is_named():
 
 
 def test_what_a_process_calls_itself_stays_one_line_of_plain_letters():
-    hostile = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    hostile = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    )
     with subprocess.Popen(
         ["/evil\n\x1b[31m\u202e" + "x" * 500, "-c", hostile, "--password=hunter2"],
         executable=sys.executable,

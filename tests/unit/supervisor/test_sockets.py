@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import SpawnError, Supervisor
 
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import SpawnError, Supervisor
 from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually
 
 #: Answers with its own name.
-SERVER = "import socket, sys; s = socket.socket(fileno=0)\nwhile True: c = s.accept()[0]; c.sendall(b'served'); c.close()"
+SERVER = (
+    "import socket, sys; s = socket.socket(fileno=0)\nwhile True: c = s.accept()[0]; c.sendall(b'served'); c.close()"
+)
 HEALTHY = "[program:other]\ncommand=/bin/sleep 1000\nstartsecs=0\nstopsignal=KILL\n"
 
 
@@ -32,7 +34,13 @@ class Host:
 
     def program(self, address, **settings):
         lines = {"command": f"{sys.executable} {self.folder}/server.py", "socket": address, "numprocs": 2}
-        lines |= {"process_name": "%(program_name)s-%(process_num)d", "startretries": 100000, "startsecs": 0, "stopsignal": "KILL", **settings}
+        lines |= {
+            "process_name": "%(program_name)s-%(process_num)d",
+            "startretries": 100000,
+            "startsecs": 0,
+            "stopsignal": "KILL",
+            **settings,
+        }
         text = "\n".join(f"{name}={value}" for name, value in lines.items())
         (self.folder / "conf.d" / "app.conf").write_text(f"[fcgi-program:app]\n{text}\n")
 
