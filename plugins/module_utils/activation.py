@@ -50,7 +50,9 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
     ask_bind,
     environment_digest,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
+from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import made_from, usable
@@ -71,6 +73,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import 
     CannotReread,
     NotRunning,
     Process,
+    SpawnError,
     Supervisor,
     SupervisorError,
     Unreachable,
@@ -301,6 +304,7 @@ class Activation:
         self._reconfigure = False
         self._marks: dict[str, LogMark] = {}
         self._differences: list[dict[str, str]] = []
+        self._ended: list[str] = []
 
     def checkpoint(self, name: str) -> None:
         """Called between two steps, with the name of what has just become true. Tests interrupt here."""
@@ -330,9 +334,27 @@ class Activation:
         if self.journal is None and not self._work():
             self._check_untouched()
             return self._result(changed=finished)
+        self._refuse_blocked()
         self._transact()
         self._prune()
         return self._result(changed=True)
+
+    def _blocked(self) -> bool:
+        """Whether supervisord cannot open the public socket, so that no process of the app runs."""
+        return bool(self._processes) and all(NOT_OPENED in process.spawn_error for process in self._processes)
+
+    def _refuse_blocked(self) -> None:
+        """Without its socket no release can start. What the app itself has left behind is not in the way for long."""
+        if not self._blocked() or self._reconfigure or self.journal is not None:
+            return
+        self._ended += Leftovers(self.supervisor, [], self._uid()).end()
+        seen = obstacle(self._bind(), self._processes)
+        if seen:
+            raise ActivationError(
+                f"supervisord {self._processes[0].spawn_error}: {seen}. Take away what is in the way: supervisord tries"
+                " again every few seconds. Or give the app another flask_app_bind. Nothing was changed.",
+                step="prepare",
+            )
 
     def predict(self) -> dict[str, t.Any]:
         """What `run` would do, on a host of any state. Writes nothing and touches no process."""
@@ -661,7 +683,8 @@ class Activation:
         if self._reconfigure:
             # The whole group restarts once its program changes. One instance shows before whether the release
             # boots at all: a bad release must not cost the gap that only a new program is worth.
-            todo = [process for process in todo[:1] if self.wanted != self.baseline]
+            # Where the old program cannot have its socket, nobody serves, and no instance can show anything.
+            todo = [process for process in todo[:1] if self.wanted != self.baseline and not self._blocked()]
         for process in todo:
             action = "restarted" if self._serves(process) else "started"
             self._restart(process, self.wanted, action)
@@ -697,15 +720,31 @@ class Activation:
         self._gate(process.full_name, release, done["pid"], self.options.boot_timeout + BOOT_MARGIN)
         self._account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
 
-    def _stop_and_start(self, process: Process) -> dict[str, t.Any]:
+    def _stop_and_start(self, process: Process, left: Leftovers | None = None) -> dict[str, t.Any]:
         begun = time.monotonic()
-        self._stop([process.full_name])
+        self._stop([process.full_name], left)
         stopped = time.monotonic() - begun
         mark = LogMark(self._log_file(process))
         self._start(process.full_name)
         return {"pid": self.supervisor.process(process.full_name).pid, "stop_s": stopped, "mark": mark.position}
 
-    def _stop(self, full_names: list[str]) -> None:
+    def _stop(self, full_names: list[str], left: Leftovers | None = None) -> None:
+        """Stop processes of the app, and end what they leave behind: it could hold what the next one needs."""
+        before = self._now()
+        left = left or self._leftovers([process for process in before if process.full_name in full_names])
+        self._wait_until_stopped(full_names)
+        self._ended += left.end(idle=[process.pid for process in before if process.number >= self._serving])
+
+    def _leftovers(self, processes: list[Process]) -> Leftovers:
+        return Leftovers(self.supervisor, [process.pid for process in processes], self._uid())
+
+    def _uid(self) -> int | None:
+        """The number of the app's user; None if it has none on this host."""
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(self._user()).pw_uid
+        return None
+
+    def _wait_until_stopped(self, full_names: list[str]) -> None:
         give_up = time.monotonic() + self.options.stop_timeout + STOP_MARGIN
         while True:
             waiting = []
@@ -749,8 +788,14 @@ class Activation:
 
     def _start(self, full_name: str) -> None:
         self._make_log(full_name.partition(":")[2])
-        with contextlib.suppress(AlreadyStarted):
+        try:
             self.supervisor.start(full_name)
+        except AlreadyStarted:
+            pass
+        except SpawnError as error:
+            process = self.supervisor.process(full_name)
+            why = self._no_socket(process) if NOT_OPENED in process.spawn_error else process.spawn_error or str(error)
+            raise StepFailure(f"{process.name}: {why}", instance=process.name) from error
 
     def _protected(self, work: t.Callable[[], dict[str, t.Any]], during: str) -> dict[str, t.Any]:
         """Run ``work`` in a child that outlives a kill of this process: what it stops it starts again."""
@@ -767,7 +812,7 @@ class Activation:
                 for descriptor in (0, 1, 2):  # or whoever reads our output would wait for the child
                     os.dup2(nowhere, descriptor)
                 try:
-                    answer = {"done": work()}
+                    answer = {"done": work(), "ended": self._ended}
                 except StepFailure as error:
                     answer = {"why": error.why, "instance": error.instance}
                 except Exception as error:  # pylint: disable=broad-except
@@ -784,6 +829,7 @@ class Activation:
         os.waitpid(child, 0)
         answer = _parse(text)
         if "done" in answer:
+            self._ended = answer["ended"]
             return answer["done"]
         raise StepFailure(answer.get("why") or f"{during} ended without a word", instance=answer.get("instance", ""))
 
@@ -811,6 +857,8 @@ class Activation:
                 why = f"{process.state}: {process.spawn_error}" if process.spawn_error else process.state
                 if process.state not in DEAD_STATES:
                     why = f"pid {pid} is gone, supervisord started another"
+                if NOT_OPENED in process.spawn_error:
+                    raise self._refusal(name, self._no_socket(process), begun, blames_release=False)
                 raise self._refusal(name, f"it ended while it was booting ({why})", begun)
             if process.state in ("STOPPED", "STOPPING"):
                 raise self._refusal(name, "somebody else stopped it meanwhile", begun, blames_release=False)
@@ -835,6 +883,21 @@ class Activation:
                 # Ready but not healthy: a moment of grace, not the whole time that a boot may take.
                 patience = min(patience, time.monotonic() - begun + VERIFY_TIMEOUT)
             time.sleep(POLL)
+
+    def _no_socket(self, process: Process) -> str:
+        """Why supervisord cannot open the public socket, and who is in the way."""
+        seen = obstacle(self._bind(), self.supervisor.all_processes())
+        return f"supervisord {process.spawn_error}" + (f": {seen}" if seen else "")
+
+    def _bind(self) -> str:
+        """The public address as supervisord was told it."""
+        conf = self.options.program_conf
+        found = re.search(
+            rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", (conf.on_disk() if conf else None) or b"", re.MULTILINE
+        )
+        if found is None:
+            return self.socket.wanted() or self.options.bind
+        return found.group(1).decode() if found.group(1) else f"unix:{found.group(2).decode()}"
 
     def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
         mark = self._marks.get(name)
@@ -935,7 +998,11 @@ class Activation:
             if running:
                 self._stop([process.full_name for process in running])
                 self.supervisor.remove_group(name)
-            self.socket.settle()  # between the two, nobody else holds the address
+            try:
+                self.socket.settle()  # between the two, nobody else holds the address
+            except SocketError as error:
+                seen = obstacle(self._bind(), self.supervisor.all_processes())
+                raise StepFailure(f"{error}" + (f"\n{seen}" if seen else "")) from error
             for number in range(self._configured_instances()):
                 self._make_log(f"{name}-{number}")
             self.supervisor.add_group(name)
@@ -1131,6 +1198,11 @@ class Activation:
         }
 
     def _result(self, changed: bool) -> dict[str, t.Any]:
+        if self._ended:
+            self.warn(
+                f"{self.options.name} left processes behind when its instances stopped. They have been ended:"
+                f" {', '.join(self._ended[:5])}{', ...' if len(self._ended) > 5 else ''}."
+            )
         return {
             "changed": changed,
             "release": self.wanted,

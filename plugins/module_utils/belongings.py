@@ -40,6 +40,8 @@ KEEPER = "keep_server_state.py"
 
 #: Folders of the tools. What ends with .before, an interrupted upgrade has left.
 _TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "uv", "uv.before")
+#: Programs of ours beside them.
+_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +205,7 @@ class HostPlaces:
             *[Thing(os.path.join(self.cache_dir, name), "tree") for name in ("uv", "pip")],
             Thing(self.cache_dir, "empty"),
             *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
-            *[Thing(os.path.join(self.tools_dir, name)) for name in ("keeper.py", "end_orphans.py", "memory_guard.py")],
+            *[Thing(os.path.join(self.tools_dir, name)) for name in _SCRIPTS],
             Thing(self.tools_dir, "empty"),
             Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),
             Thing(f"{UNITS}/multi-user.target.wants/supervisord.service"),

@@ -268,8 +268,9 @@ class Control(Activation):
         for process in instances:
 
             def work(process: Process = process) -> dict[str, t.Any]:
+                left = self._leftovers([process])
                 self._kill(process)
-                return self._stop_and_start(process)
+                return self._stop_and_start(process, left)
 
             done[process.name] = self._protected(work, f"restarting {process.name}")
             self._mark(process, done[process.name]["mark"])

@@ -132,8 +132,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "public-address",
         "app",
-        r"Could not create FastCGI socket (\S+?):? .*(Address already in use|Cannot assign requested address"
-        r"|Permission denied)",
+        r"(?:Could not create FastCGI|cannot open its) socket (\S+?):? .*(Address already in use"
+        r"|Cannot assign requested address|Permission denied)",
         "supervisord cannot open the public address {0}: {1}.",
         "`ss -lptn` shows who has the address. Stop that program, or choose another flask_app_bind.",
     ),

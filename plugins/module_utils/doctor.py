@@ -39,6 +39,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     shorten_tracebacks,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, ask_bind
+from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
 from ansible_collections.pygun.stack.plugins.module_utils.server_packages import LOSSLESS
@@ -402,14 +403,13 @@ class Doctor:
         """A second supervisord, and whoever has the port of the web page."""
         strangers = self.strangers
         for pid, process in self.processes.items():
-            names = [os.path.basename(part) for part in process.command[:2]]
             ours = self.supervisord and self.supervisord in (
                 pid,
                 process.parent,
             )  # its child, about to become a program
             # systemd may have begun its next try since its unit was read.
             next_try = not self.supervisord and process.unit == self.options.unit
-            if "supervisord" in names and not ours and not next_try:
+            if _is_supervisord(process.command) and not ours and not next_try:
                 strangers[pid] = process
         for process in [one for one in strangers.values() if one.parent not in strangers]:
             ours = self.conf in process.command or process.unit == "supervisor.service" or not self.supervisord
@@ -482,13 +482,19 @@ class Doctor:
                 "port-taken",
                 app.name,
                 f"{self._holders(listener)} listens on {listener.address}:{port}",
-                f"Another program has the address of {app.name} ({app.bind}), so that supervisord cannot open it:"
-                " `[Errno 98] Address already in use`.",
+                f"Another program has the address of {app.name} ({app.bind}), so that {'systemd' if app.by_systemd else 'supervisord'}"
+                " cannot open it: `[Errno 98] Address already in use`. The other apps are not concerned.",
                 "Stop that program (and whatever starts it at boot), or give the app another flask_app_bind."
-                f" {self._then_start()}",
+                f" {self._then_open(app)}",
             )
         for process in orphans:
             self._orphan(app, process, "")
+
+    def _then_open(self, app: App) -> str:
+        """What is left to do when the app's address is free."""
+        if app.by_systemd:
+            return f"Then `systemctl restart {' '.join(SystemdSocket(app.name).sockets)}`."
+        return "supervisord tries again every few seconds: the app then comes up by itself."
 
     def _ours(self, app: App) -> dict[int, host_view.HostProcess]:
         """Every process that runs from a release of the app."""
@@ -515,7 +521,7 @@ class Doctor:
             f"{process} runs, and supervisord does not know it" + (f"; it has {bind}" if bind else ""),
             "It was left behind by a supervisord that was killed, or started by hand."
             + (" supervisord cannot open the address: `[Errno 98] Address already in use`." if bind else ""),
-            f"kill {process.pid} (it finishes its requests). {self._then_start()}",
+            f"kill {process.pid} (it finishes its requests). {self._then_open(app)}",
         )
 
     def _look_at_state_of_unit(self) -> None:
@@ -525,11 +531,10 @@ class Doctor:
             return
         explaining = (
             "unit-masked", "unit-disabled", "unit-missing", "conf-missing", "conf-invalid", "supervisor-second",
-            "web-port-taken", "port-taken", "hidden-character", "supervisor-value", "supervisor-syntax",
+            "web-port-taken", "hidden-character", "supervisor-value", "supervisor-syntax",
             "supervisor-section",
         )  # fmt: skip
         explained = [found for found in self.findings if found.code in explaining]
-        explained += [found for found in self.findings if found.code == "orphan" and "it has" in found.symptom]
         unit = self.options.unit
         for found in explained:
             if unit not in found.symptom:
@@ -567,7 +572,7 @@ class Doctor:
 
     def _tries_in_vain(self) -> bool:
         """Whether the supervisord seen here is one of many that systemd starts and that cannot stay."""
-        obstacles = ("port-taken", "orphan", "web-port-taken", "supervisor-second")
+        obstacles = ("web-port-taken", "supervisor-second")
         return self._found(*obstacles) and host_view.uptime_of(self.supervisord) < _STAYS
 
     def _pid_file(self) -> str:
@@ -861,6 +866,9 @@ class Doctor:
 
     def _look_at_failure(self, app: App, process: Process) -> None:
         """An instance that does not serve: its own words, and what they mean."""
+        if NOT_OPENED in process.spawn_error:
+            self._look_at_closed_socket(app, process)
+            return
         blocked = ("disk-full", "inodes-full")
         if self._found("permission-denied", "run-dir-missing", "log-dir-missing", subject=app.name) or self._found(
             *blocked
@@ -897,6 +905,20 @@ class Doctor:
             f"{process.name} is {state}." + (f" It says:{shown}" if shown else " It says nothing."),
             known.cause if known else "Not a known one; the lines above are all there is.",
             known.remedy if known else f"Look into {self._log_of(app, process)}, or roll back.",
+        )
+
+    def _look_at_closed_socket(self, app: App, process: Process) -> None:
+        """supervisord cannot open the app's socket: one finding for all of its instances."""
+        if self._found("port-taken", "orphan", "socket-not-opened", subject=app.name):
+            return
+        seen = obstacle(app.bind)
+        self._error(
+            "socket-not-opened",
+            app.name,
+            f"supervisord {process.spawn_error}" + (f": {seen}" if seen else ""),
+            f"What stands at the address of {app.name} ({app.bind}) is in the way, or is missing. The other apps are not"
+            " concerned.",
+            f"Take it away, or make what is missing. {self._then_open(app)} Or give the app another flask_app_bind.",
         )
 
     def _log_of(self, app: App, process: Process) -> str:
@@ -1115,6 +1137,12 @@ class Doctor:
 
 
 # -- small parts -----------------------------------------------------------------------------------------------------
+
+
+def _is_supervisord(command: tuple[str, ...]) -> bool:
+    """Whether that is supervisord: by itself, as the script of a Python, or behind our launcher."""
+    scripts = [part for part in command[2:4] if "/" in part] if "python" in "".join(command[:1]) else []
+    return "supervisord" in [os.path.basename(part) for part in (*command[:2], *scripts)]
 
 
 def _hidden_in_variable(line: str) -> re.Match | None:

@@ -15,6 +15,7 @@ import subprocess
 import typing as t
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
 _TIMEOUT = 20.0
 
 
@@ -30,6 +31,12 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
             return stream.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def printable(text: str, most: int = 40) -> str:
+    """Foreign text in one line of letters that every terminal shows as what they are, and not too many."""
+    shown = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
 def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
@@ -82,9 +89,17 @@ class HostProcess:
     unit: str
 
     def __str__(self) -> str:
-        text = " ".join(self.command)
-        text = text if len(text) <= 120 else text[:117] + "..."
-        return f"pid {self.pid} of user {self.user}{f' in {self.unit}' if self.unit else ''}: {text}"
+        return f"pid {self.pid} of user {self.user}{self._place}: {printable(' '.join(self.command), 120)}"
+
+    @property
+    def _place(self) -> str:
+        return f" in {self.unit}" if self.unit else ""
+
+    @property
+    def brief(self) -> str:
+        """The same without its arguments, which may hold anything."""
+        name = printable(os.path.basename(self.command[0])) if self.command else "?"
+        return f"pid {self.pid} ({name}) of user {self.user}{self._place}"
 
     def environment(self) -> dict[str, str]:
         """Its environment when it was started."""
@@ -154,16 +169,39 @@ class Listener:
 
 def listeners(port: int) -> list[Listener]:
     """Who listens on a TCP port, on whatever address."""
+    return _tcp_sockets(port, lambda state: state == _LISTEN)
+
+
+def connections_from(port: int) -> list[Listener]:
+    """What has a TCP port of this host without listening there, such as an outgoing connection."""
+    return _tcp_sockets(port, lambda state: state != _LISTEN)
+
+
+def _tcp_sockets(port: int, wanted: t.Callable[[str], bool]) -> list[Listener]:
     found = {}
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in read_text(path).splitlines()[1:]:
             fields = line.split()
-            if len(fields) > 9 and fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                found[f"socket:[{fields[9]}]"] = (_address(fields[1].rpartition(":")[0]), user_name(int(fields[7])))
-    if not found:
-        return []
-    holders: dict[str, list[int]] = {inode: [] for inode in found}
-    for name in os.listdir("/proc"):
+            if len(fields) > 9 and wanted(fields[3]) and int(fields[1].rpartition(":")[2], 16) == port:
+                found[fields[9]] = (_address(fields[1].rpartition(":")[0]), user_name(int(fields[7])))
+    holders = holders_of(found)
+    return [Listener(address, port, user, tuple(holders[inode])) for inode, (address, user) in found.items()]
+
+
+def unix_listeners(path: str) -> list[int]:
+    """Pids of those who listen on a unix socket of this path."""
+    inodes = []
+    for line in read_text("/proc/net/unix").splitlines()[1:]:
+        fields = line.split(None, 7)
+        if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & _ACCEPTS:
+            inodes.append(fields[6])
+    return sorted({pid for pids in holders_of(inodes).values() for pid in pids})
+
+
+def holders_of(inodes: t.Collection[str]) -> dict[str, list[int]]:
+    """The processes that hold each of these sockets; root may not see them all, for want of CAP_SYS_PTRACE."""
+    holders: dict[str, list[int]] = {f"socket:[{inode}]": [] for inode in inodes}
+    for name in os.listdir("/proc") if holders else ():
         if not name.isdigit():
             continue
         try:
@@ -172,7 +210,7 @@ def listeners(port: int) -> list[Listener]:
             continue
         for inode in held & holders.keys():
             holders[inode].append(int(name))
-    return [Listener(address, port, user, tuple(sorted(holders[inode]))) for inode, (address, user) in found.items()]
+    return {inode: sorted(holders[f"socket:[{inode}]"]) for inode in inodes}
 
 
 def _address(text: str) -> str:

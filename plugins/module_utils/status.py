@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import apps, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process, Supervisor, SupervisorError
@@ -163,12 +164,18 @@ class Status:
     def _socket(self, app: apps.App) -> None:
         socket = SystemdSocket(app.name)
         if app.by_systemd and not socket.settled():
-            self._problem(app.name, f"systemd does not listen on {socket.wanted()} for it")
+            seen = obstacle(socket.wanted() or "")
+            self._problem(
+                app.name, f"systemd does not listen on {socket.wanted()} for it" + (f": {seen}" if seen else "")
+            )
 
     def _instances(self, app: apps.App, facts: dict[str, t.Any], running: list[Process]) -> None:
         if not running:
             self._problem(app.name, f"supervisord does not know the program of {app.conf}")
         instances, holders = apps.serving(app, running)
+        seen = obstacle(app.bind, running) if any(NOT_OPENED in one.spawn_error for one in running) else ""
+        if seen:
+            self._problem(app.name, f"its socket cannot be opened: {seen}")
         environment = apps.environment_of_release(os.path.join(app.root, "current"))
         for process in instances:
             told = self._instance(app, facts, process)

@@ -25,6 +25,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.belongings import (
     standing,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
+from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
     STOPPABLE_STATES,
@@ -197,7 +198,7 @@ class Uninstall:
 
     def _host(self) -> HostPlaces:
         tools, scopes = self.options.tools_dir, [path for path, text in self._confs.items() if _scope(text)]
-        unit = re.search(r"^ExecStart=(/\S+)/supervisor/bin/supervisord\s", read_text(_UNIT), re.MULTILINE)
+        unit = re.search(r"^ExecStart=(?:\S+ )*(/\S+)/supervisor/bin/supervisord\s", read_text(_UNIT), re.MULTILINE)
         logs = [pattern for path in scopes for pattern in _log_patterns(path)]
         return HostPlaces(
             conf_dir=self.options.conf_dir,
@@ -256,11 +257,14 @@ class Uninstall:
         processes = self._processes(app)
         known = self._known.get(app.name)
         patience = (known.stop_timeout if known else 60.0) + STOP_MARGIN
+        left = Leftovers(self.supervisor, [process.pid for process in processes], _uid(known))
         for group in dict.fromkeys(process.group for process in processes):
             members = [process for process in processes if process.group == group]
             self._stop_group(members, patience)
             with contextlib.suppress(BadName):
                 self.supervisor.remove_group(group)
+        with contextlib.suppress(Unreachable):
+            left.end()
 
     def _stop_group(self, members: list[Process], patience: float) -> None:
         give_up = time.monotonic() + patience
@@ -412,6 +416,12 @@ def _log_patterns(path: str) -> t.Iterator[str]:
 
 def _groups_in(text: str) -> list[str]:
     return re.findall(r"^\[(?:group|program|fcgi-program|eventlistener):([^\]]+)\]", text, re.MULTILINE)
+
+
+def _uid(app: apps.App | None) -> int | None:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(app.user).pw_uid if app else None
+    return None
 
 
 def _runs(process: Process) -> bool:

@@ -6,6 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+#: As the unit of the role runs it; the arguments follow.
+LAUNCHER = Path(__file__).parents[2] / "roles" / "supervisor" / "files" / "supervisord.py"
+START_SUPERVISORD = [sys.executable, "-I", str(LAUNCHER), str(Path(sys.executable).with_name("supervisord"))]
 
 SUPERVISORD = """
 [supervisord]

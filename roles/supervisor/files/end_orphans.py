@@ -1,70 +1,239 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ends what a supervisord that died has left running; systemd calls this after every stop of the unit.
+"""Ends what supervisord has left running; systemd calls this after every stop of the unit: `end_orphans.py CONF.D`
 
-Without it, the next supervisord would start every program a second time beside its orphan. A stop in order leaves
-nothing here to do. Every orphan is asked to end (SIGTERM) and, ten seconds later, made to. gunicorn instances of an
-app are asked only: they have let go of their socket and finish the requests in flight, within their own time limit,
-while the new supervisord already starts their successors.
+Without it, the next supervisord would start every program a second time beside its orphan, and what an app has forked
+would keep its socket. Whatever is left in the unit's control group is asked to end (SIGTERM), and soon made to
+(SIGKILL): 2 s later if supervisord has stopped its programs itself, for then it is no program, and 10 s later if it has
+not. Only gunicorn masters and workers of an app may finish their requests meanwhile, for as long as the app's program
+has to stop (stopwaitsecs). A process of its own sees to that, so that the new supervisord can start their successors.
+
+A process is known by its pid and its control group, for what it inherits, its children inherit. Which pid is a
+gunicorn's, its app says. All that an app can gain by a lie is that time.
 """
 
+import configparser
+import json
 import os
+import re
+import select
 import signal
+import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-PATIENCE = 10.0  # seconds between SIGTERM and SIGKILL
+PATIENCE, AFTER_A_CRASH = 2.0, 10.0  # seconds between SIGTERM and SIGKILL
+LONGEST_GRACE = 3600.0  # seconds, whatever stopwaitsecs says
+KILLING = 5.0  # seconds for which what goes on forking is killed
+LARGEST_RECORD = 64 * 1024
+DRAIN = "--drain"
+
+
+class Process:
+    """One process, as /proc tells it; ProcessLookupError if it is gone."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            status = Path(f"/proc/{pid}/status").read_bytes()
+        except OSError as error:
+            raise ProcessLookupError(pid) from error
+        if fields[0] in (b"Z", b"X"):
+            raise ProcessLookupError(pid)
+        self.parent, self.group, self.started = int(fields[1]), int(fields[2]), int(fields[19])
+        self.uid = int(re.search(rb"^Uid:\s+(\d+)", status, re.MULTILINE)[1])
+        self.name = re.sub(r"[^ -~]", "?", re.search(rb"^Name:\s*(.*)", status)[1].decode("ascii", "replace"))
+
+    def __str__(self):
+        return f"{self.pid} ({self.name}, uid {self.uid})"
+
+    def signal(self, number):
+        """Send a signal to this process and to no later one of the same pid."""
+        try:
+            handle = os.pidfd_open(self.pid)
+            try:
+                if Process(self.pid).started == self.started:
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
+        except ProcessLookupError:
+            pass
 
 
 def members():
-    """Pids in this unit's control group, this process aside."""
+    """The processes in this unit's control group by their pids, this one aside."""
+    found = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _number, controllers, path = line.split(":", 2)
         root = {"": "/sys/fs/cgroup", "name=systemd": "/sys/fs/cgroup/systemd"}.get(controllers)
         listing = Path(f"{root}{path}/cgroup.procs")
         if root and listing.exists():
-            return {int(pid) for pid in listing.read_text().split()} - {os.getpid()}
-    return set()
+            for pid in {int(pid) for pid in listing.read_text().split()} - {os.getpid()}:
+                try:
+                    found[pid] = Process(pid)
+                except ProcessLookupError:
+                    pass
+            break
+    return found
 
 
-def parent(pid):
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+# -- gunicorn ---------------------------------------------------------------------------------------------------------
 
 
-def drains(pid):
-    """Whether the process belongs to a gunicorn instance of an app (only their environment has this)."""
-    try:
-        return b"\0PYGUN_RUN_DIR=" in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-
-
-def send(pids, number):
-    for pid in pids:
+def apps(folder):
+    """(name, run directory, instances, seconds to stop) of each app in a folder of programs."""
+    for path in sorted(Path(folder).glob("*.conf")):
+        parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
         try:
-            os.kill(pid, number)
+            parser.read_string(path.read_text(errors="replace"))
+        except (OSError, configparser.Error):
+            continue
+        for section in parser.sections():
+            kind, _sep, name = section.partition(":")
+            text = dict(parser.items(section))
+            run_dir = re.search(r'PYGUN_RUN_DIR="?([^",]+)', text.get("environment", ""))
+            count = re.search(r'PYGUN_INSTANCES="?(\d{1,3})', text.get("environment", ""))
+            if kind in ("program", "fcgi-program") and run_dir and count:
+                seconds = text.get("stopwaitsecs", "")
+                yield name, run_dir[1], int(count[1]), float(seconds) if seconds.isdecimal() else AFTER_A_CRASH
+
+
+def recorded(path):
+    """The pid in a record that an app's master has written about itself, and the record's owner; (0, 0) without one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return 0, 0
+            pid = json.loads(stream.read(LARGEST_RECORD))["pid"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return 0, 0
+    return (pid, found.st_uid) if isinstance(pid, int) and not isinstance(pid, bool) else (0, 0)
+
+
+def gunicorns(folder, left):
+    """Masters of apps and their workers among the processes that are left: process -> seconds that it may finish in."""
+    found = {}
+    for name, run_dir, instances, seconds in apps(folder):
+        for number in range(instances):
+            master, owner = recorded(f"{run_dir}/{name}-{number}.json")
+            for process in left.values():
+                ready = f"{run_dir}/{name}-{number}.{master}.{process.pid}.ready"
+                worker = master in (process.parent, process.group) and os.path.lexists(ready)
+                if master > 1 and process.uid == owner and (process.pid == master or worker):
+                    found[process] = min(seconds, LONGEST_GRACE)
+    return found
+
+
+# -- the end of what is left ------------------------------------------------------------------------------------------
+
+
+def drained(left):
+    """Pids that an earlier run lets finish, with those of the processes that see to it: root's own say so."""
+    found = set()
+    for process in left.values():
+        try:
+            command = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if process.uid == 0 and os.path.abspath(__file__) in command and DRAIN in command:
+            found.add(process.pid)
+            for pid, started, _seconds in map(triple, command[command.index(DRAIN) + 1 : -1]):
+                if pid in left and left[pid].started == started:
+                    found.add(pid)
+    return found
+
+
+def triple(text):
+    pid, started, seconds = text.split(":")
+    return int(pid), int(started), float(seconds)
+
+
+def end(folder, patience):
+    """End what is left, and say so; what may finish first is left to a process of its own."""
+    left = members()
+    busy = drained(left)
+    graceful = gunicorns(folder, {pid: one for pid, one in left.items() if pid not in busy})
+    spared = busy | {process.pid for process in graceful}
+    others = {pid: one for pid, one in left.items() if pid not in spared}
+    if graceful:
+        named = [f"{one.pid}:{one.started}:{seconds}" for one, seconds in graceful.items()]
+        print(f"instances that finish their requests: {', '.join(map(str, graceful))}", flush=True)
+        subprocess.Popen(
+            [sys.executable, "-I", os.path.abspath(__file__), DRAIN, *named],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    if others:
+        print(f"ending what supervisord left behind: {', '.join(map(str, others.values()))}", flush=True)
+    for process in [*graceful, *others.values()]:
+        if process.parent not in (left if process in graceful else others):
+            process.signal(signal.SIGTERM)
+    spared.update(drained(members()))  # the one that was started here
+    give_up = time.monotonic() + patience
+    while others and time.monotonic() < give_up:
+        time.sleep(0.05)
+        others = remaining(spared)
+    kill(lambda: remaining(spared))
+
+
+def remaining(spared):
+    left = members()
+    return {pid: one for pid, one in left.items() if pid not in spared | drained(left)}
+
+
+def kill(look):
+    """Kill what *look* finds until it finds nothing; what forks faster than that has its limits elsewhere."""
+    give_up, told = time.monotonic() + KILLING, False
+    while found := look():
+        if not told:
+            print(f"killing what did not end: {', '.join(map(str, found.values()))}", flush=True)
+        elif time.monotonic() > give_up:
+            print(f"these could not be killed: {', '.join(map(str, found.values()))}", flush=True)
+            return
+        told = True
+        for process in found.values():
+            process.signal(signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def drain(named):
+    """Give each of these processes its time, then kill it, and with the last of them whatever they have forked."""
+    handles, waiting = {}, select.poll()
+    begun = time.monotonic()
+    for pid, started, seconds in named:
+        try:
+            handle = os.pidfd_open(pid)
+            if Process(pid).started == started:
+                handles[handle] = (pid, begun + seconds)
+                waiting.register(handle, select.POLLIN)
         except ProcessLookupError:
             pass
+    while handles:
+        soonest = min(until for _pid, until in handles.values())
+        for handle, _event in waiting.poll(max(0.0, soonest - time.monotonic()) * 1000 + 1):
+            waiting.unregister(handle)
+            del handles[handle]
+        for handle, (pid, until) in handles.items():
+            if time.monotonic() >= until:
+                print(f"killing a gunicorn that did not finish in time: {pid}", flush=True)
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                handles[handle] = (pid, until + KILLING)
+    groups = {pid for pid, _started, _seconds in named}
+    kill(lambda: {pid: one for pid, one in members().items() if one.group in groups})
 
 
-def main():
-    left = members()
-    if not left:
-        return
-    print(f"ending processes that supervisord left behind: {sorted(left)}", flush=True)
-    send([pid for pid in left if parent(pid) not in left], signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    while stubborn := [pid for pid in members() if not drains(pid)]:
-        if time.monotonic() > deadline:
-            print(f"killing those that did not end: {sorted(stubborn)}", flush=True)
-            send(stubborn, signal.SIGKILL)
-            return
-        time.sleep(0.1)
+def main(arguments):
+    if arguments[:1] == [DRAIN]:
+        drain([triple(text) for text in arguments[1:]])
+    else:
+        in_order = os.environ.get("SERVICE_RESULT") == "success"
+        end(arguments[0] if arguments else "/etc/supervisor/conf.d", PATIENCE if in_order else AFTER_A_CRASH)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])

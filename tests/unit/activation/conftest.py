@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.supervised import SUPERVISORD, eventually, outcome, start_module
+from tests.unit.supervised import START_SUPERVISORD, SUPERVISORD, eventually, outcome, start_module
 
 HERE = Path(__file__).parent
 COLLECTION = HERE.parents[2]
@@ -95,7 +95,7 @@ class Host:
     def boot(self):
         output = (self.folder / "supervisord.out").open("a")
         self.process = subprocess.Popen(
-            [*as_root(), sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")],
+            [*as_root(), *START_SUPERVISORD, "-c", str(self.folder / "supervisord.conf")],
             stdout=output,
             stderr=output,
             start_new_session=True,

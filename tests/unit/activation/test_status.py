@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 import textwrap
 
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
 from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import table
+from tests.unit.supervised import eventually
 
 
 def look(app, **more):
@@ -249,3 +251,52 @@ def test_the_table_of_what_was_found_can_be_read(running):
     assert "by tester" in text
     assert text.endswith("Everything is as it should be.")
     assert json.dumps(look(running))
+
+
+def test_who_has_the_address_of_an_app_is_named_and_the_app_comes_when_it_is_free(make_host):
+    host = make_host()
+    app, other = host.new_app(instances=1), host.new_app(instances=1)
+    for one in (app, other):
+        result = one.deploy(one.release())
+        assert not result.get("failed"), result["msg"]
+    host.shut_down()
+    with socket.create_server(("127.0.0.1", app.port)):
+        host.boot()
+        eventually(lambda: set(app.states().values()) == {"BACKOFF"} and set(other.states().values()) == {"RUNNING"})
+        assert other.get()[0] == 200
+        holder = f"pid {os.getpid()} ("
+        problems = told(look(app, name=""))
+        assert any("its socket cannot be opened" in one and holder in one for one in problems), problems
+        assert any("is BACKOFF: cannot open its socket" in one for one in problems), problems
+        assert not [one for one in problems if one.startswith(other.name)]
+        before = app.current, app.state
+        failed = app.deploy(app.release())
+        assert f"supervisord cannot open its socket tcp://127.0.0.1:{app.port}: [Errno 98]" in failed["msg"]
+        assert holder in failed["msg"]
+        assert f"listens on 127.0.0.1:{app.port}" in failed["msg"]
+        assert failed["msg"].endswith("Nothing was changed.")
+        assert (app.current, app.state, app.leftovers()) == (*before, [])
+    eventually(lambda: set(app.states().values()) == {"RUNNING"}, 15)
+    assert not app.deploy(app.release()).get("failed")
+
+
+def test_an_app_whose_address_is_taken_is_deployed_to_another(make_host):
+    host = make_host()
+    app = host.new_app(instances=1)
+    assert not app.deploy(app.release()).get("failed")
+    host.shut_down()
+    with socket.create_server(("127.0.0.1", app.port)):
+        host.boot()
+        eventually(lambda: set(app.states().values()) == {"BACKOFF"})
+        app.port = free_port()
+        new = app.release()
+        result = app.deploy(new)
+        assert not result.get("failed"), result["msg"]
+        assert app.releases_running() == {f"{app.name}-0": new}
+        assert app.get()[0] == 200
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.supervised import SUPERVISORD, eventually, outcome, start_module
+from tests.unit.supervised import START_SUPERVISORD, SUPERVISORD, eventually, outcome, start_module
 
 HERE = Path(__file__).parent
 
@@ -31,7 +31,7 @@ class Host:
     def boot(self):
         output = (self.folder / "supervisord.out").open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.folder / "supervisord.conf")],
+            [*START_SUPERVISORD, "-c", str(self.folder / "supervisord.conf")],
             stdout=output,
             stderr=output,
             start_new_session=True,
