@@ -11,7 +11,7 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import handover, logs, processors
+from . import handover, logs, patching, processors
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
@@ -76,6 +76,8 @@ class Runtime:
         self.run_dir = self._usable_run_dir(os.environ.get("PYGUN_RUN_DIR") or run_dir)
         self.records = Records(self.run_dir, self.instance)
         values, self.env_digest = self._load_environment(env_file)
+        patching.patch_for(file, self.source, boot_timeout)
+        self.notes += [("warning", text) for text in patching.said]
         logs.configure(
             logs.Settings(
                 app=app,
@@ -144,6 +146,8 @@ class Runtime:
         sight of an app that parses sys.argv at import.
         """
         self.notes += [("warning", text) for text in ignored(settings)]
+        if vain := patching.in_vain(settings.get("worker_class")):
+            self.notes.append(("warning", vain))
         settings["bind"] = self.bind
         if self.instance:
             # gunicorn makes the name of its dirty arbiter's pid file of it, and kills whom it finds there.
