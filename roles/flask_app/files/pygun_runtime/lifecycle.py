@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import health, log_capture, logs, request_id
+from . import health, log_capture, logs, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -87,6 +87,7 @@ class Lifecycle:
         self.runtime = runtime
         self.limit = TimeLimit()
         self.arguments: list[str] = []
+        self.told = mmap.mmap(-1, signal.NSIG)  # see signals.Handlers; the workers share it
 
     def hook(self, name: str, own):
         """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
@@ -110,6 +111,7 @@ class Lifecycle:
         """From here to on_starting (or on_reload) the master may import the app: preload_app."""
         self.arguments = arguments[1:]
         arguments[1:] = []
+        signals.watch_gevent()
         self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, self._master_is_late)
 
     def _master_is_late(self, stack: str) -> None:
@@ -131,11 +133,13 @@ class Lifecycle:
         _tolerate_failing_workers_in_stop(server)
         for level, text in self.runtime.notes:
             getattr(server.log, level)("%s", text)
+        server.pygun_own_handlers = signals.hold_in_master(server, self.told)
         self._try(server.log, self.runtime.records.clear)
         self._write_record(server)
 
     def on_reload(self, server) -> None:
         self._end_boot()
+        server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
         self._write_record(server)
 
     def nworkers_changed(self, server, _new, _old) -> None:
@@ -163,6 +167,8 @@ class Lifecycle:
         self._try(server.log, runtime.records.write_master, record)
 
     def pre_fork(self, server, worker) -> None:
+        if signals.taken(server):  # by a hook of the app
+            server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
         worker.pygun_boot = _Boot(gated=server.pygun_gate > 0)
         server.pygun_gate = max(0, server.pygun_gate - 1)
 
@@ -203,6 +209,7 @@ class Lifecycle:
     def post_fork(self, server, worker) -> None:
         _end_when_stopped(server, worker.pygun_boot)
         sys.argv[1:] = []
+        worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)
         self.limit = TimeLimit()
@@ -216,6 +223,7 @@ class Lifecycle:
         boot = worker.pygun_boot
         health_state = self._check_health(worker, boot)
         self.limit.stop()
+        worker.pygun_handlers.put_back()
         request_id.attach(worker)
         record = {
             "pid": worker.pid,
@@ -233,12 +241,15 @@ class Lifecycle:
 
     def _count_requests(self, worker) -> None:
         """Tell others with the heartbeat what gunicorn counts in the worker alone: a request costs nothing more."""
-        beat, told, at = worker.notify, 0, 0.0
+        beat, told, at, looked = worker.notify, 0, 0.0, 0.0
         self._tell_requests(worker)
 
         def notify():
-            nonlocal told, at
+            nonlocal told, at, looked
             beat()
+            if time.monotonic() - looked >= 1.0:
+                looked = time.monotonic()
+                worker.pygun_handlers.put_back()
             if worker.nr != told and time.monotonic() - at >= 1.0:  # some workers' hearts beat with each request
                 told, at = worker.nr, time.monotonic()
                 self._tell_requests(worker)
@@ -254,6 +265,9 @@ class Lifecycle:
     def worker_exit(self, _server, worker) -> None:
         if worker.pygun_boot.ready:
             self._tell_requests(worker)
+        handlers = getattr(worker, "pygun_handlers", None)
+        if handlers and worker.pid == os.getpid():  # or the master has found it gone
+            handlers.finish()
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""
