@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import health, log_capture, logs, request_id, signals
+from . import forks, health, log_capture, logs, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -44,8 +44,8 @@ HOOKS = {
     "on_exit": 1,
 }
 
-#: The app's own hook goes first here: what it prepares belongs to what is checked and bounded.
-_OWN_HOOK_FIRST = {"post_worker_init"}
+#: The app's own hook goes first here: what it prepares belongs to what is checked and bounded, and what it forks is no worker.
+_OWN_HOOK_FIRST = {"post_worker_init", "pre_fork"}
 
 EARLY_EXITS = 3
 BOOT_FAILED = 3  # gunicorn's WORKER_BOOT_ERROR: a worker's exit code that ends the master
@@ -112,6 +112,7 @@ class Lifecycle:
         self.arguments = arguments[1:]
         arguments[1:] = []
         signals.watch_gevent()
+        forks.watch()
         self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, self._master_is_late)
 
     def _master_is_late(self, stack: str) -> None:
@@ -171,6 +172,9 @@ class Lifecycle:
             server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
         worker.pygun_boot = _Boot(gated=server.pygun_gate > 0)
         server.pygun_gate = max(0, server.pygun_gate - 1)
+        forks.inherit(server.LISTENERS, by_programs=False)
+        forks.serve(listener.fileno() for listener in server.LISTENERS)
+        forks.announce()
 
     def child_exit(self, server, worker) -> None:
         self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
@@ -198,6 +202,7 @@ class Lifecycle:
         if self.runtime.instance:
             server.log.error("USR2 is not supported under supervisor: restart the instance instead")
             os._exit(1)
+        forks.inherit(server.LISTENERS, by_programs=True)
 
     def on_exit(self, server) -> None:
         self._try(server.log, self.runtime.records.remove_own, os.getpid())

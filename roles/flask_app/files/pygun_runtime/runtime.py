@@ -11,7 +11,7 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import handover, logs, patching, processors
+from . import forks, handover, logs, patching, processors
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
@@ -94,6 +94,8 @@ class Runtime:
         private = self.run_dir / f"{self.instance}.sock" if self.run_dir else None
         self.handover = handover.take(app, private)
         self.bind = self.handover.binds if self.handover else bind
+        if self.handover:
+            forks.serve(self.handover.fds)
 
     @property
     def source(self) -> str:
