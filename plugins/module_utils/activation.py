@@ -53,7 +53,12 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance import (
 from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
 from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host, too_many_workers, try_release
+from ansible_collections.pygun.stack.plugins.module_utils.preflight import (
+    memory_of_host,
+    too_many_workers,
+    try_release,
+    warnings_of,
+)
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import made_from, usable
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
@@ -643,6 +648,8 @@ class Activation:
                 log=outcome.output,
                 blames_release=True,
             )
+        for text in warnings_of(outcome.facts):
+            self.warn(text)
         crowd = too_many_workers(outcome.facts, options.instances or 1, memory_of_host("MemTotal"))
         if crowd:
             self.warn(crowd)

@@ -21,6 +21,8 @@ import typing as t
 #: Seconds beyond the release's own boot timeout, after which the process group is killed.
 MARGIN = 5.0
 _OUTPUT_AT_MOST = 256 * 1024
+_WARNINGS_AT_MOST = 5
+_WARNING_AT_MOST = 1000  # characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +112,16 @@ def memory_of_host(kind: str) -> int:
     except (OSError, ValueError):
         pass
     return 0
+
+
+def warnings_of(facts: dict[str, t.Any]) -> list[str]:
+    """What a release that may serve has to be warned of; the app could have written it, so it is bounded."""
+    said = facts.get("warnings")
+    said = [text for text in said if isinstance(text, str)] if isinstance(said, list) else []
+    return [
+        "".join(sign if sign.isprintable() else " " for sign in text[:_WARNING_AT_MOST])
+        for text in said[:_WARNINGS_AT_MOST]
+    ]
 
 
 def too_many_workers(facts: dict[str, t.Any], instances: int, total: int) -> str:

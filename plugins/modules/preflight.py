@@ -66,7 +66,7 @@ import pwd
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LAST_LINES, advice, diagnose, plain_lines
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release
+from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release, warnings_of
 
 
 def main():
@@ -91,6 +91,8 @@ def main():
     except OSError as error:
         module.fail_json(msg=f"{params['release']} cannot be tried: {error}. Nothing was changed.", step="start")
     if not outcome.problem:
+        for text in warnings_of(outcome.facts):
+            module.warn(text)
         module.exit_json(changed=False, step=outcome.step, facts=outcome.facts)
     lines = plain_lines(outcome.output)[-LAST_LINES:]
     known = diagnose("\n".join([*lines, outcome.problem]))

@@ -202,3 +202,45 @@ def test_the_output_of_the_app_does_not_disturb_the_answer(attempt):
     outcome = attempt('print(\'{"problem": "from the app"}\', flush=True)' + HELLO)
     assert outcome.problem == ""
     assert "from the app" in outcome.output
+
+
+# What urllib3 does; a class that was taken from ssl before gevent patched it fails at each use.
+TLS = """
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, TLSVersion
+def app(environ, start_response):
+    SSLContext(PROTOCOL_TLS_CLIENT).minimum_version = TLSVersion.TLSv1_2
+    start_response("200 OK", [])
+    return [b"hello"]
+"""
+
+
+@pytest.mark.parametrize("more", ["preload_app = True", "from ssl import SSLContext as _context"])
+def test_what_is_imported_early_is_imported_patched_as_in_a_master(attempt, more):
+    outcome = attempt(TLS, more=more, health="/healthz")
+    assert outcome.problem == ""
+    assert preflight.warnings_of(outcome.facts) == []
+
+
+PATCHING = "from ssl import SSLContext\nfrom gevent import monkey\nmonkey.patch_all()\n"
+THREAD = "import threading\nthreading.Thread(target=threading.Event().wait, name='prices', daemon=True).start()\n"
+LATE = {
+    "a patch of the app": (PATCHING, "worker_class = 'sync'", "gevent patched too late"),
+    "dirty workers": ("from ssl import SSLContext", "preload_app = True; dirty_apps = []", "gevent patched too late"),
+    "threads": (THREAD, "preload_app = True; worker_class = 'gthread'", "threads as it is imported (prices)"),
+}
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_what_cannot_be_helped_is_a_warning(attempt, what):
+    source, more, says = LATE[what]
+    facts = attempt(source + HELLO, more=more).facts
+    assert len(preflight.warnings_of(facts)) == 1
+    assert says in preflight.warnings_of(facts)[0]
+
+
+def test_warnings_are_bounded_since_the_app_could_have_written_them():
+    assert preflight.warnings_of({"warnings": {"a": 1}}) == []
+    said = preflight.warnings_of({"warnings": [7, "a\x1b[31m\nb", *["x" * 5000] * 50]})
+    assert said[0] == "a [31m b"
+    assert len(said) == 5
+    assert max(map(len, said)) == 1000

@@ -29,16 +29,20 @@ class HandoverError(RuntimeError):
 
 
 class Handover:
-    """The sockets of one master: `binds` for gunicorn, `private` the path of the private socket."""
+    """The sockets of one master: `fds`, `binds` for gunicorn, `private` the path of the private socket."""
 
     def __init__(self, public: int, private_path: Path | None):
         self.pid = os.getpid()
-        self.binds = [f"fd://{public}"]
+        self.fds = [public]
         self.private = private_path
         self._identity = None
         if private_path:
-            self.binds.append(f"fd://{_listen_privately(private_path)}")
+            self.fds.append(_listen_privately(private_path))
             self._identity = _identity(private_path)
+
+    @property
+    def binds(self) -> list[str]:
+        return [f"fd://{fd}" for fd in self.fds]
 
     def remove_private(self) -> None:
         """Remove the private socket, unless a later master already put its own in its place."""

@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import health, log_capture, logs, request_id
+from . import forks, health, log_capture, logs, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -44,8 +44,8 @@ HOOKS = {
     "on_exit": 1,
 }
 
-#: The app's own hook goes first here: what it prepares belongs to what is checked and bounded.
-_OWN_HOOK_FIRST = {"post_worker_init"}
+#: The app's own hook goes first here: what it prepares belongs to what is checked and bounded, and what it forks is no worker.
+_OWN_HOOK_FIRST = {"post_worker_init", "pre_fork"}
 
 EARLY_EXITS = 3
 BOOT_FAILED = 3  # gunicorn's WORKER_BOOT_ERROR: a worker's exit code that ends the master
@@ -87,6 +87,7 @@ class Lifecycle:
         self.runtime = runtime
         self.limit = TimeLimit()
         self.arguments: list[str] = []
+        self.told = mmap.mmap(-1, signal.NSIG)  # see signals.Handlers; the workers share it
 
     def hook(self, name: str, own):
         """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
@@ -110,6 +111,8 @@ class Lifecycle:
         """From here to on_starting (or on_reload) the master may import the app: preload_app."""
         self.arguments = arguments[1:]
         arguments[1:] = []
+        signals.watch_gevent()
+        forks.watch()
         self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, self._master_is_late)
 
     def _master_is_late(self, stack: str) -> None:
@@ -131,6 +134,7 @@ class Lifecycle:
         _tolerate_failing_workers_in_stop(server)
         for level, text in self.runtime.notes:
             getattr(server.log, level)("%s", text)
+        server.pygun_own_handlers = signals.hold_in_master(server, self.told)
         self._try(server.log, self.runtime.records.clear)
         self._write_record(server)
 
@@ -138,6 +142,7 @@ class Lifecycle:
         self._end_boot()
         if isinstance(server.log, logs.Logger):
             server.log.follow(server.cfg)
+        server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
         self._write_record(server)
 
     def nworkers_changed(self, server, _new, _old) -> None:
@@ -165,8 +170,13 @@ class Lifecycle:
         self._try(server.log, runtime.records.write_master, record)
 
     def pre_fork(self, server, worker) -> None:
+        if signals.taken(server):  # by a hook of the app
+            server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
         worker.pygun_boot = _Boot(gated=server.pygun_gate > 0)
         server.pygun_gate = max(0, server.pygun_gate - 1)
+        forks.inherit(server.LISTENERS, by_programs=False)
+        forks.serve(listener.fileno() for listener in server.LISTENERS)
+        forks.announce()
 
     def child_exit(self, server, worker) -> None:
         self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
@@ -194,6 +204,7 @@ class Lifecycle:
         if self.runtime.instance:
             server.log.error("USR2 is not supported under supervisor: restart the instance instead")
             os._exit(1)
+        forks.inherit(server.LISTENERS, by_programs=True)
 
     def on_exit(self, server) -> None:
         self._try(server.log, self.runtime.records.remove_own, os.getpid())
@@ -205,6 +216,7 @@ class Lifecycle:
     def post_fork(self, server, worker) -> None:
         _end_when_stopped(server, worker.pygun_boot)
         sys.argv[1:] = []
+        worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)
         self.limit = TimeLimit()
@@ -218,6 +230,7 @@ class Lifecycle:
         boot = worker.pygun_boot
         health_state = self._check_health(worker, boot)
         self.limit.stop()
+        worker.pygun_handlers.put_back()
         request_id.attach(worker)
         record = {
             "pid": worker.pid,
@@ -235,12 +248,15 @@ class Lifecycle:
 
     def _count_requests(self, worker) -> None:
         """Tell others with the heartbeat what gunicorn counts in the worker alone: a request costs nothing more."""
-        beat, told, at = worker.notify, 0, 0.0
+        beat, told, at, looked = worker.notify, 0, 0.0, 0.0
         self._tell_requests(worker)
 
         def notify():
-            nonlocal told, at
+            nonlocal told, at, looked
             beat()
+            if time.monotonic() - looked >= 1.0:
+                looked = time.monotonic()
+                worker.pygun_handlers.put_back()
             if worker.nr != told and time.monotonic() - at >= 1.0:  # some workers' hearts beat with each request
                 told, at = worker.nr, time.monotonic()
                 self._tell_requests(worker)
@@ -256,6 +272,9 @@ class Lifecycle:
     def worker_exit(self, _server, worker) -> None:
         if worker.pygun_boot.ready:
             self._tell_requests(worker)
+        handlers = getattr(worker, "pygun_handlers", None)
+        if handlers and worker.pid == os.getpid():  # or the master has found it gone
+            handlers.finish()
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""

@@ -13,14 +13,16 @@ import faulthandler
 import json
 import os
 import sys
+import threading
 import time
+import warnings
 from pathlib import Path
 
 from gunicorn import util
 from gunicorn.config import Config
 
 import pygun_runtime
-from pygun_runtime import health, settings
+from pygun_runtime import health, patching, settings
 
 
 class Refused(Exception):
@@ -52,6 +54,7 @@ def configure(names: dict) -> Config:
 def try_release(announce) -> dict:
     """Go through the steps; returns facts about the release."""
     release = Path(__file__).resolve().parents[2]
+    said = late_patches_of_the_app()
     announce("settings")
     names = settings_of(release / "pygun.py")
     config = configure(names)
@@ -70,10 +73,9 @@ def try_release(announce) -> dict:
     started = time.monotonic()
     if config.preload_app:
         util.import_app(config.wsgi_app)
-    if any(base.__name__ == "GeventWorker" for base in worker_class.__mro__):
-        from gevent import monkey
-
-        monkey.patch_all()
+        said += threads_left_behind()
+    if patching.is_gevent(worker_class):
+        patching.patch()  # as the worker does; the master has done it, if it could know
     wsgi = util.import_app(config.wsgi_app)
     imported = time.monotonic() - started
 
@@ -87,7 +89,33 @@ def try_release(announce) -> dict:
         "memory_kb": resident,
         "own_memory_kb": own,
         "preload": config.preload_app,
+        "warnings": patching.said + said,
     }
+
+
+def late_patches_of_the_app() -> list[str]:
+    """A list that grows with what gevent says of patches that the app makes itself."""
+    said: list[str] = []
+    show = warnings.showwarning
+
+    def note(message, category, *arguments, **options):
+        if category.__name__ == "MonkeyPatchWarning":
+            said.append(patching.TOO_LATE + str(message))
+        show(message, category, *arguments, **options)
+
+    warnings.showwarning = note
+    return said
+
+
+def threads_left_behind() -> list[str]:
+    """Threads of the master do not exist in the workers that it forks; gevent's, which are no threads, do."""
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if not names or patching.is_patched():
+        return []
+    return [
+        f"The app starts threads as it is imported ({', '.join(names)}): with flask_app_preload they run in the master, and its"
+        " workers have none of them. Start them in a hook, post_worker_init of flask_app_pygun_extra, or leave preload off."
+    ]
 
 
 def _memory() -> tuple[int, int]:
@@ -110,6 +138,7 @@ def main() -> None:
         facts = try_release(lambda step, **more: tell(step=step, **more))
     except (Refused, health.Unhealthy) as error:
         tell(problem=str(error))
+        print(*patching.said, sep="\n", file=sys.stderr)
         status = 1
     else:
         tell(done=facts)

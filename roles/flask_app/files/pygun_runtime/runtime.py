@@ -11,7 +11,7 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import handover, logs, processors
+from . import forks, handover, logs, patching, processors
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
@@ -76,6 +76,8 @@ class Runtime:
         self.run_dir = self._usable_run_dir(os.environ.get("PYGUN_RUN_DIR") or run_dir)
         self.records = Records(self.run_dir, self.instance)
         values, self.env_digest = self._load_environment(env_file)
+        patching.patch_for(file, self.source, boot_timeout)
+        self.notes += [("warning", text) for text in patching.said]
         logs.configure(
             logs.Settings(
                 app=app,
@@ -92,6 +94,8 @@ class Runtime:
         private = self.run_dir / f"{self.instance}.sock" if self.run_dir else None
         self.handover = handover.take(app, private)
         self.bind = self.handover.binds if self.handover else bind
+        if self.handover:
+            forks.serve(self.handover.fds)
 
     @property
     def source(self) -> str:
@@ -151,6 +155,8 @@ class Runtime:
         if "control_socket" not in known() and settings.get("control_socket", "") is None:
             del settings["control_socket"]
         self.notes += [("warning", text) for text in ignored(settings)]
+        if vain := patching.in_vain(settings.get("worker_class")):
+            self.notes.append(("warning", vain))
         settings["bind"] = self.bind
         if self.instance:
             # gunicorn makes the name of its dirty arbiter's pid file of it, and kills whom it finds there.

@@ -25,6 +25,8 @@ class TimeLimit:
 
     def __init__(self):
         self._armed = False
+        self._handler = None
+        self._before = signal.SIG_DFL  # the app's, if it has set one meanwhile
 
     def start(self, seconds: float, exit_code: int, report) -> None:
         """After *seconds*, call *report(stack)* with the text of where the code is, and raise TimeLimitExceeded.
@@ -38,6 +40,9 @@ class TimeLimit:
             raise TimeLimitExceeded(exit_code)
 
         self._armed = True
+        if (found := signal.getsignal(signal.SIGALRM)) is not self._handler:
+            self._before = found
+        self._handler = expired
         signal.signal(signal.SIGALRM, expired)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         faulthandler.dump_traceback_later(seconds + WATCHDOG_DELAY, exit=True, file=sys.__stderr__)
@@ -46,7 +51,8 @@ class TimeLimit:
         if self._armed:
             self._armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            if signal.getsignal(signal.SIGALRM) is self._handler:
+                signal.signal(signal.SIGALRM, self._before)
             faulthandler.cancel_dump_traceback_later()
 
 

@@ -265,8 +265,14 @@ class LosslessGeventWorker(GeventWorker):
             servers.append(server)
 
         while self.alive:
-            self._beat(self.cfg.keepalive or None)
-            self._stop.wait(1.0)
+            try:
+                self._beat(self.cfg.keepalive or None)
+                self._stop.wait(1.0)
+            except (SystemExit, KeyboardInterrupt):  # from any greenlet of the app, or a signal handler of its own
+                if not self.alive:
+                    raise
+                self.log.warning("The app has called sys.exit() beside a request, draining (pid: %s)", self.pid)
+                self.stop()
         self._drain(servers)
 
     def _drain(self, servers):

@@ -1,0 +1,213 @@
+"""A child that an app forks has no socket of the server, ends when it is told to, and leaves the worker alone."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.runtime.test_signals import WORKERS
+
+APP = """
+import concurrent.futures, multiprocessing, os, pty, subprocess, time
+
+def sleep():
+    time.sleep(600)
+
+def process():
+    child = multiprocessing.get_context("fork").Process(target=sleep)
+    child.start()
+    return child.pid
+
+def fork():
+    pid = os.fork()
+    if not pid:
+        sleep()
+    return pid
+
+def terminal():
+    pid, _terminal = pty.fork()
+    if not pid:
+        sleep()
+    return pid
+
+def returns():
+    return os.fork()
+
+def works():
+    read, write = os.pipe()
+    if not os.fork():
+        said = subprocess.run(["echo", "from a program"], stdout=subprocess.PIPE).stdout
+        time.sleep(0.1)
+        os.write(write, said)
+        os._exit(0)
+    return os.read(read, 100).decode().strip()
+
+def pool():
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as executor:
+        return list(executor.map(abs, [-1, -2]))
+
+def spawned():
+    return os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+
+def program():
+    return subprocess.Popen(["sleep", "600"]).pid
+
+def terminated():
+    for _ in range(30):
+        child = multiprocessing.get_context("fork").Process(target=sleep)
+        child.start()
+        child.terminate()
+        child.join(10)
+        if child.exitcode is None:
+            return "it did not end"
+    return "all ended"
+
+def waited():
+    time.sleep(2)
+    with open(os.path.dirname(__file__) + "/served", "a") as file:
+        file.write("served\\n")
+    return os.getpid()
+
+def app(environ, start_response):
+    body = str(globals().get(environ["PATH_INFO"][1:], os.getpid)()).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+PRELOADED = APP + "\nCHILD = process()\ndef at_import():\n    return CHILD\n"
+
+
+def listeners(pid):
+    """What a process has open of the sockets that listen here."""
+    mine = set()
+    for line in [*Path("/proc/net/tcp").read_text().splitlines(), *Path("/proc/net/unix").read_text().splitlines()]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == "0A":
+            mine.add(f"socket:[{fields[9]}]")
+        elif len(fields) > 6 and fields[3] == "00010000":  # __SO_ACCEPTCON
+            mine.add(f"socket:[{fields[6]}]")
+    return [link for link in sockets(pid) if link in mine]
+
+
+def sockets(pid):
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(fd))
+        except FileNotFoundError:
+            pass
+    return [link for link in found if link.startswith("socket:")]
+
+
+def ended(pid):
+    try:
+        return re.search(r"\) (\S)", Path(f"/proc/{pid}/stat").read_text())[1] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.fixture(name="children")
+def children_fixture():
+    """Pids to be killed at the end."""
+    pids = []
+    yield pids
+    for pid in pids:
+        if not ended(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("how", ["process", "fork", "terminal", "spawned", "program"])
+def test_a_child_has_no_socket_of_the_server_and_ends_when_told_to(host, worker, how, children, eventually):
+    instance = host.start(app=APP, **WORKERS[worker]).wait_ready()
+    (pid,) = instance.workers()
+    assert len(set(listeners(pid))) == 2
+    child = int(host.get("/" + how)[2])
+    children.append(child)
+    time.sleep(0.3)
+    assert sockets(child) == []
+    for _ in range(10):
+        assert host.get()[2] == str(pid)
+    os.kill(child, signal.SIGTERM)
+    eventually(lambda: ended(child), 5)
+    assert instance.workers() == [pid]
+    assert host.get(address=instance.private)[2] == str(pid)
+
+
+@pytest.mark.parametrize("worker", ["lossless", "gthread"])
+def test_a_child_that_is_forked_by_an_import_in_the_master_has_none_either(host, worker, children, eventually):
+    instance = host.start(app=PRELOADED, preload_app=True, **WORKERS[worker]).wait_ready()
+    child = int(host.get("/at_import")[2])
+    children.append(child)
+    assert sockets(child) == []
+    assert instance.workers() == [int(host.get()[2])]
+    os.kill(child, signal.SIGTERM)
+    eventually(lambda: ended(child), 5)
+
+
+@pytest.mark.parametrize("worker", ["lossless", "gevent", "gthread"])
+def test_a_child_takes_no_part_in_requests_and_outlives_a_drain(host, worker, children):
+    """With gevent it had the greenlets of all other requests, and their connections."""
+    instance = host.start(app=APP, keepalive=30, **WORKERS[worker]).wait_ready()
+    (pid,) = instance.workers()
+    idle, slow = host.connect(), host.connect()
+    assert idle.get("/")[2] == str(pid)
+    slow.send("/waited")
+    time.sleep(0.5)
+    child = int(host.get("/fork")[2])
+    children.append(child)
+    assert slow.receive()[2] == str(pid)
+    for _ in range(20):
+        assert idle.get("/")[2] == str(pid)
+    time.sleep(1.5)
+    assert (instance.release / "src" / "served").read_text() == "served\n"
+    assert not ended(child)
+    instance.stop()
+    assert not ended(child)
+    assert instance.log().count("Worker exiting") <= 1
+    for one in (idle, slow):
+        assert one.file.read() == b""  # it is closed, although the child lives
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [("works", "from a program"), ("pool", "[1, 2]"), ("terminated", "all ended")],
+)
+def test_what_children_are_for_works(host, worker, how, says):
+    instance = host.start(app=APP, **WORKERS[worker]).wait_ready()
+    (pid,) = instance.workers()
+    assert host.get("/" + how)[::2] == (200, says)
+    assert host.get()[2] == str(pid)
+    assert instance.workers() == [pid]
+
+
+@pytest.mark.parametrize("worker", ["lossless", "gevent", "sync"])
+def test_a_child_that_returns_from_its_view_answers_nobody_and_ends(host, worker, eventually):
+    instance = host.start(app=APP, **WORKERS[worker]).wait_ready()
+    child = int(host.get("/returns")[2])
+    eventually(lambda: ended(child), 10, instance.log)
+    assert int(host.get()[2]) in instance.workers()
+
+
+def test_a_hook_of_the_app_may_fork_before_a_worker(host, children):
+    own = """
+    import os, time
+    def pre_fork(server, worker):
+        pid = os.fork()
+        if not pid:
+            time.sleep(600)
+            os._exit(0)
+        print("forked", pid)
+    """
+    instance = host.start(app=APP, own=own, workers=2).wait_ready(2)
+    pids = [int(pid) for pid in re.findall(r"forked (\d+)", instance.log())]
+    children += pids
+    assert len(pids) == 2
+    for pid in pids:
+        assert sockets(pid) == []
+    assert int(host.get()[2]) in instance.workers()
+    for pid in instance.workers():
+        assert len(set(listeners(pid))) == 2
