@@ -235,9 +235,7 @@ def _processes(account: Account) -> list[int]:
             candidates.append(pid)
     here = _namespace("self")
     return [
-        pid
-        for pid in candidates
-        if _descends(pid, parents) or (account.is_ours and _namespace(str(pid)) in (here, ""))
+        pid for pid in candidates if _descends(pid, parents) or (account.is_ours and _namespace(str(pid)) in (here, ""))
     ]
 
 

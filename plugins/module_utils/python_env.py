@@ -221,7 +221,9 @@ class Installer:
         self.account = account
         self.cache = os.path.join(cache_dir, account.name) if cache_dir and account else cache_dir
         own = () if account else ("HOME", "TMPDIR")
-        self.environment = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name) or name in own}
+        self.environment = {
+            name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name) or name in own
+        }
         self.environment.update(
             LC_ALL="C.UTF-8",
             PIP_DISABLE_PIP_VERSION_CHECK="1",
