@@ -35,7 +35,7 @@ options:
     type: str
     default: ""
   cache_dir:
-    description: Directory of the installer's download cache.
+    description: Directory in which the account that installs has its download cache.
     type: str
     default: ""
 """

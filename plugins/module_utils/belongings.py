@@ -15,10 +15,11 @@ import grp
 import os
 import pwd
 import re
-import shutil
 import typing as t
 
+from ansible_collections.pygun.stack.plugins.module_utils import build_account
 from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_tree
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
@@ -38,8 +39,8 @@ FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
 KEEPER = "keep_server_state.py"
 
-#: Folders of the tools. What ends with .before, an interrupted upgrade has left.
-_TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "uv", "uv.before")
+#: Folders of the tools. What ends with .before or .build, an interrupted upgrade has left.
+_TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "supervisor.build", "uv", "uv.before", "uv.build")
 #: Programs of ours beside them.
 _SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py")
 
@@ -57,7 +58,7 @@ class Thing:
     def remove(self) -> None:
         """Remove it; a folder of the last two kinds stays when something else is in it."""
         if self.kind == "tree" and not os.path.islink(self.path):
-            shutil.rmtree(self.path)
+            remove_tree(self.path)
         elif self.kind in IF_EMPTY:
             try:
                 os.rmdir(self.path)
@@ -112,6 +113,7 @@ class AppPlaces:
     log_dir: str
     run_dir: str
     program_files: tuple[str, ...] = ()
+    cache_dir: str = "/var/cache/pygun"
 
     @property
     def shared(self) -> str:
@@ -133,6 +135,7 @@ class AppPlaces:
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
             *_with_leftovers(f"{ETC}/logrotate.d/{self.name}.conf"),
+            Thing(os.path.join(self.cache_dir, build_account.name_for(self.name)), "tree"),
             *([Thing(self.shared, "tree")] if data else []),
             Thing(os.path.join(root, "releases"), "tree"),
             *_with_leftovers(*[os.path.join(root, name) for name in ("current", "activation.json", "state.json")]),
@@ -202,7 +205,7 @@ class HostPlaces:
             Thing(ETC, "empty"),
             Thing(LOGROTATE_STATE, "tree"),
             *self._link(),
-            *[Thing(os.path.join(self.cache_dir, name), "tree") for name in ("uv", "pip")],
+            *[Thing(path, "tree") for path in self._caches()],
             Thing(self.cache_dir, "empty"),
             *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
             *[Thing(os.path.join(self.tools_dir, name)) for name in _SCRIPTS],
@@ -217,6 +220,14 @@ class HostPlaces:
         patterns = [re.escape(os.path.join(self.log_dir, "supervisord.log")), *self.program_logs]
         found = [os.path.join(self.log_dir, name) for name in _names(self.log_dir)]
         return [path for path in found if any(re.fullmatch(rf"(?:{one})(?:\.\d+)?", path) for one in patterns)]
+
+    def _caches(self) -> list[str]:
+        """A cache for each account that installs; before there were such accounts, one for each installer."""
+        return [
+            os.path.join(self.cache_dir, name)
+            for name in _names(self.cache_dir)
+            if build_account.is_name(name) or name in build_account.FORMER_CACHES
+        ]
 
     def _link(self) -> list[Thing]:
         try:

@@ -7,19 +7,33 @@ Nothing here imports Ansible, so that the functions can be tested and used alone
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import re
-import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from platform import python_version as version_of_this_python
 
+from ansible_collections.pygun.stack.plugins.module_utils import build_account, host_view
+from ansible_collections.pygun.stack.plugins.module_utils.build_account import Account, InstallError
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file, remove_tree
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
-
+_DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+!]*)\.dist-info")
+#: More than any environment has in one folder: a package may have made as many as it liked.
+_ENTRIES_AT_MOST = 20_000
+_SETTINGS_AT_MOST = 64 * 1024
+#: An address, or a file that may name one.
+_ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
+#: What an installer, and the compilers that it starts, may be told in the environment. All else may be a secret of the app.
+_PASSED_ON = re.compile(
+    r"PATH|TZ|(https?|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|CC|CXX|CPP|AR|LD|LDSHARED"
+    r"|(C|CXX|CPP|LD|MAKE|RUST)FLAGS|PKG_CONFIG_PATH|CPATH|C_INCLUDE_PATH|LIBRARY_PATH|LD_LIBRARY_PATH|JAVA_HOME|CUDA_HOME",
+    re.IGNORECASE,
+)
 
 #: Argument spec of the options in plugins/doc_fragments/installer.py.
 INSTALLER_OPTIONS = {
@@ -31,15 +45,6 @@ INSTALLER_OPTIONS = {
     "wheelhouse": {"type": "str", "default": ""},
     "cache_dir": {"type": "str", "default": ""},
 }
-
-
-class InstallError(Exception):
-    """An installer ended with an error; the message holds the last lines it wrote. ``cause`` and ``remedy``, if known, are for people."""
-
-    def __init__(self, message, cause=None, remedy=None):
-        super().__init__(message)
-        self.cause = cause
-        self.remedy = remedy
 
 
 class MissingWheel(InstallError):
@@ -78,34 +83,39 @@ def pinned_version(requirement):
     return match.group(1) if match else None
 
 
-def python_version(interpreter):
-    """Version of an interpreter, such as ``3.11.2``; None when it cannot be run."""
+def python_version(interpreter, account=None):
+    """Version of an interpreter, such as ``3.11.2``; None when it cannot be run.
+
+    :param account: who runs it, when it may be another program than its name says
+    """
     if os.access(interpreter, os.X_OK) and os.path.realpath(interpreter) == os.path.realpath(sys.executable):
         return version_of_this_python()  # no process has to be started
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            [interpreter, "-IS", "-c", "import platform; print(platform.python_version())"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        code = "import platform; print(platform.python_version())"
+        done = build_account.run([interpreter, "-IS", "-c", code], account, {"LC_ALL": "C.UTF-8"}, 60, network=False)
+    except (OSError, InstallError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def site_packages(path):
-    """The site-packages directory of the virtual environment at ``path``, in a list; empty when there is none."""
-    return [str(found) for found in Path(path).glob("lib/python3.*/site-packages")]
+    """The site-packages directory of the virtual environment at ``path``, in a list; empty when there is none.
+
+    One that a link leads to elsewhere is none.
+    """
+    root = Path(path).resolve()
+    return [str(found) for found in root.glob("lib/python3.*/site-packages") if found.resolve() == found]
 
 
 def installed(path):
     """Names and versions of the distributions in the virtual environment at ``path``; empty when there is none."""
     found = {}
-    for info in Path(path).glob("lib/python3.*/site-packages/*.dist-info"):
-        name, _dash, version = info.name[: -len(".dist-info")].rpartition("-")
-        found[normalize(name)] = version
+    for packages in site_packages(path):
+        with os.scandir(packages) as entries:
+            for entry in itertools.islice(entries, _ENTRIES_AT_MOST):
+                match = _DIST_INFO.fullmatch(entry.name)
+                if match:
+                    found[normalize(match.group(1))] = match.group(2)
     return found
 
 
@@ -127,12 +137,20 @@ def made_from(path):
     root = Path(path)
     if not os.access(root / "bin" / "python", os.X_OK):  # also when the interpreter behind the link is gone
         return None
-    try:
-        text = (root / "pyvenv.cfg").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    match = re.search(r"^version(?:_info)?\s*=\s*(\S+)", text, re.MULTILINE)
+    match = re.search(r"^version(?:_info)?\s*=\s*([\w.+]{1,40})", _settings(root / "pyvenv.cfg"), re.MULTILINE)
     return match.group(1) if match else None
+
+
+def _settings(path):
+    """The text of a small file, which a package may have replaced by anything; empty if it is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            return ""
+        return stream.read(_SETTINGS_AT_MOST).decode("utf-8", "replace")
 
 
 def same_minor(one, other):
@@ -143,12 +161,14 @@ def same_minor(one, other):
 def usable(path):
     """Whether the virtual environment at ``path`` runs, and on the Python that its packages were installed for.
 
-    An upgrade of the distribution leaves environments whose interpreter is gone, or has become another.
+    An upgrade of the distribution leaves environments whose interpreter is gone, or has become another. What the link leads to is
+    not run as root: a package may have pointed it elsewhere. A program in the environment itself is none that we have made.
     """
     python, made = os.path.join(path, "bin", "python"), made_from(path)
-    if not os.access(python, os.X_OK):
+    interpreter = os.path.realpath(python)
+    if not os.access(python, os.X_OK) or interpreter.startswith(f"{os.path.realpath(path)}/"):
         return False
-    return made is None or same_minor(made, python_version(python))
+    return made is None or same_minor(made, python_version(interpreter, build_account.nobody()))
 
 
 def lacking(path, requirements):
@@ -180,50 +200,90 @@ class Installer:
     :param ca_bundle: file with the certificates to trust
     :param extra_args: further arguments for ``pip install`` or ``uv pip install``
     :param wheelhouse: directory that replaces every index
-    :param cache_dir: uv's cache
+    :param cache_dir: directory in which each account has its cache
+    :param account: who does all that; root only takes over what comes of it. None is whoever runs this
     """
 
     def __init__(
-        self, uv=None, index_url=None, ca_bundle=None, extra_args=(), wheelhouse=None, cache_dir=None, timeout=1800
+        self,
+        uv=None,
+        index_url=None,
+        ca_bundle=None,
+        extra_args=(),
+        wheelhouse=None,
+        cache_dir=None,
+        timeout=1800,
+        account: Account | None = None,
     ):
         self.uv = uv
+        self.ca_bundle = ca_bundle
         self.extra_args = list(extra_args)
         self.wheelhouse = wheelhouse
         self.timeout = timeout
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            # COLUMNS: uv would wrap its messages, and the causes in them would not be recognised.
-            if not key.startswith(("PIP_", "UV_", "PYTHON", "VIRTUAL_ENV")) and key not in ("COLUMNS", "FORCE_COLOR")
+        self.account = account
+        self.cache = os.path.join(cache_dir, account.name) if cache_dir and account else cache_dir
+        own = () if account else ("HOME", "TMPDIR")
+        self.environment = {
+            name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name) or name in own
         }
-        environment.update(
+        self.environment.update(
             LC_ALL="C.UTF-8",
             PIP_DISABLE_PIP_VERSION_CHECK="1",
             PIP_NO_INPUT="1",
-            PIP_ROOT_USER_ACTION="ignore",
+            UV_LINK_MODE="clone",  # a copy where the file system has no clones: a link would lead out of the cache
             UV_NO_PROGRESS="1",
             UV_PYTHON_DOWNLOADS="never",
         )
         if ca_bundle:
-            environment.update(SSL_CERT_FILE=ca_bundle, PIP_CERT=ca_bundle)
+            self.environment.update(SSL_CERT_FILE=ca_bundle, PIP_CERT=ca_bundle)
         if index_url and not wheelhouse:
-            environment.update(UV_DEFAULT_INDEX=index_url, PIP_INDEX_URL=index_url)
-        if cache_dir:
-            environment.update(UV_CACHE_DIR=os.path.join(cache_dir, "uv"), PIP_CACHE_DIR=os.path.join(cache_dir, "pip"))
-        self.environment = environment
+            self.environment.update(UV_DEFAULT_INDEX=index_url, PIP_INDEX_URL=index_url)
+        if self.cache:
+            self.environment.update(
+                UV_CACHE_DIR=os.path.join(self.cache, "uv"), PIP_CACHE_DIR=os.path.join(self.cache, "pip")
+            )
 
     @classmethod
-    def from_options(cls, params):
+    def from_options(cls, params, account=None):
         """The installer that a module's parameters ask for (INSTALLER_OPTIONS)."""
-        return cls(**{name: params[name] for name in INSTALLER_OPTIONS if name != "python"})
+        return cls(account=account, **{name: params[name] for name in INSTALLER_OPTIONS if name != "python"})
 
     def create(self, path, python):
-        """Make an empty virtual environment at ``path``, in place of whatever stands there."""
-        shutil.rmtree(path, ignore_errors=True)
+        """Make an empty virtual environment at ``path``, in place of whatever stands there. `take_over` it in the end."""
+        remove_tree(path, ignore_errors=True)
+        if self.account:
+            self._prepare(path, python)
         if self.uv:
-            self._run([self.uv, "venv", "--no-project", "--no-config", "--python", python, path])
+            self._run([self.uv, "venv", "--no-project", "--no-config", "--python", python, path], network=False)
         else:
-            self._run([python, "-I", "-m", "venv", path])
+            self._run([python, "-I", "-m", "venv", path], network=False)
+
+    def _prepare(self, path, python):
+        """Give the account what it works in, and see that it can read what it needs."""
+        account, scratch = self.account, scratch_of(path)
+        build_account.end_processes(account)  # of a run that was killed
+        os.umask(0o022)  # root's may keep everybody else from what it makes
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        for folder in (path, scratch):
+            remove_tree(folder)
+            build_account.own_folder(folder, account)
+        os.chmod(path, 0o755)
+        self.environment.update(HOME=scratch, TMPDIR=scratch, USER=account.name, LOGNAME=account.name)
+        if self.cache:
+            folder = os.path.dirname(self.cache)
+            os.makedirs(folder, exist_ok=True)
+            for name in build_account.FORMER_CACHES:
+                remove_tree(os.path.join(folder, name), ignore_errors=True)
+            build_account.own_folder(self.cache, account)
+        needed = {"-x": (python, self.uv, path, self.cache), "-r": (self.wheelhouse, self.ca_bundle)}
+        for kind, paths in needed.items():
+            for needs in filter(None, paths):
+                if os.path.lexists(needs) and self._try(["test", kind, needs], network=False).returncode:
+                    closed = host_view.refusal(account.name, needs, os.X_OK if kind == "-x" else os.R_OK) or needs
+                    raise InstallError(
+                        f"{needs} is out of reach for {account.name}, the user that installs, so that no package's code runs as root."
+                        f" {closed} is closed to it ({host_view.describe_mode(closed)}): open it to others, or move it."
+                    )
 
     def install(self, path, arguments):
         """Install into the virtual environment at ``path`` what ``arguments`` name (requirements, ``-r`` and ``-c`` options)."""
@@ -235,18 +295,32 @@ class Installer:
         if self.wheelhouse:
             command += ["--no-index", "--find-links", self.wheelhouse]
         try:
-            self._run(command + self.extra_args + list(arguments))
+            self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
         except InstallError as error:
             text = str(error)
             if not self.uv and "from versions: none" in text:
                 text += f"\n{self._why_pip_finds_nothing(command, arguments)}"
             if self.wheelhouse and (lacks := _not_in_wheelhouse(str(error))):
-                cause = f"The wheelhouse has no {lacks} for Python {python_version(python)} on {platform()}."
+                cause = f"The wheelhouse has no {lacks} for Python {made_from(path)} on {platform()}."
                 raise MissingWheel(text, cause) from error
             raise InstallError(text) from error
-        # uv leaves its lock file open to every user, but an app must not write into its release.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(path, ".lock"))
+
+    def _needs_network(self, arguments):
+        """Whether anything has to come from elsewhere: all of it without a wheelhouse, and what is named by its address."""
+        if not self.wheelhouse or any("://" in argument for argument in [*self.extra_args, *arguments]):
+            return True
+        for option, path in zip(arguments, arguments[1:]):
+            if option == "-r":
+                with open(path, encoding="utf-8-sig", errors="replace") as stream:
+                    if _ELSEWHERE.search(stream.read()):
+                        return True
+        return False
+
+    def take_over(self, path):
+        """End what the installation has left running, and make the virtual environment at ``path`` root's."""
+        build_account.take_over(path, self.account)
+        remove_tree(scratch_of(path))
+        remove_file(os.path.join(path, ".lock"))  # uv's, open to every user
 
     def _why_pip_finds_nothing(self, command, arguments):
         """pip says of an index that refuses, or has no wheel for this host, the same as of a package that does not exist.
@@ -263,28 +337,23 @@ class Installer:
         found = [telling.match(line) for line in (done.stderr + done.stdout).splitlines()]
         return _last_lines("\n".join(dict.fromkeys(match.group(1) for match in found if match)), 5)
 
-    def _run(self, command):
-        done = self._try(command)
+    def _run(self, command, network=True):
+        done = self._try(command, network)
         if done.returncode:
             raise InstallError(_last_lines(done.stderr + done.stdout))
 
-    def _try(self, command):
+    def _try(self, command, network=True):
         try:
-            return subprocess.run(  # pylint: disable=ansible-bad-function
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                timeout=self.timeout,
-                cwd="/",
-            )
+            return build_account.run(command, self.account, self.environment, self.timeout, network)
         except subprocess.TimeoutExpired as error:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
-        except OSError as error:
-            raise InstallError(f"{command[0]} cannot be run: {error.strerror}") from error
+        except (OSError, subprocess.SubprocessError) as error:
+            raise InstallError(f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or error}") from error
+
+
+def scratch_of(path):
+    """Where who makes the virtual environment at ``path`` has his home and his temporary files meanwhile."""
+    return f"{path}.build"
 
 
 def platform():

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import typing as t
 
 ID_PATTERN = re.compile(r"[0-9a-f]{16}")
@@ -81,6 +82,20 @@ def remove_file(path: str) -> bool:
     return True
 
 
+def remove_tree(path: str, ignore_errors: bool = False) -> None:
+    """Remove a folder with all that is in it, however deep somebody has nested it; nothing if there is none."""
+    if os.path.islink(path):
+        os.unlink(path)
+    if not os.path.lexists(path):
+        return
+    try:
+        shutil.rmtree(path)
+    except (OSError, RecursionError) as error:  # rm knows no depth that is too much for it
+        subprocess.run(["rm", "-rf", "--", path], check=False, stderr=subprocess.DEVNULL)  # pylint: disable=ansible-bad-function
+        if os.path.lexists(path) and not ignore_errors:
+            raise OSError(f"{path} cannot be removed: {error}") from error
+
+
 @contextlib.contextmanager
 def kept_aside(path: str) -> t.Iterator[None]:
     """Make a directory anew in its place. What stood there comes back if that fails, by `put_back` after a kill too."""
@@ -91,21 +106,21 @@ def kept_aside(path: str) -> t.Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, ignore_errors=True)
         put_back(path)
         raise
     if os.path.isdir(aside):
         os.rename(aside, old)
-        shutil.rmtree(old, ignore_errors=True)
+        remove_tree(old, ignore_errors=True)
 
 
 def put_back(path: str) -> None:
     """Undo a `kept_aside` that was killed: what it had set aside is whole, what it was making is not."""
     aside = f"{path}.before"
     if os.path.isdir(aside):
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path, ignore_errors=True)
         os.rename(aside, path)
-    shutil.rmtree(f"{path}.old", ignore_errors=True)
+    remove_tree(f"{path}.old", ignore_errors=True)
 
 
 class ReleaseStore:
@@ -160,7 +175,7 @@ class ReleaseStore:
         folder = self.path(release)
         if remove_file(os.path.join(folder, "release.json")):
             sync_directory(folder)
-        shutil.rmtree(folder, ignore_errors=False)
+        remove_tree(folder)
 
     def _names(self) -> list[str]:
         try:

@@ -16,7 +16,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps, belongings, host_view
+from ansible_collections.pygun.stack.plugins.module_utils import apps, belongings, build_account, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.belongings import (
     AppPlaces,
     BalancerPlaces,
@@ -97,6 +97,8 @@ class Uninstall:
             try:
                 if self.options.everything:
                     self._remove_balancer()
+                for account in self._build_accounts():
+                    build_account.end_processes(account)
                 for app in places:
                     self._remove_app(app)
                 if self.options.everything:
@@ -104,7 +106,7 @@ class Uninstall:
                 for kind, name in dict.fromkeys(plan.accounts):
                     _delete(kind, name)
                     self.removed.append(f"{kind} {name}")
-            except (OSError, SupervisorError, UninstallError) as error:
+            except (OSError, SupervisorError, UninstallError, build_account.InstallError) as error:
                 raise UninstallError(
                     f"Not everything could be removed: {error}. Removed so far: {', '.join(self.removed) or 'nothing'}."
                     " Correct it, then run this again: it goes on from there."
@@ -178,6 +180,7 @@ class Uninstall:
             log_dir=log_dir,
             run_dir=known.run_dir if known else f"/run/{name}",
             program_files=tuple(self._files_of(name)),
+            cache_dir=self.options.cache_dir,
         )
 
     def _log_dir_of(self, name: str) -> str:
@@ -221,7 +224,13 @@ class Uninstall:
             plan.add(BalancerPlaces().things())
             plan.processes += [process.full_name for process in self._all_processes() if _runs(process)]
             plan.add(self._host().things())
+        plan.accounts += [(kind, account.name) for account in self._build_accounts() for kind in ("user", "group")]
         return plan
+
+    def _build_accounts(self) -> list[build_account.Account]:
+        """The accounts that installed what goes; they own nothing but their caches."""
+        name = build_account.name_for(self.options.name)
+        return [found for found in build_account.standing() if self.options.everything or found.name == name]
 
     # -- one app -----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ description:
   - The source is packed on the control node and sent only to a host that lacks the release.
   - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
   - A build that fails, or is killed, leaves nothing behind that counts as a release.
+  - An account of its own for each app, C(pygun-build-NAME), installs, builds and compiles, so that no package's code runs as root. It is made
+    with the first build, reads nothing of any app, and has its own cache in O(cache_dir). Root then takes over the files.
 extends_documentation_fragment: pygun.stack.installer
 options:
   name:
@@ -168,17 +170,24 @@ remedy:
   type: str
 """
 
+import contextlib
 import grp
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import tarfile
 import time
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env, release_texts, server_packages
+from ansible_collections.pygun.stack.plugins.module_utils import (
+    build_account,
+    python_env,
+    release_texts,
+    server_packages,
+)
 from ansible_collections.pygun.stack.plugins.module_utils.activation import ARGUMENT_SPEC, Activation, options_from
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
@@ -205,14 +214,28 @@ def release_id(params, python):
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def build(params, release, python, store):
-    """Build the release in its place; ``release.json`` comes last and makes it count."""
+def build(params, release, python, store, account=None):
+    """Build the release in its place; ``release.json`` comes last and makes it count.
+
+    :param account: who runs what the packages bring. Until all is root's again, nobody else can enter the release
+    """
     path = store.path(release)
+    src, lib = os.path.join(path, "src"), os.path.join(path, "lib")
+    os.umask(0o022)  # root's may keep everybody else from what it makes
     with kept_aside(path):
         os.makedirs(path, mode=0o700)
         _unpack(params["archive"], path)
-        _install(params, path)
-        _compile(path)
+        if account:
+            os.chown(path, 0, account.gid)
+            os.chmod(path, 0o710)
+        build_account.hand_over(lib, account)
+        _compile(params, lib, account)
+        build_account.take_over(lib, account)
+        build_account.hand_over(src, account)  # a build of the app's own package writes there
+        _install(params, path, account)
+        _compile(params, src, account)
+        build_account.take_over(src, account)
+        _have_runtime_found(path)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
         os.chmod(path, 0o750)
         subprocess.run(  # pylint: disable=ansible-bad-function
@@ -233,17 +256,24 @@ def _unpack(archive, path):
             packed.extract(member, path)
 
 
-def _install(params, path):
+def _install(params, path, account):
     venv = os.path.join(path, "venv")
     files = [os.path.join(path, name) for name in params["requirements"]]
     found = server_packages.named(params["server_packages"], files, params["packages"], path)
-    installer = python_env.Installer.from_options(params)
+    installer = python_env.Installer.from_options(params, account)
     installer.create(venv, params["python"])
     _install_best(params, path, installer, files, found)
     if python_env.installed(venv).get("gunicorn", "").startswith("20."):
         _add_pkg_resources(params, path, installer, files)
-    for packages in python_env.site_packages(venv):
-        _write_lines(os.path.join(packages, "pygun_runtime.pth"), [os.path.join(path, "lib")])
+    installer.take_over(venv)
+
+
+def _have_runtime_found(path):
+    """Tell the environment where the runtime is, in a file that is not one which a package has put there."""
+    for packages in python_env.site_packages(os.path.join(path, "venv")):
+        text = f"{os.path.join(path, 'lib')}
+"
+        write_atomically(os.path.join(packages, "pygun_runtime.pth"), text.encode(), 0o644)
 
 
 def _install_best(params, path, installer, files, found):
@@ -313,14 +343,15 @@ def _write_lines(path, lines):
     return path
 
 
-def _compile(path):
-    """Byte-compile the source: the app may not write next to it. A file that does not compile is the gate's to judge."""
-    folders = [os.path.join(path, name) for name in ("src", "lib") if os.path.isdir(os.path.join(path, name))]
-    subprocess.run(  # pylint: disable=ansible-bad-function
-        [os.path.join(path, "venv", "bin", "python"), "-I", "-m", "compileall", "-q", "-j", "0", *folders],
-        check=False,
-        capture_output=True,
-    )
+def _compile(params, folder, account):
+    """Byte-compile source: the app may not write next to it. A file that does not compile is the gate's to judge.
+
+    The host's interpreter does it, and not the one of the environment, which runs the packages' code.
+    """
+    command = [params["python"], "-IS", "-m", "compileall", "-q", "-j", "0", folder]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if os.path.isdir(folder):
+            build_account.run(command, account, {"LC_ALL": "C.UTF-8"}, timeout=1800, network=False)
 
 
 def _metadata(params, release, python):
@@ -375,10 +406,12 @@ def texts(folder, changed, known):
 
 def _read(folder, path):
     name = os.path.join(folder, path)
+    if os.path.realpath(name) != os.path.join(os.path.realpath(folder), path):
+        return None  # a link leads elsewhere
     try:
-        if os.path.islink(name):
-            return None
-        with open(name, "rb") as stream:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return None
             return release_texts.text_of(path, stream.read(release_texts.FILE_LIMIT + 1))
     except OSError:
         return None
@@ -457,11 +490,13 @@ def main():
         module.fail_json(msg=f"There is no group {params['group']} on this host. Nothing was changed.", **result)
     try:
         with locked(params["root"], params["by"], patience=0):
+            account = build_account.have(params["name"])
+            build_account.end_processes(account)  # of a run that was killed: they would go on with what is removed now
             store.recover()
-            build(params, release, python, store)
+            build(params, release, python, store, account)
     except Held as error:
         module.fail_json(msg=str(error), **result)
-    except (OSError, python_env.InstallError, tarfile.TarError) as error:
+    except (OSError, build_account.InstallError, tarfile.TarError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
         known = python_env.explained(error)
         cause = f"\n{advice(known)}" if known else ""

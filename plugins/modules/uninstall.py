@@ -41,7 +41,7 @@ options:
     type: path
     default: /opt/pygun
   cache_dir:
-    description: Directory of the installer's download cache.
+    description: Directory of the installers' download caches.
     type: path
     default: /var/cache/pygun
   ctl_link:

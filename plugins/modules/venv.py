@@ -11,7 +11,9 @@ version_added: 0.1.0
 author: the pygun.stack authors (@pygun)
 description:
   - Makes a virtual environment and installs requirements into it. Nothing changes while the environment holds them.
-  - The environment is made anew when the interpreter behind it is gone or has another minor version. If that fails, the former comes back.
+  - What changes is made anew, beside nothing of before. If that fails, the former environment comes back.
+  - An account of its own installs, C(pygun-build), so that no package's code runs as root while it is installed. Root then takes over
+    the files. What runs from the environment later has whatever rights it is started with.
 extends_documentation_fragment: pygun.stack.installer
 options:
   path:
@@ -49,8 +51,7 @@ installed:
   sample: {supervisor: 4.3.0}
 """
 
-import contextlib
-
+from ansible_collections.pygun.stack.plugins.module_utils import build_account
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     INSTALLER_OPTIONS,
@@ -59,12 +60,12 @@ from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     explained,
     installed,
     missing,
-    outdated,
     pinned_version,
     python_version,
     requirement_name,
+    scratch_of,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import kept_aside, put_back
+from ansible_collections.pygun.stack.plugins.module_utils.release_store import kept_aside, put_back, remove_tree
 from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
 
 
@@ -92,16 +93,16 @@ def main():
     if module.check_mode:
         module.exit_json(changed=True, installed={**before, **wanted}, diff=_diff(path, before, {**before, **wanted}))
 
-    installer = Installer.from_options(params)
-    rebuild = outdated(path, python)
     try:
-        with kept_aside(path) if rebuild else contextlib.nullcontext():
-            if rebuild:
-                installer.create(path, params["python"])
+        installer = Installer.from_options(params, build_account.have())
+        with kept_aside(path):
+            installer.create(path, params["python"])
             installer.install(path, params["requirements"])
-    except InstallError as error:
+            installer.take_over(path)
+    except (OSError, InstallError) as error:
         known = explained(error)
         cause = f"\n{advice(known)}" if known else ""
+        remove_tree(scratch_of(path), ignore_errors=True)
         module.fail_json(msg=f"{' '.join(params['requirements'])} cannot be installed into {path}: {error}{cause}")
     after = installed(path)
     module.exit_json(changed=True, installed=after, diff=_diff(path, before, after))

@@ -19,7 +19,7 @@ import re
 import typing as t
 from collections.abc import Callable, Iterator
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf
+from ansible_collections.pygun.stack.plugins.module_utils import build_account, program_conf
 from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import COMMAND_LINE, SETTINGS
 from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import VERSION as GUNICORN
 from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
@@ -426,6 +426,8 @@ def _account(value: str) -> Iterator[str]:
         yield "write lower-case letters, digits, - and _, beginning with a letter, 31 characters at most."
     elif value == "root":
         yield "the app would run with root's rights. Choose another, or leave it out: the app gets one of its own."
+    elif build_account.is_name(value):
+        yield "the accounts that install packages are called so. Choose another, or leave it out: the app gets one of its own."
 
 
 @rule("flask_app_git_ref")
