@@ -18,7 +18,8 @@ import re
 import shutil
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text, run
+from ansible_collections.pygun.stack.plugins.module_utils.instance import candidates_folder
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
@@ -38,8 +39,12 @@ FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
 KEEPER = "keep_server_state.py"
 
+#: Seconds that a folder which Python cannot remove may take.
+_REMOVAL_TIMEOUT = 300.0
+
 #: Folders of the tools. What ends with .before, an interrupted upgrade has left.
 _TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "uv", "uv.before")
+_FILES_OF_TOOLS = ("keeper.py", "end_orphans.py", "memory_guard.py", "foreign.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Thing:
     def remove(self) -> None:
         """Remove it; a folder of the last two kinds stays when something else is in it."""
         if self.kind == "tree" and not os.path.islink(self.path):
-            shutil.rmtree(self.path)
+            _remove_tree(self.path)
         elif self.kind in IF_EMPTY:
             try:
                 os.rmdir(self.path)
@@ -72,6 +77,16 @@ class Thing:
         if self.kind == "replaced":
             return f"{self.path} (as it was before comes back)"
         return self.path if self.kind == "file" else f"{self.path}/"
+
+
+def _remove_tree(path: str) -> None:
+    """Remove a folder with all that is in it. Python's way stumbles over folders that an app has nested by the thousand."""
+    try:
+        shutil.rmtree(path)
+    except (OSError, RecursionError):
+        code, text = run(["rm", "-rf", "--one-file-system", "--", path], _REMOVAL_TIMEOUT)
+        if code:
+            raise OSError(f"{path} cannot be removed: {text[-300:]}") from None
 
 
 def standing(things: t.Iterable[Thing]) -> list[Thing]:
@@ -128,6 +143,8 @@ class AppPlaces:
             *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
             *_with_leftovers(f"{ETC}/{self.name}.env", f"/etc/tmpfiles.d/pygun-{self.name}.conf"),
             Thing(self.run_dir, "tree"),
+            Thing(candidates_folder(self.run_dir), "tree"),
+            Thing(os.path.dirname(candidates_folder(self.run_dir)), "system"),
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
             *_with_leftovers(f"{ETC}/logrotate.d/{self.name}.conf"),
@@ -203,7 +220,7 @@ class HostPlaces:
             *[Thing(os.path.join(self.cache_dir, name), "tree") for name in ("uv", "pip")],
             Thing(self.cache_dir, "empty"),
             *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
-            *[Thing(os.path.join(self.tools_dir, name)) for name in ("keeper.py", "end_orphans.py", "memory_guard.py")],
+            *[Thing(os.path.join(self.tools_dir, name)) for name in _FILES_OF_TOOLS],
             Thing(self.tools_dir, "empty"),
             Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),
             Thing(f"{UNITS}/multi-user.target.wants/supervisord.service"),

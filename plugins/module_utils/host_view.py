@@ -14,8 +14,11 @@ import struct
 import subprocess
 import typing as t
 
+from ansible_collections.pygun.stack.plugins.module_utils import foreign
+
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _TIMEOUT = 20.0
+_LARGEST_TABLE = 64 * 1024 * 1024
 
 
 def read_text(path: str, most: int = 1024 * 1024) -> str:
@@ -27,7 +30,8 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
                     stream.seek(-most, os.SEEK_END)
             except OSError:
                 pass  # not every file of /proc can seek
-            return stream.read().decode("utf-8", "replace")
+            # What the kernel tells has no size: its tables are long on a busy host.
+            return stream.read(most if os.fstat(stream.fileno()).st_size else _LARGEST_TABLE).decode("utf-8", "replace")
     except OSError:
         return ""
 
@@ -83,7 +87,7 @@ class HostProcess:
 
     def __str__(self) -> str:
         text = " ".join(self.command)
-        text = text if len(text) <= 120 else text[:117] + "..."
+        text = foreign.printable(text if len(text) <= 120 else text[:117] + "...")
         return f"pid {self.pid} of user {self.user}{f' in {self.unit}' if self.unit else ''}: {text}"
 
     def environment(self) -> dict[str, str]:

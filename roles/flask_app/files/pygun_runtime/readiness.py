@@ -34,7 +34,7 @@ class Records:
             self._remove(f"*.{master}.*")
             try:
                 ours = json.loads(self._master().read_text(encoding="utf-8")).get("pid") == master
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError, AttributeError, RecursionError):
                 ours = False
             if ours:
                 self._master().unlink(missing_ok=True)
