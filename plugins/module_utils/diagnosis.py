@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import stat
 
 from ansible_collections.pygun.stack.plugins.module_utils import foreign
 
@@ -504,15 +503,12 @@ def _identity(path: str) -> tuple[int, int]:
 
 def _read(path: str, offset: int) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
+        with foreign.opened(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(max(offset, size - _READ_AT_MOST))
+            return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
+    except (OSError, foreign.Unreadable):
         return ""
-    with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            return ""
-        stream.seek(max(offset, found.st_size - _READ_AT_MOST))
-        return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
 
 
 def last_text(path: str) -> str:

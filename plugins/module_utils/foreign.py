@@ -7,7 +7,6 @@ The standard library alone, and no other file of the collection: on a host the m
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -108,11 +107,11 @@ def _finite(text: str) -> float | str:
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def read(path: str, most: int = LARGEST_RECORD) -> bytes:
-    """The bytes of a regular file.
+def opened(path: str) -> t.BinaryIO:
+    """A regular file, to be read; nothing is waited for, and no link followed.
 
     :raises FileNotFoundError: when there is none
-    :raises Unreadable: when it is something else, or larger
+    :raises Unreadable: when it is something else
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY)
@@ -120,15 +119,25 @@ def read(path: str, most: int = LARGEST_RECORD) -> bytes:
         raise
     except OSError as error:
         raise Unreadable(_kind_at(path) or f"cannot be opened: {error.strerror}") from None
-    with contextlib.closing(os.fdopen(descriptor, "rb", buffering=0)) as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable(_kind(found.st_mode))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise Unreadable(_kind(mode))
+    return os.fdopen(descriptor, "rb")
+
+
+def read(path: str, most: int = LARGEST_RECORD) -> bytes:
+    """The bytes of a regular file.
+
+    :raises FileNotFoundError: when there is none
+    :raises Unreadable: when it is something else, or larger
+    """
+    with opened(path) as stream:
         try:
-            content = stream.read(most + 1) if found.st_size <= most else None
+            content = stream.read(most + 1)
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from None
-    if content is None or len(content) > most:
+    if len(content) > most:
         raise Unreadable(f"is larger than {most // 1024} KiB")
     return content
 

@@ -170,7 +170,7 @@ class Log:
         found: list[Entry] = []
         for path in files:
             try:
-                with _opened(path) as stream:
+                with foreign.opened(path) as stream:
                     written = min(max(os.fstat(stream.fileno()).st_mtime, 0.0), _LATEST)
                     if query.since and written < query.since - _DISORDER:
                         break  # nothing in it, nor in an older one
@@ -181,8 +181,8 @@ class Log:
                             found.append(entry)
                             if len(found) == query.lines:
                                 return found[::-1]
-            except OSError:
-                continue  # removed a moment ago
+            except (OSError, foreign.Unreadable):
+                continue  # removed a moment ago, or no log
         return found[::-1]
 
     def _entries(self, lines: Iterable[bytes], written: float, query: Query) -> Iterator[Entry]:
@@ -304,10 +304,6 @@ def timestamp(text: str) -> float:
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
-
-
-def _opened(path: str) -> t.BinaryIO:
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def _lines_from_the_end(stream: t.BinaryIO, path: str) -> Iterator[bytes]:
