@@ -320,7 +320,7 @@ class App:
 
     def leftovers(self):
         """What a transaction left lying about."""
-        left = [path.name for path in [*self.run.glob("*.next*"), *self.folder.glob("pygun/run")]]
+        left = [path.name for path in [*self.run.glob("*.next*"), *self.folder.glob("pygun/run/*")]]
         left += [
             path.name for path in self.root.glob("*") if path.name.endswith(".tmp") or path.name == "activation.json"
         ]

@@ -78,6 +78,7 @@ NASTY = [
     b'{"pid": NaN, "workers": Infinity}',
     b'{"pid": {}, "workers": "x", "release": []}',
     b'{"pid": true}',
+    b'{"pid": 1, "release": "../../../etc"}',
     b'{"pid": -1}',
     b'{"pid": ' + str(10**30).encode() + b"}",
     b'{"release": "\\ud800\\u001b[2J\\n\\u202e"}',
