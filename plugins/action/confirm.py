@@ -39,7 +39,9 @@ class ActionModule(ActionBase):
         hosts = task_vars["ansible_play_hosts_all"]
         if unasked:
             return {**result, "failed": True, "msg": _refusal(does, hosts, {name: wanted[name] for name in unasked})}
-        Display().display(f"{does} on {_listed(hosts)}.{' (Check mode: nothing is changed.)' if self._task.check_mode else ''}")
+        Display().display(
+            f"{does} on {_listed(hosts)}.{' (Check mode: nothing is changed.)' if self._task.check_mode else ''}"
+        )
         return result
 
     def _wanted(self, name, is_switch, task_vars):
@@ -65,7 +67,9 @@ def _text(value, is_switch):
 
 def _asked(name, values, given, is_switch):
     """Whether the command line says the same as the variable, for every host."""
-    said = {_text(given[one], is_switch) for one in (name, "confirm") if one in given and (one == name or not is_switch)}
+    said = {
+        _text(given[one], is_switch) for one in (name, "confirm") if one in given and (one == name or not is_switch)
+    }
     return not values or (len(said) == 1 and said == set(values))
 
 
@@ -78,7 +82,10 @@ def _refusal(does, hosts, unasked):
     several = max(len(values) for values in unasked.values()) > 1
     commands = []
     for value, those in next(iter(unasked.values())).items():
-        options = [f"-e {name}={shlex.quote(value if value in values else next(iter(values)))}" for name, values in unasked.items()]
+        options = [
+            f"-e {name}={shlex.quote(value if value in values else next(iter(values)))}"
+            for name, values in unasked.items()
+        ]
         limit = f" --limit {shlex.quote(','.join(those))}" if several else ""
         commands.append(f"ansible-playbook {playbook} {' '.join(options)}{limit}")
     return (

@@ -153,7 +153,9 @@ def environment_of_release(path: str) -> str:
     text = host_view.read_text(os.path.join(path, "pygun.py"))
     found = re.search(r"""^\s*env_file\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
     try:
-        return environment_digest(foreign.read(os.path.realpath(found.group(1)), _LARGEST_ENVIRONMENT) if found else b"")
+        return environment_digest(
+            foreign.read(os.path.realpath(found.group(1)), _LARGEST_ENVIRONMENT) if found else b""
+        )
     except (OSError, foreign.Unreadable):
         return environment_digest(b"")
 

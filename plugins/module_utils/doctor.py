@@ -883,7 +883,7 @@ class Doctor:
                 process.full_name,
                 f"{process.name} cannot be told to be ready: {wrong}",
                 f"No instance writes that: the app, or somebody who has its user {app.user}, has put it there.",
-                f"Find out who did. Remove it, and restart the app (playbook restart): an instance that starts writes its record anew.",
+                "Find out who did. Remove it, and restart the app (playbook restart): an instance that starts writes its record anew.",
             )
 
     def _look_at_failure(self, app: App, process: Process) -> None:

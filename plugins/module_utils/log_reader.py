@@ -203,7 +203,10 @@ class Log:
         """What a line of one of our formats says; None if it is of another."""
         if line[:1] == b"{":
             try:
-                fields = {name: _flat(value) for name, value in foreign.parse(line.decode("utf-8", "backslashreplace")).items()}
+                fields = {
+                    name: _flat(value)
+                    for name, value in foreign.parse(line.decode("utf-8", "backslashreplace")).items()
+                }
                 at = timestamp(fields["@timestamp"])
                 fields["log.level"] = _level(fields.get("log.level"))
             except (ValueError, KeyError, TypeError, AttributeError):

@@ -251,7 +251,9 @@ TRICKLES = {
     "informational answers": lambda _client: slowly([b"HTTP/1.1 100 Continue\r\n\r\n"] * 200),
     "a body in pieces": lambda _client: slowly([HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 200]),
     "a body that does not come": lambda _client: slowly([HEAD + b"Content-Length: 1000\r\n\r\n", *[b"x"] * 200]),
-    "a refusal first": lambda client: slowly([b"nonsense\r\n\r\n"] if client.recv(4096)[:1] == b"G" else [b"\x16"] * 200),
+    "a refusal first": lambda client: slowly(
+        [b"nonsense\r\n\r\n"] if client.recv(4096)[:1] == b"G" else [b"\x16"] * 200
+    ),
 }
 
 

@@ -39,7 +39,9 @@ def play(tmp_path):
         )  # fmt: skip
         text = done.stdout + done.stderr
         assert done.returncode != 0, text  # there is no such app here, and no supervisord
-        later = any(task in text for task in ("TASK [Let the instances", "TASK [Stop it, and", "TASK [Restart the inst"))
+        later = any(
+            task in text for task in ("TASK [Let the instances", "TASK [Stop it, and", "TASK [Restart the inst")
+        )
         assert later == (REFUSED not in text), text
         if not later:
             assert "Nothing was changed." in text
