@@ -7,8 +7,8 @@ The transaction of one app::
     lock -> recover -> files -> roll -> reconfigure -> verify -> commit -> prune
                           \\________ back _________/
 
-``current`` moves only at commit. Until then an instance runs the release through a candidate link in the run
-directory, so an unverified release is never what a crash or a reboot comes back with. The exception is a first
+``current`` moves only at commit. Until then an instance runs the release through a candidate link in a directory of
+root's, so an unverified release is never what a crash or a reboot comes back with. The exception is a first
 install, which has nothing to come back to.
 
 The journal (``activation.json``) holds what the host was like before. A run that finds one takes it over: it finishes
@@ -46,6 +46,8 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     shorten_tracebacks,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.instance import (
+    Answer,
+    Candidates,
     RunDirectory,
     ask_bind,
     environment_digest,
@@ -67,7 +69,6 @@ from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
     remove_file,
     sync_directory,
     write_atomically,
-    write_link,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.server_packages import stock_worker
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
@@ -296,6 +297,7 @@ class Activation:
         self.warn = warn
         self.store = ReleaseStore(options.root)
         self.run_dir = RunDirectory(options.run_dir)
+        self.candidates = Candidates(options.run_dir, options.root)
         self.socket = SystemdSocket(options.name)
         self.supervisor = Supervisor(options.supervisor_socket)
         self.journal: Journal | None = None
@@ -717,7 +719,7 @@ class Activation:
         self.checkpoint(f"before {process.name}")
 
         def work() -> dict[str, t.Any]:
-            write_link(self.run_dir.candidate(process.name), self.store.path(release))
+            self.candidates.put(process.name, self.store.path(release))
             return self._stop_and_start(process)
 
         done = self._protected(work, f"restarting {process.name}")
@@ -876,15 +878,19 @@ class Activation:
                 if record.get("release") != release:
                     raise self._refusal(name, f"it runs release {record.get('release')} instead", begun, False)
                 if ready and ready >= _whole(record.get("workers")):
-                    answer = self.run_dir.ask(name, health_path or "/", max(0.1, min(ANSWER_TIMEOUT, left)), host)
+                    answer = self._ask(name, pid, health_path or "/", left, host)
                     if answer.is_healthy(health_path) or (answer.status and not strict):
                         return
             if left <= 0:
                 if answer is not None:
                     said = f"answered {answer.status}" if answer.status else "did not answer"
                     raise self._refusal(name, f"GET {health_path or '/'} {said}: {answer.text[:300]}", begun)
+                wrong = self.run_dir.wrong(name)
                 raise self._refusal(
-                    name, f"it did not become ready within {patience:g} s ({ready} workers are ready)", begun
+                    name,
+                    f"it did not become ready within {patience:g} s ({ready} workers are ready)"
+                    + (f"; {wrong}" if wrong else ""),
+                    begun,
                 )
             if answer is not None and patience > VERIFY_TIMEOUT:
                 # Ready but not healthy: a moment of grace, not the whole time that a boot may take.
@@ -905,6 +911,9 @@ class Activation:
         if found is None:
             return self.socket.wanted() or self.options.bind
         return found.group(1).decode() if found.group(1) else f"unix:{found.group(2).decode()}"
+
+    def _ask(self, name: str, pid: int, path: str, left: float, host: str) -> Answer:
+        return self.run_dir.ask(name, pid, path, max(0.1, min(ANSWER_TIMEOUT, left)), host)
 
     def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
         mark = self._marks.get(name)
@@ -970,7 +979,7 @@ class Activation:
         for name in names:
             log_file = known[name].log_file if name in known else ""
             self._marks[name] = LogMark(log_file or os.path.join(self.options.log_dir, f"{name}.log"))
-            write_link(self.run_dir.candidate(name), self.store.path(self.wanted))
+            self.candidates.put(name, self.store.path(self.wanted))
         self.checkpoint("candidates")
         self._update_group()
         self._serving = count
@@ -1059,9 +1068,8 @@ class Activation:
         self.checkpoint("committed")
 
     def _remove_candidates(self) -> None:
-        for link in glob.glob(self.run_dir.candidate(f"{glob.escape(self.options.name)}-*")):
-            if os.path.islink(link):  # the app may make what it likes in its run directory
-                remove_file(link)
+        count = max(len(self._processes), self._configured_instances())
+        self.candidates.remove_all(f"{self.options.name}-{number}" for number in range(count))
 
     def _prune(self) -> None:
         running = [self.run_dir.record(process.name).get("release") for process in self._now()]
@@ -1161,7 +1169,7 @@ class Activation:
             stopped = process.name in self.journal.entries["stopped"]
 
             def work(process: Process = process, stay: bool = stopped) -> dict[str, t.Any]:
-                remove_file(self.run_dir.candidate(process.name))
+                self.candidates.remove(process.name)
                 if stay:
                     self._stop([process.full_name])
                     return {"pid": 0}

@@ -12,7 +12,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import host_view
+from ansible_collections.pygun.stack.plugins.module_utils import foreign, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, environment_digest
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
@@ -30,6 +30,8 @@ PLACES_OPTIONS = {
 
 #: supervisor's own default, for a program that does not say how long it may take to stop.
 _STOPWAITSECS = 10.0
+#: Bytes of an environment file.
+_LARGEST_ENVIRONMENT = 4 * 1024 * 1024
 #: Where supervisord listens when its configuration does not say so.
 _SOCKET = "/run/supervisor/supervisor.sock"
 
@@ -151,9 +153,10 @@ def environment_of_release(path: str) -> str:
     text = host_view.read_text(os.path.join(path, "pygun.py"))
     found = re.search(r"""^\s*env_file\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
     try:
-        with open(found.group(1) if found else os.devnull, "rb") as stream:
-            return environment_digest(stream.read())
-    except OSError:
+        return environment_digest(
+            foreign.read(os.path.realpath(found.group(1)), _LARGEST_ENVIRONMENT) if found else b""
+        )
+    except (OSError, foreign.Unreadable):
         return environment_digest(b"")
 
 
@@ -166,8 +169,7 @@ def is_ready(app: App, process: Process) -> bool:
     record = directory.record(process.name)
     if process.state not in ("RUNNING", "STARTING") or record.get("pid") != process.pid:
         return False
-    wanted = record.get("workers")
-    return directory.ready_workers(process.name, process.pid) >= (wanted if isinstance(wanted, int) else 1)
+    return directory.ready_workers(process.name, process.pid) >= record.get("workers", 1)
 
 
 def settle(app: App, supervisor: Supervisor, process: Process, seconds: float) -> tuple[Process, bool]:

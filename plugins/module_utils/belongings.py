@@ -19,6 +19,7 @@ import typing as t
 
 from ansible_collections.pygun.stack.plugins.module_utils import build_account
 from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
+from ansible_collections.pygun.stack.plugins.module_utils.instance import candidates_folder
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_tree
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
@@ -42,7 +43,7 @@ KEEPER = "keep_server_state.py"
 #: Folders of the tools. What ends with .before or .build, an interrupted upgrade has left.
 _TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "supervisor.build", "uv", "uv.before", "uv.build")
 #: Programs of ours beside them.
-_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py")
+_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py", "foreign.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +133,8 @@ class AppPlaces:
             *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
             *_with_leftovers(f"{ETC}/{self.name}.env", f"/etc/tmpfiles.d/pygun-{self.name}.conf"),
             Thing(self.run_dir, "tree"),
+            Thing(candidates_folder(self.run_dir), "tree"),
+            Thing(os.path.dirname(candidates_folder(self.run_dir)), "system"),
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
             *_with_leftovers(f"{ETC}/logrotate.d/{self.name}.conf"),

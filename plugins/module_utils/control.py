@@ -172,10 +172,7 @@ class Control(Activation):
 
     def _release_of(self, process: Process) -> str:
         """The release that a start of the instance runs: launch.py decides, this must agree."""
-        try:
-            name = os.path.basename(os.readlink(self.run_dir.candidate(process.name)))
-        except OSError:
-            name = ""
+        name = self.candidates.release_of(process.name)
         return name if ID_PATTERN.fullmatch(name) else self.wanted
 
     # -- what is done ------------------------------------------------------------------------------------------------
@@ -221,7 +218,7 @@ class Control(Activation):
             release = self._release_of(process)
             if not fresh:
                 record = self.run_dir.record(process.name)
-                release = str(record.get("release")) if record.get("pid") == process.pid else release
+                release = record.get("release", release) if record.get("pid") == process.pid else release
             self._gate(process.full_name, release, process.pid, self.options.boot_timeout + BOOT_MARGIN)
             ready = time.monotonic() - begun if fresh else 0.0
             self._account(process, action if fresh else "kept", release, ready_s=ready)

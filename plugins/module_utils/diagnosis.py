@@ -8,10 +8,10 @@ One table for the preflight, the activation, the building of a release and the d
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
-import stat
+
+from ansible_collections.pygun.stack.plugins.module_utils import foreign
 
 LAST_LINES = 30
 _READ_AT_MOST = 256 * 1024
@@ -503,15 +503,12 @@ def _identity(path: str) -> tuple[int, int]:
 
 def _read(path: str, offset: int) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
+        with foreign.opened(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(max(offset, size - _READ_AT_MOST))
+            return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
+    except (OSError, foreign.Unreadable):
         return ""
-    with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            return ""
-        stream.seek(max(offset, found.st_size - _READ_AT_MOST))
-        return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
 
 
 def last_text(path: str) -> str:
@@ -531,7 +528,14 @@ _TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z ([A-Z]+) +\S+\[\d+\] \S+ \S+ 
 
 
 def plain_lines(text: str) -> list[str]:
-    """Log lines as a person reads them: a line of an instance's log becomes its level, message and traceback."""
+    """Log lines as a person reads them: a line of an instance's log becomes its level, message and traceback.
+
+    Whatever an app has written, a terminal may be shown them.
+    """
+    return [foreign.printable(line, foreign.LONGEST_LINE) for line in _unpacked(text)]
+
+
+def _unpacked(text: str) -> list[str]:
     lines: list[str] = []
     for line in text.split("\n"):
         found = _TEXT_LINE.fullmatch(line)
@@ -540,26 +544,25 @@ def plain_lines(text: str) -> list[str]:
             continue
         if line.startswith("{"):
             try:
-                record = json.loads(line)
+                record = foreign.parse(line)
             except ValueError:
                 record = None
             if isinstance(record, dict):
                 message = record.get("message", record.get("msg", record.get("event")))
                 if message is not None:
                     level = record.get("log.level", record.get("level", ""))
-                    lines.extend(_harmless(f"{level} {message}".strip()))
+                    lines.extend(_filled(f"{level} {message}".strip()))
                     for key in ("error.stack_trace", "exception", "traceback", "exc_info", "stack"):
                         if isinstance(record.get(key), str):
-                            lines.extend(_harmless(record[key]))
+                            lines.extend(_filled(record[key]))
                     continue
         if line.strip():
             lines.append(line.rstrip())
     return lines
 
 
-def _harmless(text: str) -> list[str]:
-    """The lines of a text that a terminal may be shown: JSON takes every control character."""
-    return [re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "?", line) for line in text.split("\n") if line.strip()]
+def _filled(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.strip()]
 
 
 _LOADER_FRAME = re.compile(r'(\s*)File "(?:.*/site-packages/gunicorn/|<frozen |.*/importlib/__init__\.py").*')

@@ -16,7 +16,7 @@ import time
 import typing as t
 import unicodedata
 
-from ansible_collections.pygun.stack.plugins.module_utils import host_view
+from ansible_collections.pygun.stack.plugins.module_utils import foreign, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.apps import (
     App,
     find_apps,
@@ -136,11 +136,11 @@ class Doctor:
         self._look_at_configuration()
         self._look_at_other_supervisors()
         for app in apps:
-            self._look_at_address(app)
+            self._alone(app, self._look_at_address, app)
         self._look_at_state_of_unit()
         running = self._ask_supervisord() if self.supervisord and not self._tries_in_vain() else None
         for app in apps:
-            self._look_at_app(app, running)
+            self._alone(app, self._look_at_app, app, running)
         self._look_at_programs(running or [])
         self._look_at_memory()
         self._look_at_rotation()
@@ -155,9 +155,25 @@ class Doctor:
         self.findings.sort(key=lambda found: found.severity != ERROR)
         return {
             "healthy": not self.findings,
-            "findings": [dataclasses.asdict(found) for found in self.findings],
+            "findings": [
+                {name: foreign.printable_lines(value) for name, value in dataclasses.asdict(found).items()}
+                for found in self.findings
+            ],
             "facts": self.facts,
         }
+
+    def _alone(self, app: App, look: t.Callable[..., None], *arguments: t.Any) -> None:
+        """Look at one app. What it is that cannot be looked at is a finding of its own: the others are looked at all the same."""
+        try:
+            look(*arguments)
+        except Exception as error:  # pylint: disable=broad-except
+            self._error(
+                "not-examined",
+                app.name,
+                f"{app.name} cannot be looked at to the end: {foreign.printable(f'{type(error).__name__}: {error}')}",
+                "Something of the app is not what it has to be, in a way that the doctor does not know.",
+                f"Look into {app.run_dir} and {app.root} for what that names. The other apps were examined.",
+            )
 
     # -- telling -----------------------------------------------------------------------------------------------------
 
@@ -857,6 +873,7 @@ class Doctor:
                 self._look_at_release(app, store, process, record)
                 facts.setdefault("gunicorn", record.get("gunicorn"))
             else:
+                self._look_at_record(app, process)
                 self._look_at_failure(app, process)
             if process.pid:
                 self._look_at_log(app, process, record)
@@ -864,14 +881,27 @@ class Doctor:
         if ready:
             self._look_at_answers(app, store, [one for one in running if one.number < count])
 
+    def _look_at_record(self, app: App, process: Process) -> None:
+        wrong = RunDirectory(app.run_dir).wrong(process.name)
+        if wrong:
+            self._error(
+                "record-unreadable",
+                process.full_name,
+                f"{process.name} cannot be told to be ready: {wrong}",
+                f"No instance writes that: the app, or somebody who has its user {app.user}, has put it there.",
+                "Find out who did. Remove it, and restart the app (playbook restart): an instance that starts writes its record anew.",
+            )
+
     def _look_at_failure(self, app: App, process: Process) -> None:
         """An instance that does not serve: its own words, and what they mean."""
         if NOT_OPENED in process.spawn_error:
             self._look_at_closed_socket(app, process)
             return
         blocked = ("disk-full", "inodes-full")
-        if self._found("permission-denied", "run-dir-missing", "log-dir-missing", subject=app.name) or self._found(
-            *blocked
+        if (
+            self._found("permission-denied", "run-dir-missing", "log-dir-missing", subject=app.name)
+            or self._found("record-unreadable", subject=process.full_name)
+            or self._found(*blocked)
         ):
             return  # the cause is told already
         if process.state in ("STOPPED", "STOPPING"):
@@ -966,7 +996,7 @@ class Doctor:
         lines = plain_lines(last_text(log))
         starts = [number for number, line in enumerate(lines) if "Starting gunicorn" in line]
         started = record.get("started")
-        raw = plain_lines(raw_text(log, started if isinstance(started, (int, float)) else 0))
+        raw = plain_lines(raw_text(log, started or 0))
         text = "\n".join((lines[starts[-1] :] if starts else lines) + raw)
         late = re.findall(r"WORKER TIMEOUT \(pid:(\d+)\)", text)
         killed = [
@@ -1017,7 +1047,7 @@ class Doctor:
             if not wrong:
                 continue
             stopped = process.state in ("STOPPED", "STOPPING")
-            lines = [] if stopped else last_text(process.log_file).splitlines()[-SHOWN_LINES:]
+            lines = [] if stopped else plain_lines(last_text(process.log_file))[-SHOWN_LINES:]
             shown = "".join(f"\n    {line}" for line in lines)
             self._error(
                 "program-stopped" if stopped else "program-failed",
@@ -1102,7 +1132,7 @@ class Doctor:
                 "instance-failed", "instance-not-ready", subject=process.full_name
             ):
                 continue
-            answer = directory.ask(process.name, path or "/", ANSWER_TIMEOUT, host)
+            answer = directory.ask(process.name, process.pid, path or "/", ANSWER_TIMEOUT, host)
             if answer.is_healthy(path):
                 continue
             well = False

@@ -14,9 +14,13 @@ import struct
 import subprocess
 import typing as t
 
+from ansible_collections.pygun.stack.plugins.module_utils import foreign
+
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
 _TIMEOUT = 20.0
+_LONGEST_NAME = 40  # characters of a program's name that are shown
+_LARGEST_TABLE = 64 * 1024 * 1024
 
 
 def read_text(path: str, most: int = 1024 * 1024) -> str:
@@ -28,15 +32,10 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
                     stream.seek(-most, os.SEEK_END)
             except OSError:
                 pass  # not every file of /proc can seek
-            return stream.read().decode("utf-8", "replace")
+            # What the kernel tells has no size: its tables are long on a busy host.
+            return stream.read(most if os.fstat(stream.fileno()).st_size else _LARGEST_TABLE).decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def printable(text: str, most: int = 40) -> str:
-    """Foreign text in one line of letters that every terminal shows as what they are, and not too many."""
-    shown = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text[: most + 1])
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
 def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
@@ -89,7 +88,7 @@ class HostProcess:
     unit: str
 
     def __str__(self) -> str:
-        return f"pid {self.pid} of user {self.user}{self._place}: {printable(' '.join(self.command), 120)}"
+        return f"pid {self.pid} of user {self.user}{self._place}: {foreign.printable(' '.join(self.command), 120)}"
 
     @property
     def _place(self) -> str:
@@ -98,7 +97,7 @@ class HostProcess:
     @property
     def brief(self) -> str:
         """The same without its arguments, which may hold anything."""
-        name = printable(os.path.basename(self.command[0])) if self.command else "?"
+        name = foreign.printable(os.path.basename(self.command[0]), _LONGEST_NAME) if self.command else "?"
         return f"pid {self.pid} ({name}) of user {self.user}{self._place}"
 
     def environment(self) -> dict[str, str]:

@@ -16,7 +16,8 @@ import signal
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import printable, read_text
+from ansible_collections.pygun.stack.plugins.module_utils.foreign import printable
+from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Supervisor
 
 #: Seconds between SIGTERM and SIGKILL: whoever is left then had its time while supervisord stopped the instance.
@@ -59,7 +60,7 @@ def _entry(pid: int) -> Entry | None:
     uid = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)
     if len(fields) < 20 or uid is None or fields[0] in ("Z", "X"):
         return None
-    name = printable(stat.partition("(")[2].rpartition(")")[0])
+    name = printable(stat.partition("(")[2].rpartition(")")[0], 40)
     return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), int(uid.group(1)), name)
 
 

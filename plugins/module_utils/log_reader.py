@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import errno
 import glob
 import gzip
 import json
@@ -21,6 +22,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from ansible_collections.pygun.stack.plugins.module_utils import foreign
 from ansible_collections.pygun.stack.plugins.module_utils.apps import find_apps
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -33,6 +35,12 @@ _LONGEST_LINE = 16 * 1024 * 1024
 _LONGEST_TEXT = 16 * 1024
 #: Seconds by which the lines of a file may be out of order: several workers write to it.
 _DISORDER = 5.0
+#: Seconds since 1970 at the end of the year 9998: a later time cannot be shown in every zone.
+_LATEST = 253_370_764_800.0
+#: Bytes that a compressed file is unpacked to at most: one of a few megabytes may have terabytes of nothing in it.
+_MOST_UNPACKED = 8 * 1024**3
+#: Pieces of data between holes in a file that are looked at, the last ones.
+_MOST_EXTENTS = 10_000
 #: How often a log is read again because it was rotated meanwhile.
 _TRIES = 3
 
@@ -162,8 +170,8 @@ class Log:
         found: list[Entry] = []
         for path in files:
             try:
-                with _opened(path) as stream:
-                    written = os.fstat(stream.fileno()).st_mtime
+                with foreign.opened(path) as stream:
+                    written = min(max(os.fstat(stream.fileno()).st_mtime, 0.0), _LATEST)
                     if query.since and written < query.since - _DISORDER:
                         break  # nothing in it, nor in an older one
                     for entry in self._entries(_lines_from_the_end(stream, path), written, query):
@@ -173,8 +181,8 @@ class Log:
                             found.append(entry)
                             if len(found) == query.lines:
                                 return found[::-1]
-            except OSError:
-                continue  # removed a moment ago
+            except (OSError, foreign.Unreadable):
+                continue  # removed a moment ago, or no log
         return found[::-1]
 
     def _entries(self, lines: Iterable[bytes], written: float, query: Query) -> Iterator[Entry]:
@@ -195,10 +203,13 @@ class Log:
         """What a line of one of our formats says; None if it is of another."""
         if line[:1] == b"{":
             try:
-                fields = {name: _flat(value) for name, value in json.loads(line).items()}
+                fields = {
+                    name: _flat(value)
+                    for name, value in foreign.parse(line.decode("utf-8", "backslashreplace")).items()
+                }
                 at = timestamp(fields["@timestamp"])
                 fields["log.level"] = _level(fields.get("log.level"))
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 at = 0.0
             if at:
                 return Entry(at, self.app, self.instance, fields)
@@ -291,14 +302,11 @@ def timestamp(text: str) -> float:
         found = datetime.datetime.fromisoformat(f"{day}T{minute or '00:00'}:{second or '00'}{zone}")
     except ValueError:
         return 0.0
-    return found.timestamp() + float(f"0.{fraction or 0}")
+    moment_found = found.timestamp() + float(f"0.{fraction or 0}")
+    return moment_found if 0 < moment_found < _LATEST else 0.0
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
-
-
-def _opened(path: str) -> t.BinaryIO:
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
 def _lines_from_the_end(stream: t.BinaryIO, path: str) -> Iterator[bytes]:
@@ -308,30 +316,48 @@ def _lines_from_the_end(stream: t.BinaryIO, path: str) -> Iterator[bytes]:
 
 
 def _plain_from_the_end(stream: t.BinaryIO) -> Iterator[bytes]:
-    position = stream.seek(0, os.SEEK_END)
+    """The lines of a file, the last first. Holes are passed over: an app can make its log as large as it likes of them."""
     pieces: deque[bytes] = deque()  # of a line whose beginning is not read yet
     size = 0
-    while position:
-        length = min(_BLOCK, position)
-        position -= length
-        stream.seek(position)
-        first, *others = stream.read(length).split(b"\n")
-        if others:
-            pieces.appendleft(others.pop())
-            yield from _not_empty(b"".join(pieces))
-            pieces.clear()
-            size = 0
-            for line in reversed(others):
-                yield from _not_empty(line)
-        pieces.appendleft(first)
-        size += len(first)
-        while size > _LONGEST_LINE and len(pieces) > 1:
-            size -= len(pieces.pop())
+    for start, position in _extents_from_the_end(stream):
+        while position > start:
+            length = min(_BLOCK, position - start)
+            position -= length
+            stream.seek(position)
+            first, *others = stream.read(length).split(b"\n")
+            if others:
+                pieces.appendleft(others.pop())
+                yield from _not_empty(b"".join(pieces))
+                pieces.clear()
+                size = 0
+                for line in reversed(others):
+                    yield from _not_empty(line)
+            pieces.appendleft(first)
+            size += len(first)
+            while size > _LONGEST_LINE and len(pieces) > 1:
+                size -= len(pieces.pop())
     yield from _not_empty(b"".join(pieces))
 
 
+def _extents_from_the_end(stream: t.BinaryIO) -> Iterator[tuple[int, int]]:
+    """Where a file has data: beginning and end of each piece between two holes, the last first."""
+    descriptor, end = stream.fileno(), stream.seek(0, os.SEEK_END)
+    found: deque[tuple[int, int]] = deque(maxlen=_MOST_EXTENTS)
+    position = 0
+    try:
+        while position < end:
+            position = os.lseek(descriptor, position, os.SEEK_DATA)
+            hole = os.lseek(descriptor, position, os.SEEK_HOLE)
+            found.append((position, min(hole, end)))
+            position = hole
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # that is: nothing but a hole up to the end
+            return iter([(0, end)])
+    return reversed(found)
+
+
 def _not_empty(line: bytes) -> tuple[bytes, ...]:
-    line = line.rstrip(b"\r\n")
+    line = line.rstrip(b"\r\n").lstrip(b"\0")  # a hole ends where a block of the disk begins
     return (line,) if line else ()
 
 
@@ -344,13 +370,13 @@ def _unpacked_from_the_end(stream: t.BinaryIO) -> Iterator[bytes]:
     rest = b""
     try:
         with gzip.GzipFile(fileobj=stream) as unpacked:
-            while True:
+            while unpacked.tell() < _MOST_UNPACKED:
                 block = unpacked.read(8 * _BLOCK)
                 if not block:
                     break
                 complete, newline, rest_of_block = block.rpartition(b"\n")
                 if not newline:
-                    rest += rest_of_block
+                    rest += rest_of_block[: max(0, _LONGEST_LINE - len(rest))]
                     continue
                 packed.append(zlib.compress(rest + complete, 1))
                 rest = rest_of_block

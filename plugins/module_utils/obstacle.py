@@ -8,7 +8,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import host_view
+from ansible_collections.pygun.stack.plugins.module_utils import foreign, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process
 
 #: With these words the launcher of supervisord says that it cannot open the socket of a program.
@@ -42,7 +42,7 @@ def _at_path(path: str, running: t.Iterable[Process]) -> str:
         folder = os.path.dirname(path)
         return "" if os.path.isdir(folder) else f"there is no directory {folder}"
     if stat.S_ISLNK(mode):
-        target = host_view.printable(os.readlink(path), 100)
+        target = foreign.printable(os.readlink(path), 100)
         return f"{path} is a link to {target}" + ("" if os.path.exists(path) else ", which is not there")
     if stat.S_ISSOCK(mode):
         pids = host_view.unix_listeners(path)

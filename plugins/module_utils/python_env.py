@@ -10,13 +10,12 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import stat
 import subprocess
 import sys
 from pathlib import Path
 from platform import python_version as version_of_this_python
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account, host_view
+from ansible_collections.pygun.stack.plugins.module_utils import build_account, foreign, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.build_account import Account, InstallError
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file, remove_tree
@@ -25,7 +24,7 @@ _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\
 _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+!]*)\.dist-info")
 #: More than any environment has in one folder: a package may have made as many as it liked.
 _ENTRIES_AT_MOST = 20_000
-_SETTINGS_AT_MOST = 64 * 1024
+_READ_AT_MOST = 64 * 1024
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
 #: What an installer, and the compilers that it starts, may be told in the environment. All else may be a secret of the app.
@@ -121,14 +120,18 @@ def installed(path):
 
 def chosen_elsewhere(path, name, besides=()):
     """Whether the version of a distribution in the environment at ``path`` comes from an address, or another one requires it."""
-    for info in Path(path).glob("lib/python3.*/site-packages/*.dist-info"):
-        own = normalize(info.name[: -len(".dist-info")].rpartition("-")[0])
-        if own == name and (info / "direct_url.json").is_file():
-            return True
-        if own not in (name, *besides) and (info / "METADATA").is_file():
-            text = (info / "METADATA").read_text(encoding="utf-8", errors="replace")
-            if name in map(requirement_name, re.findall(r"^Requires-Dist: (.*)", text, re.MULTILINE)):
+    for packages in site_packages(path):
+        with os.scandir(packages) as entries:
+            folders = [entry.name for entry in itertools.islice(entries, _ENTRIES_AT_MOST)]
+        for folder in folders:
+            match = _DIST_INFO.fullmatch(folder)
+            own = normalize(match.group(1)) if match else None
+            if own == name and os.path.lexists(os.path.join(packages, folder, "direct_url.json")):
                 return True
+            if own not in (None, name, *besides):
+                text = _small_file(os.path.join(packages, folder, "METADATA"))
+                if name in map(requirement_name, re.findall(r"^Requires-Dist: (.*)", text, re.MULTILINE)):
+                    return True
     return False
 
 
@@ -137,20 +140,17 @@ def made_from(path):
     root = Path(path)
     if not os.access(root / "bin" / "python", os.X_OK):  # also when the interpreter behind the link is gone
         return None
-    match = re.search(r"^version(?:_info)?\s*=\s*([\w.+]{1,40})", _settings(root / "pyvenv.cfg"), re.MULTILINE)
+    match = re.search(r"^version(?:_info)?\s*=\s*([\w.+]{1,40})", _small_file(root / "pyvenv.cfg"), re.MULTILINE)
     return match.group(1) if match else None
 
 
-def _settings(path):
-    """The text of a small file, which a package may have replaced by anything; empty if it is none."""
+def _small_file(path):
+    """The beginning of a text file, which a package may have replaced by anything; empty if it is no file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        with foreign.opened(path) as stream:
+            return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
+    except (OSError, foreign.Unreadable):
         return ""
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            return ""
-        return stream.read(_SETTINGS_AT_MOST).decode("utf-8", "replace")
 
 
 def same_minor(one, other):

@@ -91,7 +91,7 @@ def remove_tree(path: str, ignore_errors: bool = False) -> None:
     try:
         shutil.rmtree(path)
     except (OSError, RecursionError) as error:  # rm knows no depth that is too much for it
-        subprocess.run(["rm", "-rf", "--", path], check=False, stderr=subprocess.DEVNULL)  # pylint: disable=ansible-bad-function
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False, stderr=subprocess.DEVNULL)  # pylint: disable=ansible-bad-function
         if os.path.lexists(path) and not ignore_errors:
             raise OSError(f"{path} cannot be removed: {error}") from error
 

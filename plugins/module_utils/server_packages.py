@@ -25,6 +25,8 @@ FOR_GUNICORN_20 = "setuptools<80.9"
 LOSES = "a restart may lose requests"
 
 _SPLIT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*(.*)", re.DOTALL)
+#: Characters of a requirement file that are read: what a package's build has made of it, nobody knows.
+_LARGEST_FILE = 4 << 20
 _OTHER_FILE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=)?(\S+)")
 
 
@@ -68,7 +70,7 @@ def lines(path: str, _read: set[str] | None = None):
         return
     read.add(path)
     with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        content = stream.read()
+        content = stream.read(_LARGEST_FILE)
     number = 1
     for entry in re.split(r"(?<!\\)\r?\n", content):
         text = re.sub(r"(^|\s)#.*", "", entry.replace("\\\n", " ").replace("\\\r\n", " ")).strip()

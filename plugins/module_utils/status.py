@@ -11,7 +11,7 @@ import os
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps, host_view
+from ansible_collections.pygun.stack.plugins.module_utils import apps, foreign, host_view
 from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
 from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
@@ -66,7 +66,7 @@ class Status:
         }
 
     def _problem(self, subject: str, what: str) -> None:
-        self.problems.append({"subject": subject, "what": what})
+        self.problems.append({"subject": subject, "what": foreign.printable(what)})
 
     # -- supervisord -------------------------------------------------------------------------------------------------
 
@@ -126,8 +126,11 @@ class Status:
         elif not app.conf:
             self._problem(app.name, f"nothing in {self.options.conf_dir}/conf.d starts it")
         elif running is not None:
-            self._socket(app)
-            self._instances(app, facts, [process for process in running if process.group == app.name])
+            try:
+                self._socket(app)
+                self._instances(app, facts, [process for process in running if process.group == app.name])
+            except Exception as error:  # pylint: disable=broad-except  # the others have to be looked at all the same
+                self._problem(app.name, f"cannot be looked at: {type(error).__name__}: {error}")
         processes = [one for one in facts["processes"] if not one["holds_socket"]]
         counts = [one["requests"] for one in processes]
         facts["instances"] = {"ready": sum(one["ready"] for one in processes), "total": len(processes) or app.instances}
@@ -201,7 +204,8 @@ class Status:
             reason = f": {process.spawn_error}" if process.spawn_error else ""
             self._problem(process.full_name, f"is {process.state}{reason}")
         elif not ready:
-            of = f" ({len(workers)} of {wanted} workers are)" if record else ""
+            wrong = directory.wrong(process.name)
+            of = f" ({len(workers)} of {wanted} workers are)" if record else f": {wrong}" if wrong else ""
             self._problem(process.full_name, f"is not ready{of}")
         if record and release != facts["release"] and not facts["transaction"]:
             self._problem(process.full_name, f"runs release {release}, and {facts['release']} is current")
@@ -211,9 +215,8 @@ class Status:
                 f"runs the gevent worker of gunicorn {record.get('gunicorn')} itself: a restart can lose requests",
             )
         for worker in workers:
-            health = worker.get("health")
-            if isinstance(health, str) and health.startswith("failed"):
-                self._problem(process.full_name, f"worker {worker.get('pid')} {health} when it started")
+            if worker.get("health", "").startswith("failed"):
+                self._problem(process.full_name, f"worker {worker.get('pid')} {worker['health']} when it started")
         return {
             **_process(process),
             "holds_socket": False,

@@ -271,8 +271,7 @@ def _install(params, path, account):
 def _have_runtime_found(path):
     """Tell the environment where the runtime is, in a file that is not one which a package has put there."""
     for packages in python_env.site_packages(os.path.join(path, "venv")):
-        text = f"{os.path.join(path, 'lib')}
-"
+        text = f"{os.path.join(path, 'lib')}\n"
         write_atomically(os.path.join(packages, "pygun_runtime.pth"), text.encode(), 0o644)
 
 

@@ -30,6 +30,9 @@ from superlance.memmon import Memmon
 from supervisor import childutils
 from supervisor.datatypes import byte_size
 
+sys.path.append(str(Path(__file__).parent))  # root's, as this file
+import foreign  # noqa: E402
+
 POLL = 0.05
 STOP_MARGIN = 5.0  # seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop
 BOOT_MARGIN = 10.0  # seconds beyond the boot timeout, which the instance itself keeps
@@ -105,16 +108,6 @@ def memory(pid, limit=0):
     return resident if proportional is None else proportional
 
 
-def read_json(path):
-    """A small JSON object; the app's user owns the run directory, so links and pipes are refused."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), encoding="utf-8") as stream:
-            found = json.loads(stream.read(65536))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 @contextlib.contextmanager
 def locked(path, who, seconds):
     """Hold the app's lock, and say in it until when; Later if somebody else has it."""
@@ -180,12 +173,14 @@ class App:
 
     def is_ready(self, info):
         """Whether all workers of the running master have passed their own check."""
-        record = read_json(self.run_dir / f"{info['name']}.json")
+        try:
+            record = foreign.record(self.run_dir / f"{info['name']}.json", {"pid": int, "workers": int})
+        except foreign.Unreadable:
+            return False
         if info["statename"] not in ("STARTING", "RUNNING") or record.get("pid") != info["pid"]:
             return False
-        workers = record.get("workers")
-        ready = len(list(self.run_dir.glob(f"{info['name']}.{info['pid']}.*.ready")))
-        return ready >= (workers if isinstance(workers, int) and workers > 0 else 1)
+        names = foreign.names(self.run_dir, f"{info['name']}.{info['pid']}.")
+        return sum(name.endswith(".ready") for name in names) >= (record.get("workers") or 1)
 
 
 class Guard(Memmon):

@@ -305,11 +305,9 @@ class App:
         """By instance, asked over each private socket: what really answers."""
         from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
 
-        run = RunDirectory(str(self.run))
-        return {
-            f"{self.name}-{number}": run.ask(f"{self.name}-{number}", "/", 5).text.partition(" ")[0]
-            for number in range(self.instances)
-        }
+        run, pids = RunDirectory(str(self.run)), self.pids()
+        names = [f"{self.name}-{number}" for number in range(self.instances)]
+        return {name: run.ask(name, pids[name], "/", 5).text.partition(" ")[0] for name in names}
 
     def get(self, path="/"):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -322,7 +320,7 @@ class App:
 
     def leftovers(self):
         """What a transaction left lying about."""
-        left = [path.name for path in self.run.glob("*.next")]
+        left = [path.name for path in [*self.run.glob("*.next*"), *self.folder.glob("pygun/run/*")]]
         left += [
             path.name for path in self.root.glob("*") if path.name.endswith(".tmp") or path.name == "activation.json"
         ]

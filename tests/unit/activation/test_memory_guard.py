@@ -87,7 +87,7 @@ def cap_above(app, megabytes):
 def leak(app, name, megabytes):
     """Through the private socket: this instance and no other."""
     for _ in range(megabytes):
-        assert RunDirectory(str(app.run)).ask(name, "/leak", 5).status == 200
+        assert RunDirectory(str(app.run)).ask(name, app.pids()[name], "/leak", 5).status == 200
 
 
 class Watch(threading.Thread):

@@ -28,6 +28,13 @@ def complete(release):
     return release
 
 
+def candidates(host):
+    """Where an activation puts the links that name candidates: beside the run directory."""
+    folder = host.folder / "pygun" / "run"
+    folder.mkdir(parents=True)
+    return folder
+
+
 @pytest.fixture
 def current(host):
     """The `current` link of an app with one release."""
@@ -52,7 +59,7 @@ def test_the_release_of_the_launcher_is_started_by_its_real_path(host, current):
 @needs_root
 def test_a_candidate_is_started_behind_a_gate_and_only_for_its_instance(host, current):
     candidate = complete(host.release())
-    (host.folder / "run" / "app-0.next").symlink_to(candidate)
+    candidates(host).joinpath("app-0.next").symlink_to(candidate)
     environ = {"PYGUN_INSTANCES": "2"}
     first = launch(host, current, name="app-0", environ=environ).wait_ready()
     second = launch(host, current, name="app-1", environ=environ).wait_ready()
@@ -62,7 +69,7 @@ def test_a_candidate_is_started_behind_a_gate_and_only_for_its_instance(host, cu
 
 @needs_root
 def test_a_candidate_that_the_app_names_is_ignored(host, current):
-    link = host.folder / "run" / "app-0.next"
+    link = candidates(host) / "app-0.next"
     link.symlink_to(complete(host.release()))
     os.lchown(link, 65534, 65534)
     instance = launch(host, current).wait_ready()
@@ -70,8 +77,18 @@ def test_a_candidate_that_the_app_names_is_ignored(host, current):
 
 
 @needs_root
+@pytest.mark.parametrize("place", ["the run directory", "a folder that others can write"])
+def test_a_candidate_in_a_folder_of_the_app_is_ignored(host, current, place):
+    folder = host.folder / "run" if place == "the run directory" else candidates(host)
+    (folder / "app-0.next").symlink_to(complete(host.release()))
+    folder.chmod(0o777)
+    instance = launch(host, current).wait_ready()
+    assert instance.record()["release"] == current.resolve().name
+
+
+@needs_root
 def test_a_candidate_that_is_gone_is_ignored(host, current):
-    (host.folder / "run" / "app-0.next").symlink_to(host.folder / "gone")
+    candidates(host).joinpath("app-0.next").symlink_to(host.folder / "gone")
     instance = launch(host, current, gate=True).wait_ready()
     assert (instance.record()["release"], instance.record()["gated"]) == (current.resolve().name, False)
 

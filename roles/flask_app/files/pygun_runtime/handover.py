@@ -19,6 +19,8 @@ import os
 import socket
 from pathlib import Path
 
+from .readiness import make_way
+
 KEEPER_TIMEOUT = 10.0  # seconds; a keeper that is just being restarted by systemd answers well within
 _PRIVATE_BACKLOG = 64
 _PATH_MAX = 107  # bytes of a unix socket's path that Linux can hold
@@ -114,7 +116,7 @@ def _take_stdin() -> int:
 def _listen_privately(path: Path) -> int:
     if len(os.fsencode(path)) > _PATH_MAX:
         raise HandoverError(f"{path} is too long for a unix socket ({_PATH_MAX} bytes); choose a shorter run_dir")
-    path.unlink(missing_ok=True)
+    make_way(path)
     listener = socket.socket(socket.AF_UNIX)
     mask = os.umask(0o177)  # never, not even for a moment, open to others
     try:

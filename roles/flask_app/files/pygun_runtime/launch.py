@@ -6,8 +6,8 @@ It is the fixed point between releases of different versions, so it stays small 
 
 * the instance's number is what follows the last "-" of SUPERVISOR_PROCESS_NAME;
 * a number at or above PYGUN_INSTANCES holds the public socket (fd 0) open and serves nothing;
-* `$PYGUN_RUN_DIR/<instance>.next`, a symbolic link owned by root, names a candidate release. It is started
-  with PYGUN_GATE=1, which makes an unhealthy worker refuse to serve;
+* `pygun/<app>/<instance>.next` beside `$PYGUN_RUN_DIR` (normally in /run, in a directory that only root can write) is a
+  symbolic link to a candidate release. It is started with PYGUN_GATE=1, which makes an unhealthy worker refuse to serve;
 * otherwise the release that this file belongs to is started;
 * fd 1 becomes fd 2: what is printed below Python goes to <instance>.raw.log, of which supervisor takes care. The other
   log of the instance is written by the runtime.
@@ -26,6 +26,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _SLEEP = "/bin/sleep"
+#: Beside the run directories. An activation looks for this name: launchers that lack it want the links in the run directory.
+CANDIDATES = "pygun"
 
 
 def fail(message: str) -> None:
@@ -50,13 +52,15 @@ def own_release(file: str) -> Path:
 def candidate(run_dir: str, name: str) -> Path | None:
     """The release that an activation wants this instance to try, or None.
 
-    Only root's word counts: the run directory is writable by the app, and the link decides which code runs.
+    Only root's word counts: the link decides which code runs.
     """
     if not run_dir:
         return None
-    link = Path(run_dir, name + ".next")
+    folder = Path(run_dir).parent / CANDIDATES / Path(run_dir).name
+    link = folder / (name + ".next")
     try:
-        if not link.is_symlink() or link.lstat().st_uid != 0:
+        place = folder.lstat()
+        if place.st_uid != 0 or place.st_mode & 0o022 or not link.is_symlink() or link.lstat().st_uid != 0:
             return None
         release = link.resolve(strict=True)
     except OSError:

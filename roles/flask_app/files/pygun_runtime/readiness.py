@@ -26,7 +26,7 @@ class Records:
         """Remove what an earlier master of this instance left behind."""
         if self.folder:
             self._remove("*")
-            self._master().unlink(missing_ok=True)
+            make_way(self._master())
 
     def remove_own(self, master: int) -> None:
         """Remove the records of *master*, and not those of a successor that has already started."""
@@ -34,7 +34,7 @@ class Records:
             self._remove(f"*.{master}.*")
             try:
                 ours = json.loads(self._master().read_text(encoding="utf-8")).get("pid") == master
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError, AttributeError, RecursionError):
                 ours = False
             if ours:
                 self._master().unlink(missing_ok=True)
@@ -68,7 +68,7 @@ class Records:
         for kind in (".ready", "requests"):  # "requests" stands alone in the sum of a master
             for path in self.folder.glob(pattern + kind):
                 if path.name.startswith(f"{self.instance}."):
-                    path.unlink(missing_ok=True)
+                    make_way(path)
 
     def _served(self, master: int, worker: int) -> Path:
         return self.folder / f"{self.instance}.{master}.{worker}.requests"
@@ -78,6 +78,14 @@ class Records:
 
     def _ready(self, master: int, worker: int) -> Path:
         return self.folder / f"{self.instance}.{master}.{worker}.ready"
+
+
+def make_way(path: Path) -> None:
+    """Have nothing at this path. A directory, which the app or somebody in it has made there, is renamed: it may be full."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        path.rename(path.with_name(f".{path.name}.{os.getpid()}.aside"))
 
 
 def _requests(path: Path) -> int:

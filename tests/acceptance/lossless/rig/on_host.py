@@ -157,7 +157,7 @@ def files() -> dict[str, str]:
 def leftovers(app: str) -> list[str]:
     """What only an unfinished transaction has."""
     root, run = Path("/srv", app), Path("/run", app)
-    found = [*run.glob("*.next"), *run.glob("*.tmp")]
+    found = [*run.glob("*.next*"), *run.parent.glob(f"pygun/{run.name}/*"), *run.glob("*.tmp")]
     found += [
         path for path in root.iterdir() if path.name == "activation.json" or path.name.endswith((".tmp", ".before"))
     ]

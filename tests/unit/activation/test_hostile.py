@@ -1,0 +1,100 @@
+"""What an app puts into its run directory costs that app at most: a real supervisord with real apps."""
+
+import json
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options
+from tests.unit.activation.test_status import look
+
+NESTED = "[" * 60_000
+
+
+def as_before(release):
+    """Give a release the launcher of before, which looks for candidates in the run directory."""
+    launcher = release / "lib" / "pygun_runtime" / "launch.py"
+    text = launcher.read_text().replace("Path(run_dir).parent / CANDIDATES / Path(run_dir).name", "Path(run_dir)")
+    launcher.write_text(text.replace("CANDIDATES", "FORMERLY"))
+    assert launcher.read_text().count("Path(run_dir)") == 1
+
+
+def examined(app):
+    """The doctor's findings about the apps; he has no systemd here, so he is led to them."""
+    doctor = Doctor(Options(base_dir=str(app.host.folder / "none"), conf_dir=str(app.host.folder)))
+    for one in doctor._apps():
+        doctor._alone(one, doctor._look_at_app, one, app.host.status().all_processes())
+    return doctor.findings
+
+
+@pytest.mark.parametrize("launcher", ["of now", "of before"])
+def test_what_stands_in_the_place_of_a_link_or_a_record_is_in_nobodys_way(app, load, launcher):
+    first = app.release()
+    if launcher == "of before":
+        as_before(app.root / "releases" / first)
+    assert not app.deploy(first).get("failed")
+    for number in range(2):
+        (app.run / f"{app.name}-{number}.next" / "full").mkdir(parents=True)
+    (app.run / f"{app.name}-0.json").write_text(NESTED)
+    (app.run / f"{app.name}-1.json").unlink()
+    (app.run / f"{app.name}-1.json" / "full").mkdir(parents=True)
+    with load(app) as requests:
+        result = app.deploy(app.release("new"))
+        assert not result.get("failed"), result["msg"]
+    assert requests.failures == []
+    assert set(app.releases_running().values()) == {"new"}
+    assert not (app.folder / "pygun" / "run").exists()
+    assert not [path for path in app.run.glob("*.next") if path.is_symlink()]
+    assert look(app)["problems"] == []
+
+
+def test_the_way_back_needs_no_link_of_the_app_either(app, load):
+    first = app.release("first")
+    as_before(app.root / "releases" / first)
+    assert not app.deploy(first).get("failed")
+    with load(app) as requests:
+        result = app.deploy(app.release("bad", health="503 Service Unavailable"))
+    assert result["failed"] and result["rolled_back"], result["msg"]
+    assert requests.failures == []
+    assert set(app.releases_running().values()) == {"first"}
+    assert app.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    "record, says",
+    [
+        (NESTED, "nested deeper"),
+        ('{"pid": {}, "workers": "x"}', "has pid = {}"),
+        ('{"pid": 1e400}', "has pid = '1e400'"),
+        ("x" * 100_000, "larger than 64 KiB"),
+    ],
+    ids=["nested", "types", "infinite", "large"],
+)
+def test_a_record_that_is_none_is_a_finding_of_its_app_alone(served, make_app, record, says):
+    other = make_app()
+    assert not other.deploy(other.release()).get("failed")
+    file = served.run / f"{served.name}-0.json"
+    good = file.read_text()
+    file.write_text(record)
+    found = look(served, name="")
+    assert [one["name"] for one in found["apps"] if one["name"] in (served.name, other.name)]
+    about = [one for one in found["problems"] if one["subject"].startswith((served.name, other.name))]
+    (problem,) = [one for one in about if "is not ready" in one["what"]]
+    assert problem["subject"] == f"{served.name}:{served.name}-0"
+    assert str(file) in problem["what"] and says in problem["what"]
+    findings = {one.subject: one for one in examined(served) if one.code == "record-unreadable"}
+    assert list(findings) == [f"{served.name}:{served.name}-0"]
+    assert str(file) in findings[f"{served.name}:{served.name}-0"].symptom
+    file.write_text(good)
+
+
+def test_a_record_forges_no_row_and_names_no_foreign_release(served):
+    file = served.run / f"{served.name}-0.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "lossless": False, "gunicorn": "1\nERROR forged (host)\x1b[2J\ud800"}))
+    found = look(served)
+    assert any(r"gunicorn 1\nERROR forged (host)\x1b[2J\ud800" in one["what"] for one in found["problems"])
+    assert not any("\n  forged" in one.symptom or "\x1b" in one.symptom for one in examined(served))
+    file.write_text(json.dumps({**record, "release": "../../../etc"}))
+    result = served.control("restarted", instance=f"{served.name}-0")
+    assert not result.get("failed"), result["msg"]
+    assert look(served)["ok"]
