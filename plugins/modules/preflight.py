@@ -55,10 +55,10 @@ step:
   returned: always
   type: str
 facts:
-  description: Seconds for the import, answer of the health check, workers and resident memory (KiB).
+  description: Seconds for the import, answer of the health check, workers, resident memory (KiB), and what it warns of.
   returned: success
   type: dict
-  sample: {import_s: 0.7, health: 200 OK, workers: 2, memory_kb: 40212, own_memory_kb: 26100, preload: false}
+  sample: {import_s: 0.7, health: 200 OK, workers: 2, memory_kb: 40212, own_memory_kb: 26100, preload: false, warnings: []}
 """
 
 import pwd

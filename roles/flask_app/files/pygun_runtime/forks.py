@@ -24,11 +24,11 @@ import threading
 
 _SIGNALS = ("HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "TERM", "ALRM", "CHLD", "TTIN", "TTOU", "WINCH")
 _NUMBERS = [getattr(signal, f"SIG{name}") for name in _SIGNALS]
-_OURS = ("gunicorn.", "pygun_runtime.")
+_OURS = ("gunicorn.", "pygun_runtime.", "asyncio.")
 
 _unexpected = False  # whether a fork in this process is the app's: not before `watch`, not in a child of the app
 _expected: int | None = None  # the thread of the master that is about to fork a worker
-_mask: set | None = None
+_masks: dict[int, set] = {}  # of the threads that fork just now
 _left: list = []  # what must not be collected in a child: greenlets that are collected run their `finally`
 
 _served: set = set()
@@ -51,6 +51,7 @@ def serve(fds) -> None:
     for fd in fds:
         with contextlib.suppress(OSError):
             _served.add(_name_of(fd))
+    _served.discard(None)
 
 
 def announce() -> None:
@@ -70,16 +71,14 @@ def _is_worker() -> bool:
 
 
 def _before() -> None:
-    global _mask  # noqa: PLW0603
     if _unexpected and not _is_worker():  # a signal that comes meanwhile would find the handlers of the worker
-        _mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
 
 
 def _unblock() -> None:
-    global _mask  # noqa: PLW0603
-    if _mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
-        _mask = None
+    mask = _masks.pop(threading.get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_parent() -> None:
@@ -102,8 +101,8 @@ def _in_child() -> None:
         _worker.alive = False  # a child that returns from a view ends
     try:
         _leave_signals()
-        _leave_gevent()
         _leave_sockets()
+        _leave_gevent()
     finally:
         _unblock()
 
@@ -179,11 +178,13 @@ def _leave_sockets() -> None:
     os.close(nothing)
 
 
-def _name_of(fd: int):
+def _name_of(fd: int) -> int | str | bytes | None:
     """What a listening socket and the connections accepted from it have in common: the port, or the path."""
     sock = _socket.socket(fileno=fd)
     try:
+        if sock.type != _socket.SOCK_STREAM:
+            return None
         name = sock.getsockname()
     finally:
         sock.detach()
-    return name[1] if isinstance(name, tuple) else name
+    return name[1] if isinstance(name, tuple) else name or None
