@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 WHEELHOUSE = Path(os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY", "")) / "wheelhouse"
@@ -49,9 +50,31 @@ def test_the_first_install_needs_no_network(site, bare):
     assert json.loads(site.run("python3", "-c", SAMPLE))["service"] == "scoring"
 
 
+#: A wheel whose code runs whenever the Python of its environment starts, and leaves word of who that was.
+TELLTALE = {"flask_app_packages": ["telltale==1.0"]}
+
+
+def have_telltale():
+    with zipfile.ZipFile(WHEELHOUSE / "telltale-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("telltale.pth", "import os; open('/tmp/telltale-%d' % os.getuid(), 'w').close()\n")
+        wheel.writestr("telltale-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: telltale\nVersion: 1.0\n")
+        wheel.writestr("telltale-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("telltale-1.0.dist-info/RECORD", "")
+
+
 def test_pip_and_a_socket_of_systemd_need_none_either(site):
-    site.predicted("deploy.yml", app="greeter")
+    have_telltale()
+    site.predicted("deploy.yml", app="greeter", **TELLTALE)
     assert "greeter" in site.run("python3", "-c", _GREETER)
+
+
+def test_no_code_of_a_package_ran_as_root_and_all_that_it_left_is_roots(site):
+    ran = {name.rpartition("-")[2] for name in site.run("sh", "-c", "ls /tmp/telltale-*").split()}
+    assert site.run("id", "-u", "pygun-build-greeter").strip() in ran
+    assert "0" not in ran
+    assert site.run("find", "/opt/pygun", "/srv/sample/releases", "/srv/greeter/releases", "!", "-user", "root") == ""
+    assert site.run("find", "/var/cache/pygun", "-mindepth", "1", "-maxdepth", "1", "-user", "root") == ""
+    assert not site.run("sh", "-c", "ps -eo user:32 | grep pygun-build || true")
 
 
 _GREETER = """
@@ -65,7 +88,7 @@ print(s.makefile().read())
 
 def test_the_second_run_changes_nothing(site):
     assert site.playbook("deploy.yml", "--check", app="sample").changed == []
-    assert site.playbook("deploy.yml", app="greeter").changed == []
+    assert site.playbook("deploy.yml", app="greeter", **TELLTALE).changed == []
 
 
 def test_a_change_of_the_code_is_predicted(site):
