@@ -833,7 +833,7 @@ class Doctor:
             return
         _code, text = host_view.run(["systemctl", "is-active", *socket.sockets])
         stopped = [f"{unit} is {state}" for unit, state in zip(socket.sockets, text.split()) if state != "active"]
-        if stopped or not socket.settled():
+        if stopped or not socket.listening():
             self._error(
                 "socket-unit",
                 app.name,

@@ -81,12 +81,28 @@ class SystemdSocket:
         return f"unix:{address}" if address.startswith("/") else address
 
     def settled(self) -> bool:
-        """Whether what is wanted is so: systemd listens there, or there is nothing to hold."""
+        """Whether what is wanted is so: systemd listens there, as the files say now, or there is nothing to hold."""
+        return self.listening() and (self.wanted() is None or not self._outdated())
+
+    def listening(self) -> bool:
+        """Whether systemd listens where it should, be it by older files."""
         bind = self.wanted()
         if bind is None:
             return True
         active = subprocess.run(["systemctl", "is-active", "--quiet", *self.sockets], check=False, timeout=TIMEOUT)  # pylint: disable=ansible-bad-function
         return active.returncode == 0 and listens(bind)
+
+    def _outdated(self) -> set[str]:
+        """The units whose files systemd has not read since they were changed."""
+        units = [*self.sockets, self.keeper]
+        shown = subprocess.run(  # pylint: disable=ansible-bad-function
+            ["systemctl", "show", "--property=NeedDaemonReload", "--value", *units],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=TIMEOUT,
+        )
+        return {unit for unit, answer in zip(units, shown.stdout.split()) if answer == "yes"}
 
     def settle(self) -> None:
         """Have systemd listen on the wanted address, now and at boot; or let go, when nothing is wanted any more.
@@ -94,7 +110,11 @@ class SystemdSocket:
         :raises SocketError: when systemd cannot, usually because the address is taken
         """
         if self.wanted() is not None:
-            if not self.settled():
+            outdated = self._outdated()
+            if outdated == {self.keeper} and self.listening():
+                self._systemctl("daemon-reload")
+                self._systemctl("restart", self.keeper)  # the sockets stay open
+            elif outdated or not self.listening():
                 self._systemctl("daemon-reload")
                 self._systemctl("enable", "--quiet", *self.sockets)
                 self._systemctl("stop", self.keeper, *self.sockets)

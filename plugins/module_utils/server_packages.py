@@ -166,8 +166,8 @@ def remedy(found) -> str:
     others = [place for name, places in found.items() if name != "gunicorn" for place in places if place.decides]
     if "gunicorn" not in found and others:
         return (
-            f"Take the version out of {others[0]}, or raise it; or name a gunicorn beside it that takes it, such as gunicorn==23.0.0,"
-            " whose own gevent worker then serves. With uv, flask_app_overrides can decide, too."
+            f"Take the version out of {others[0]}; or name a gunicorn beside it that takes it, such as gunicorn==23.0.0, whose own"
+            " gevent worker then serves. With uv, flask_app_overrides can decide, too."
         )
     return (
         f"Take the versions out, or name some that fit each other: gunicorn=={LOSSLESS[-1]} is what the lossless worker knows."
@@ -194,5 +194,6 @@ def stock_worker(record) -> str:
         version = "of an unknown version"
     return (
         f"gunicorn {version} is not known to the lossless worker (it knows {', '.join(LOSSLESS)}): gunicorn's own gevent worker"
-        f" serves; {LOSES}. Have the app's requirements name gunicorn=={LOSSLESS[-1]}, or none, and deploy."
+        f" serves; {LOSES}. Have the app's requirements name gunicorn=={LOSSLESS[-1]}, or none, and deploy; if a package that they"
+        f" bring asks for another one, set flask_app_overrides: [gunicorn=={LOSSLESS[-1]}]."
     )

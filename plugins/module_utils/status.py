@@ -166,7 +166,7 @@ class Status:
 
     def _socket(self, app: apps.App) -> None:
         socket = SystemdSocket(app.name)
-        if app.by_systemd and not socket.settled():
+        if app.by_systemd and not socket.listening():
             seen = obstacle(socket.wanted() or "")
             self._problem(
                 app.name, f"systemd does not listen on {socket.wanted()} for it" + (f": {seen}" if seen else "")

@@ -23,6 +23,8 @@ def crash(host):
         with contextlib.suppress(ProcessLookupError):  # who holds the socket goes with supervisord
             os.killpg(pid, signal.SIGKILL)
     (host.folder / "supervisor.sock").unlink()
+    for candidates in host.folder.glob("*/pygun"):
+        shutil.rmtree(candidates)
     for run in host.folder.glob("*/run"):
         shutil.rmtree(run)
         run.mkdir()
