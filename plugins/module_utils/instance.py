@@ -290,7 +290,7 @@ class Candidates:
         for folder in (os.path.dirname(self.folder), self.folder):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
-                os.chmod(folder, 0o755)  # noqa: S103  the app reads it  # whatever the umask
+            os.chmod(folder, 0o755)  # noqa: S103  the app reads it  # whatever the umask
         write_link(self._link(instance), release)
         if not self._launcher_knows():
             self._put_in_former_place(self._former_link(instance), release)

@@ -323,3 +323,30 @@ def test_the_context_of_an_unchecked_answer_checks_nobody():
     from ansible_collections.pygun.stack.plugins.module_utils.instance import _unchecked
 
     assert _unchecked().verify_mode == ssl.CERT_NONE
+
+
+# -- candidates ------------------------------------------------------------------------------------------------------
+
+LAUNCH = Path(__file__).parents[3] / "roles" / "flask_app" / "files" / "pygun_runtime" / "launch.py"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a candidate is root's word, and read by another user")
+def test_a_candidate_is_read_by_the_app_and_written_by_root_alone(run):
+    """Whatever root's umask; and the launcher finds what the activation put."""
+    run.chmod(0o755)
+    (run / "app").mkdir()
+    release = run / "release"
+    release.mkdir()
+    (release / "pygun.py").touch()
+    mask = os.umask(0o077)
+    try:
+        Candidates(str(run / "app"), str(run)).put(NAME, str(release))
+    finally:
+        os.umask(mask)
+    found = "import sys; sys.path.insert(0, sys.argv[1]); import launch; print(launch.candidate(*sys.argv[2:]))"
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", found, str(LAUNCH.parent), str(run / "app"), NAME],
+        user=65534, group=65534, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(release), done.stderr
+    assert not any(place.stat().st_mode & 0o022 for place in (run / "pygun", run / "pygun" / "app"))
