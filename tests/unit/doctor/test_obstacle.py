@@ -57,7 +57,7 @@ def test_what_a_process_calls_itself_stays_one_line_of_plain_letters():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda path: path.symlink_to("/nowhere\n\x1b[2J"), "is a link to /nowhere??[2J, which is not there"),
+        (lambda path: path.symlink_to("/nowhere\n\x1b[2J"), "is a link to /nowhere\\n\\x1b[2J, which is not there"),
         (lambda path: path.symlink_to("/etc/passwd"), "is a link to /etc/passwd"),
         (lambda path: path.mkdir(), "is a directory (root:root 0755)"),
         (lambda path: path.write_text(""), "is a file (root:root 0644)"),

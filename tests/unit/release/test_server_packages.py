@@ -83,7 +83,7 @@ def build(request, tmp_path, wheelhouse):
             wheelhouse=str(wheelhouse),
             extra_args=[],
         )
-        module._install(params, str(tmp_path))
+        module._install(params, str(tmp_path), None)
         return python_env.installed(str(tmp_path / "venv"))
 
     return install
