@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 from site_of_many import PORTS, Site
 
-FOREIGN = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-m", "http.server"]
+#: Of a user who runs nothing else: root of a container does not see which process of a user holds a socket.
+FOREIGN = ["setpriv", "--reuid=games", "--regid=games", "--clear-groups", "python3", "-m", "http.server"]
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def foreign(site: Site) -> Iterator[str]:
     site.run("sh", "-c", f"until {listens}; do sleep 0.1; done", timeout=30)
     try:
         site.run("systemctl", "start", "supervisord")
-        yield site.run("pgrep", "-u", "nobody", "-f", "http.server").strip()
+        yield site.run("pgrep", "-u", "games", "-f", "http.server").strip()
     finally:
-        site.run("pkill", "-u", "nobody", "-f", "http.server", check=False)
+        site.run("pkill", "-u", "games", "-f", "http.server", check=False)
         process.wait(20)
         site.settled()
 
@@ -37,7 +38,7 @@ def test_a_port_that_is_taken_costs_its_app_alone_until_it_is_free(site: Site, f
     assert {state for name, state in site.statuses().items() if name.startswith("greeter:")} == {"BACKOFF"}
     assert site.run("systemctl", "show", "supervisord", "--property=NRestarts", "--value").strip() == "0"
 
-    holder = rf"pid {foreign} \(python3?[\d.]*\) of user nobody"
+    holder = rf"pid {foreign} \(python3?[\d.]*\) of user games"
     shown = site.playbook("playbooks/status.yml")
     assert re.search(
         rf"greeter: its socket cannot be opened: .*{holder}.* listens on 127\.0\.0\.1:5001", shown.message
@@ -47,5 +48,5 @@ def test_a_port_that_is_taken_costs_its_app_alone_until_it_is_free(site: Site, f
     assert "port-taken (greeter)" in examined.message, examined.text
     assert "instance-failed" not in examined.message, examined.text
 
-    site.run("pkill", "-u", "nobody", "-f", "http.server")
+    site.run("pkill", "-u", "games", "-f", "http.server")
     site.wait_for(lambda: site.answers("greeter"), "the app comes up by itself", seconds=30)
