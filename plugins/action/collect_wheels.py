@@ -11,9 +11,9 @@ from pathlib import Path
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.pygun.stack.plugins.action.release import ActionModule as ReleaseAction
-from ansible_collections.pygun.stack.plugins.module_utils import server_packages
-from ansible_collections.pygun.stack.plugins.plugin_utils import pack, wheels
+from ..module_utils import server_packages
+from ..plugin_utils import pack, wheels
+from .release import ActionModule as ReleaseAction
 
 
 class ActionModule(ReleaseAction):

@@ -13,8 +13,8 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pygun.stack.plugins.module_utils import release_texts, server_packages
-from ansible_collections.pygun.stack.plugins.plugin_utils import pack, requirement_files
+from ..module_utils import release_texts, server_packages
+from ..plugin_utils import pack, requirement_files
 
 
 class ActionModule(ActionBase):

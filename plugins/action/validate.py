@@ -11,8 +11,8 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from ansible_collections.pygun.stack.plugins.module_utils import server_packages
-from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, requirement_files, validate
+from ..module_utils import server_packages
+from ..plugin_utils import balancer, requirement_files, validate
 
 ROLES = Path(__file__).parents[2] / "roles"
 #: Each role with those that it brings along: their variables are part of the same play.

@@ -11,7 +11,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+from ..plugin_utils import pack
 
 
 class ActionModule(ActionBase):

@@ -42,7 +42,7 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pygun.stack.plugins.plugin_utils.balancer import BalancerError, services
+from ..plugin_utils.balancer import BalancerError, services
 
 
 def balanced_services(entries, groups, hostvars):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import rollout
+from ..plugin_utils import rollout
 
 
 class FilterModule:

@@ -37,7 +37,7 @@ _value:
   type: dict
 """
 
-from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import report
+from ..plugin_utils.status_table import report
 
 
 class FilterModule:

@@ -34,7 +34,7 @@ _value:
   type: str
 """
 
-from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import table
+from ..plugin_utils.status_table import table
 
 
 class FilterModule:

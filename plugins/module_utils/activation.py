@@ -36,7 +36,7 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
+from .diagnosis import (
     LAST_LINES,
     Diagnosis,
     LogMark,
@@ -45,33 +45,33 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     plain_lines,
     shorten_tracebacks,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.instance import (
+from .instance import (
     Answer,
     Candidates,
     RunDirectory,
     ask_bind,
     environment_digest,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
-from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import (
+from .leftovers import Leftovers
+from .lock import Held, locked
+from .obstacle import NOT_OPENED, obstacle
+from .preflight import (
     memory_of_host,
     too_many_workers,
     try_release,
     warnings_of,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SocketError, SystemdSocket
-from ansible_collections.pygun.stack.plugins.module_utils.python_env import made_from, usable
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
+from .public_socket import SocketError, SystemdSocket
+from .python_env import made_from, usable
+from .release_store import (
     ReleaseStore,
     now,
     remove_file,
     sync_directory,
     write_atomically,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.server_packages import stock_worker
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+from .server_packages import stock_worker
+from .supervisor_rpc import (
     DEAD_STATES,
     STOPPABLE_STATES,
     STOPPED_STATES,

@@ -12,10 +12,10 @@ import re
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import foreign, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, environment_digest
-from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+from . import foreign, host_view
+from .instance import RunDirectory, environment_digest
+from .public_socket import SystemdSocket
+from .supervisor_rpc import (
     DEAD_STATES,
     Process,
     Supervisor,

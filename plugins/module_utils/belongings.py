@@ -17,10 +17,10 @@ import pwd
 import re
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
-from ansible_collections.pygun.stack.plugins.module_utils.instance import candidates_folder
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_tree
+from . import build_account
+from .host_view import read_text
+from .instance import candidates_folder
+from .release_store import remove_tree
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")

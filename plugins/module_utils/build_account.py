@@ -27,9 +27,9 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import host_view
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import memory_of_host
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_tree
+from . import host_view
+from .preflight import memory_of_host
+from .release_store import remove_tree
 
 #: The account of the tools; an app's has its name behind it. No user of an app may be called so (plugin_utils/validate.py).
 PREFIX = "pygun-build"

@@ -16,8 +16,8 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps
-from ansible_collections.pygun.stack.plugins.module_utils.activation import (
+from . import apps
+from .activation import (
     BOOT_MARGIN,
     STOP_MARGIN,
     Activation,
@@ -26,10 +26,10 @@ from ansible_collections.pygun.stack.plugins.module_utils.activation import (
     ManagedFile,
     StepFailure,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.activation import Options as ActivationOptions
-from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ID_PATTERN
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+from .activation import Options as ActivationOptions
+from .lock import Held, locked
+from .release_store import ID_PATTERN
+from .supervisor_rpc import (
     STOPPABLE_STATES,
     STOPPED_STATES,
     NotRunning,

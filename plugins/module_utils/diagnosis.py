@@ -11,7 +11,7 @@ import dataclasses
 import os
 import re
 
-from ansible_collections.pygun.stack.plugins.module_utils import foreign
+from . import foreign
 
 LAST_LINES = 30
 _READ_AT_MOST = 256 * 1024

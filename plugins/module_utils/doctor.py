@@ -16,8 +16,8 @@ import time
 import typing as t
 import unicodedata
 
-from ansible_collections.pygun.stack.plugins.module_utils import foreign, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.apps import (
+from . import foreign, host_view
+from .apps import (
     App,
     find_apps,
     get,
@@ -30,7 +30,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.apps import (
     socket_path,
     wrong_with,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
+from .diagnosis import (
     Diagnosis,
     diagnose,
     last_text,
@@ -38,12 +38,12 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
     raw_text,
     shorten_tracebacks,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory, ask_bind
-from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
-from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
-from ansible_collections.pygun.stack.plugins.module_utils.server_packages import LOSSLESS
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+from .instance import RunDirectory, ask_bind
+from .obstacle import NOT_OPENED, obstacle
+from .public_socket import SystemdSocket
+from .release_store import ReleaseStore
+from .server_packages import LOSSLESS
+from .supervisor_rpc import (
     DEAD_STATES,
     Process,
     Supervisor,

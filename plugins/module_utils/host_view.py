@@ -14,7 +14,7 @@ import struct
 import subprocess
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import foreign
+from . import foreign
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix

@@ -22,9 +22,9 @@ import struct
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import foreign
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ID_PATTERN, remove_file, write_link
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import UnixHTTPConnection
+from . import foreign
+from .release_store import ID_PATTERN, remove_file, write_link
+from .supervisor_rpc import UnixHTTPConnection
 
 #: Fields of a master's record that anybody here reads.
 _MASTER = {

@@ -16,9 +16,9 @@ import signal
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils.foreign import printable
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Supervisor
+from .foreign import printable
+from .host_view import read_text
+from .supervisor_rpc import Supervisor
 
 #: Seconds between SIGTERM and SIGKILL: whoever is left then had its time while supervisord stopped the instance.
 PATIENCE = 2.0

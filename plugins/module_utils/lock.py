@@ -11,8 +11,8 @@ import os
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import lock_holders
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import now
+from .host_view import lock_holders
+from .release_store import now
 
 #: Seconds between two looks at a lock whose holder was killed.
 POLL = 0.05

@@ -8,8 +8,8 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import foreign, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process
+from . import foreign, host_view
+from .supervisor_rpc import Process
 
 #: With these words the launcher of supervisord says that it cannot open the socket of a program.
 NOT_OPENED = "cannot open its socket"

@@ -16,7 +16,7 @@ import shlex
 import signal
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_scope
+from . import program_scope
 
 #: Kinds of a setting: str, path, int, bool, size, list of str or int, dict.
 _COMMON: dict[str, str] = {

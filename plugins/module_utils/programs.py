@@ -27,15 +27,15 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LogMark, last_text, plain_lines
-from ansible_collections.pygun.stack.plugins.module_utils.program_scope import GONE, files_of, scope_of
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
+from . import program_conf
+from .diagnosis import LogMark, last_text, plain_lines
+from .program_scope import GONE, files_of, scope_of
+from .release_store import (
     remove_file,
     sync_directory,
     write_atomically,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+from .supervisor_rpc import (
     STOPPABLE_STATES,
     STOPPED_STATES,
     BadName,

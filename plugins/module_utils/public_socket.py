@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file
+from .release_store import remove_file
 
 UNITS = "/etc/systemd/system"
 

@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from platform import python_version as version_of_this_python
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account, foreign, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.build_account import Account, InstallError
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file, remove_tree
+from . import build_account, foreign, host_view
+from .build_account import Account, InstallError
+from .diagnosis import diagnose
+from .release_store import remove_file, remove_tree
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+!]*)\.dist-info")

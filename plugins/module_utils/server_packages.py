@@ -11,7 +11,7 @@ import dataclasses
 import os
 import re
 
-from ansible_collections.pygun.stack.plugins.module_utils.python_env import normalize, requirement_name
+from .python_env import normalize, requirement_name
 
 #: The versions of gunicorn that the lossless worker knows (TESTED_GUNICORN of the runtime).
 LOSSLESS = ("27.0.1",)

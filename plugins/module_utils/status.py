@@ -11,12 +11,12 @@ import os
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps, foreign, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
-from ansible_collections.pygun.stack.plugins.module_utils.obstacle import NOT_OPENED, obstacle
-from ansible_collections.pygun.stack.plugins.module_utils.public_socket import SystemdSocket
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process, Supervisor, SupervisorError
+from . import apps, foreign, host_view
+from .instance import RunDirectory
+from .obstacle import NOT_OPENED, obstacle
+from .public_socket import SystemdSocket
+from .release_store import ReleaseStore, now
+from .supervisor_rpc import Process, Supervisor, SupervisorError
 
 #: Seconds for which an instance that is not ready is looked at again: one of its workers may just be replaced.
 SETTLE = 2.0

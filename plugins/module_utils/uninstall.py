@@ -16,18 +16,18 @@ import re
 import time
 import typing as t
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps, belongings, build_account, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.belongings import (
+from . import apps, belongings, build_account, host_view
+from .belongings import (
     AppPlaces,
     BalancerPlaces,
     HostPlaces,
     Thing,
     standing,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
-from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
-from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import (
+from .host_view import read_text
+from .leftovers import Leftovers
+from .lock import Held, locked
+from .supervisor_rpc import (
     STOPPABLE_STATES,
     STOPPED_STATES,
     BadName,

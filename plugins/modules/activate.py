@@ -242,13 +242,13 @@ rolled_back:
   type: bool
 """
 
-from ansible_collections.pygun.stack.plugins.module_utils.activation import (
+from ..module_utils.activation import (
     ARGUMENT_SPEC,
     Activation,
     ActivationError,
     options_from,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils.stack_module import StackModule
 
 
 def main(activation=Activation):

@@ -114,7 +114,7 @@ import sys
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.haproxy import BalancerError, Options, run
+from ..module_utils.haproxy import BalancerError, Options, run
 
 #: What the role `load_balancer` has put there; HAProxy does it itself before a reload and a stop, but not before a crash.
 KEEPER = ("/usr/local/lib/pygun/keep_server_state.py", "/var/lib/haproxy/server-state")

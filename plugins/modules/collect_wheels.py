@@ -97,8 +97,8 @@ added:
   elements: str
 """
 
-from ansible_collections.pygun.stack.plugins.module_utils.python_env import platform, python_version
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils.python_env import platform, python_version
+from ..module_utils.stack_module import StackModule
 
 
 def main():

@@ -130,9 +130,9 @@ remedy:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.activation import ActivationError
-from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
-from ansible_collections.pygun.stack.plugins.module_utils.control import Options, control
+from ..module_utils.activation import ActivationError
+from ..module_utils.apps import PLACES_OPTIONS
+from ..module_utils.control import Options, control
 
 
 def main():

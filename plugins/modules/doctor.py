@@ -104,8 +104,8 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
-from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options, in_words
+from ..module_utils.apps import PLACES_OPTIONS
+from ..module_utils.doctor import Doctor, Options, in_words
 
 
 def main():

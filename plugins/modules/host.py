@@ -238,11 +238,11 @@ import pwd
 import shlex
 import tempfile
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import installed_packages, user_name
-from ansible_collections.pygun.stack.plugins.module_utils.program_scope import files_of
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import write_atomically, write_link
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils import python_env
+from ..module_utils.host_view import installed_packages, user_name
+from ..module_utils.program_scope import files_of
+from ..module_utils.release_store import write_atomically, write_link
+from ..module_utils.stack_module import StackModule
 
 OWNED = {
     "path": {"type": "path", "required": True},

@@ -65,8 +65,8 @@ import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import LAST_LINES, advice, diagnose, plain_lines
-from ansible_collections.pygun.stack.plugins.module_utils.preflight import try_release, warnings_of
+from ..module_utils.diagnosis import LAST_LINES, advice, diagnose, plain_lines
+from ..module_utils.preflight import try_release, warnings_of
 
 
 def main():

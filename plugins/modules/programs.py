@@ -353,9 +353,9 @@ rolled_back:
   type: bool
 """
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf
-from ansible_collections.pygun.stack.plugins.module_utils.programs import Options, Programs, ProgramsError
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils import program_conf
+from ..module_utils.programs import Options, Programs, ProgramsError
+from ..module_utils.stack_module import StackModule
 
 TYPES = {"size": "str", "path": "str"}
 #: Of shorter values, masking every occurrence would make results unreadable: "1" is in every pid.

@@ -182,22 +182,22 @@ import time
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.pygun.stack.plugins.module_utils import (
+from ..module_utils import (
     build_account,
     python_env,
     release_texts,
     server_packages,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.activation import ARGUMENT_SPEC, Activation, options_from
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
-from ansible_collections.pygun.stack.plugins.module_utils.lock import Held, locked
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import (
+from ..module_utils.activation import ARGUMENT_SPEC, Activation, options_from
+from ..module_utils.diagnosis import advice
+from ..module_utils.lock import Held, locked
+from ..module_utils.release_store import (
     ReleaseStore,
     kept_aside,
     now,
     write_atomically,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils.stack_module import StackModule
 
 
 def release_id(params, python):

@@ -140,8 +140,8 @@ programs:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pygun.stack.plugins.module_utils.apps import PLACES_OPTIONS
-from ansible_collections.pygun.stack.plugins.module_utils.status import Options, Status
+from ..module_utils.apps import PLACES_OPTIONS
+from ..module_utils.status import Options, Status
 
 
 def main():

@@ -51,9 +51,9 @@ installed:
   sample: {supervisor: 4.3.0}
 """
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import advice
-from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
+from ..module_utils import build_account
+from ..module_utils.diagnosis import advice
+from ..module_utils.python_env import (
     INSTALLER_OPTIONS,
     Installer,
     InstallError,
@@ -65,8 +65,8 @@ from ansible_collections.pygun.stack.plugins.module_utils.python_env import (
     requirement_name,
     scratch_of,
 )
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import kept_aside, put_back, remove_tree
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils.release_store import kept_aside, put_back, remove_tree
+from ..module_utils.stack_module import StackModule
 
 
 def main():

@@ -64,8 +64,8 @@ import json
 import os
 import tarfile
 
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import remove_file, write_atomically
-from ansible_collections.pygun.stack.plugins.module_utils.stack_module import StackModule
+from ..module_utils.release_store import remove_file, write_atomically
+from ..module_utils.stack_module import StackModule
 
 #: What the wheels of the directory are known to be.
 RECORD = "wheels.json"

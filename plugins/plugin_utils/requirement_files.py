@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ansible_collections.pygun.stack.plugins.plugin_utils.text import foreign, unseen
+from .text import foreign, unseen
 
 _OTHER_FILE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=)(\S+)")
 

@@ -19,11 +19,11 @@ import re
 import typing as t
 from collections.abc import Callable, Iterator
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account, program_conf
-from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import COMMAND_LINE, SETTINGS
-from ansible_collections.pygun.stack.plugins.plugin_utils.gunicorn_settings import VERSION as GUNICORN
-from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
-from ansible_collections.pygun.stack.plugins.plugin_utils.text import foreign, shown, unseen
+from ..module_utils import build_account, program_conf
+from .gunicorn_settings import COMMAND_LINE, SETTINGS
+from .gunicorn_settings import VERSION as GUNICORN
+from .systemd_service import DIRECTIVES
+from .text import foreign, shown, unseen
 
 #: Seconds that supervisor waits beyond gunicorn's graceful timeout (the program's stopwaitsecs).
 STOP_MARGIN = 10
