@@ -1,4 +1,4 @@
-"""docs/docsite/rst/troubleshooting.rst, from the table of plugins/module_utils/diagnosis.py.
+"""docs/docsite/rst/troubleshooting.rst, from the table of plugins/module_utils/diagnosis/symptoms.py.
 
 The page is part of the documentation site, and of what GitHub shows: no more of reStructuredText than both understand.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from plugins.module_utils.diagnosis import Diagnosis, diagnose
+from plugins.module_utils.diagnosis.symptoms import Diagnosis, diagnose
 from tools.shell import ROOT
 
 PAGE = ROOT / "docs" / "docsite" / "rst" / "troubleshooting.rst"
@@ -108,7 +108,7 @@ TITLES = {
 }
 
 HEAD = """\
-.. Written by `make docs` from plugins/module_utils/diagnosis.py and tools/troubleshooting.py: change these files.
+.. Written by `make docs` from plugins/module_utils/diagnosis/symptoms.py and tools/troubleshooting.py: change these files.
 
 .. _ansible_collections.pygun.stack.docsite.troubleshooting:
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 
-from ..module_utils import server_packages
+from ..module_utils.release import server_packages
 from ..plugin_utils import pack, wheels
 from .release import ActionModule as ReleaseAction
 

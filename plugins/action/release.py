@@ -13,7 +13,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..module_utils import release_texts, server_packages
+from ..module_utils.release import server_packages, texts
 from ..plugin_utils import pack, requirement_files
 
 
@@ -149,7 +149,7 @@ def _text_diffs(before, entries):
     for path, old in before.items():
         new = _text(after[path]) if path in after else ""
         total += len(old or "") + len(new or "")
-        if total <= release_texts.TOTAL_LIMIT and None not in (old, new) and old != new:
+        if total <= texts.TOTAL_LIMIT and None not in (old, new) and old != new:
             yield {"before_header": path, "after_header": path, "before": old, "after": new}
 
 
@@ -159,5 +159,5 @@ def _text(entry):
     content = entry.data
     if content is None:
         with entry.source.open("rb") as stream:
-            content = stream.read(release_texts.FILE_LIMIT + 1)
-    return release_texts.text_of(entry.path, content)
+            content = stream.read(texts.FILE_LIMIT + 1)
+    return texts.text_of(entry.path, content)

@@ -11,8 +11,9 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 
-from ..module_utils import server_packages
-from ..plugin_utils import balancer, requirement_files, validate
+from ..module_utils.release import server_packages
+from ..plugin_utils import balancer, requirement_files
+from ..plugin_utils.validation import addresses, check
 
 ROLES = Path(__file__).parents[2] / "roles"
 #: Each role with those that it brings along: their variables are part of the same play.
@@ -85,7 +86,7 @@ class ActionModule(ActionBase):
                 except AnsibleError as error:
                     told = "" if options[name].get("no_log") else f" {error}"
                     unknown.append((name, f" cannot be worked out: correct its template.{told}"))
-        report = validate.check(
+        report = check.check(
             {name: option for name, option in options.items() if name not in dict(unknown)},
             values,
             int((task_vars.get("ansible_facts") or {}).get("memtotal_mb", 0)),
@@ -94,12 +95,12 @@ class ActionModule(ActionBase):
             causes = [
                 (name, text)
                 for name, text in unknown
-                if not validate.follows_from_nothing(name, options[name], task_vars[name], values)
+                if not check.follows_from_nothing(name, options[name], task_vars[name], values)
             ]
             report.problems = causes + report.problems
         report.problems += self._on_control_node(values, dict(report.problems))
         report.problems += self._servers(values, dict(report.problems), task_vars)
-        report.warnings += validate.misspelt(options, task_vars)
+        report.warnings += check.misspelt(options, task_vars)
         return report, values
 
     def _later_apps(self, task_vars):
@@ -192,7 +193,7 @@ class ActionModule(ActionBase):
         report, values = self._check(role, task_vars, ahead=True)
         name, bind = values.get("flask_app_name"), values.get("flask_app_bind")
         for other, taken in apps:
-            if name != other and isinstance(bind, str) and isinstance(taken, str) and validate.collide(bind, taken):
+            if name != other and isinstance(bind, str) and isinstance(taken, str) and addresses.collide(bind, taken):
                 report.problems.append(
                     ("flask_app_bind", f" is {bind!r}, and that of {other} is {taken!r}. Choose another port.")
                 )

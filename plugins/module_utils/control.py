@@ -16,27 +16,18 @@ import sys
 import time
 import typing as t
 
-from . import apps
-from .activation import (
-    BOOT_MARGIN,
-    STOP_MARGIN,
-    Activation,
-    ActivationError,
-    Journal,
-    ManagedFile,
-    StepFailure,
-)
-from .activation import Options as ActivationOptions
-from .lock import Held, locked
-from .release_store import ID_PATTERN
-from .supervisor_rpc import (
-    STOPPABLE_STATES,
-    STOPPED_STATES,
-    NotRunning,
-    Process,
-    SupervisorError,
-    unusable,
-)
+from .activation.errors import ActivationError, StepFailure
+from .activation.files import ManagedFile
+from .activation.instances import BOOT_MARGIN, STOP_MARGIN
+from .activation.journal import Journal
+from .activation.options import Options as ActivationOptions
+from .activation.transaction import Activation
+from .instance import discovery, readiness
+from .release import record
+from .release.lock import Held, locked
+from .release.store import ID_PATTERN
+from .supervisor import conf
+from .supervisor.rpc import STOPPABLE_STATES, STOPPED_STATES, NotRunning, Process, SupervisorError, unusable
 
 #: Seconds for the boot of a release that does not say how long its may take.
 BOOT_TIMEOUT = 30.0
@@ -66,11 +57,11 @@ def control(options: Options, warn: t.Callable[[str], None], check: bool) -> dic
     return Control(app, options, settings, warn).control(check)
 
 
-def _find(options: Options) -> apps.App:
+def _find(options: Options) -> discovery.App:
     if options.force and options.state != "restarted":
         raise ActivationError(f"force belongs to a restart, not to {options.state}. {NOTHING}", step="prepare")
-    found = apps.find_apps(options.base_dir, options.conf_dir)
-    known = f"Apps on this host: {apps.names(found)}."
+    found = discovery.find_apps(options.base_dir, options.conf_dir)
+    known = f"Apps on this host: {discovery.names(found)}."
     if not options.name:
         raise ActivationError(f"Name the app: -e flask_app_name=NAME. {known} {NOTHING}", step="prepare")
     for app in found:
@@ -83,15 +74,15 @@ def _find(options: Options) -> apps.App:
     )
 
 
-def _as_activation(app: apps.App, options: Options) -> ActivationOptions:
+def _as_activation(app: discovery.App, options: Options) -> ActivationOptions:
     return ActivationOptions(
         name=app.name,
         release="current",
         root=app.root,
         run_dir=app.run_dir,
         log_dir=app.log_dir,
-        supervisor_socket=apps.socket_path(apps.parse(os.path.join(options.conf_dir, "supervisord.conf"))),
-        boot_timeout=apps.boot_timeout_of_release(os.path.join(app.root, "current"), BOOT_TIMEOUT),
+        supervisor_socket=conf.socket_path(conf.parse(os.path.join(options.conf_dir, "supervisord.conf"))),
+        boot_timeout=record.boot_timeout_of_release(os.path.join(app.root, "current"), BOOT_TIMEOUT),
         stop_timeout=app.stop_timeout,
         program_conf=ManagedFile(app.conf, None, 0o644),
         env_file=ManagedFile(f"/etc/pygun/{app.name}.env", None, 0o640),
@@ -106,7 +97,7 @@ class Control(Activation):
     """One start, stop or restart. Shares with an activation how instances are stopped, started and waited for."""
 
     def __init__(
-        self, app: apps.App, asked: Options, settings: ActivationOptions, warn: t.Callable[[str], None]
+        self, app: discovery.App, asked: Options, settings: ActivationOptions, warn: t.Callable[[str], None]
     ) -> None:
         super().__init__(settings, warn)
         self.app = app
@@ -152,7 +143,7 @@ class Control(Activation):
                 f"A deploy, restart or rollback of {self.app.name} was interrupted before. Restart the whole app, deploy"
                 " or roll back to finish or undo it."
             )
-        instances, self._holding = apps.serving(self.app, self._processes)
+        instances, self._holding = readiness.serving(self.app, self._processes)
         self._serving = len(instances)
         self._before = {process.name: process.state for process in self._processes}
         wanted = self.asked.instance.rpartition(":")[2]
@@ -234,7 +225,7 @@ class Control(Activation):
                 self._account(process, "stopped" if stopped else "kept", self._release_of(process), 0, seconds)
 
     def _restart_one(self, process: Process) -> None:
-        instances, _holders = apps.serving(self.app, self._processes)
+        instances, _holders = readiness.serving(self.app, self._processes)
         others = [one for one in instances if one.name != process.name]
         if others and self._serves(process) and not any(self._serves(one) for one in others):
             names = ", ".join(one.name for one in others)

@@ -22,8 +22,8 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from . import foreign
-from .apps import find_apps
+from .host import foreign
+from .instance.discovery import find_apps
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _OTHER_NAMES = {"warn": "warning", "fatal": "critical", "notset": "debug", "exception": "error"}

@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from platform import python_version as version_of_this_python
 
-from . import build_account, foreign, host_view
-from .build_account import Account, InstallError
-from .diagnosis import diagnose
-from .release_store import remove_file, remove_tree
+from .diagnosis.symptoms import diagnose
+from .host import build_account, foreign, inspection
+from .host.atomic import remove_file, remove_tree
+from .host.build_account import Account, InstallError
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+!]*)\.dist-info")
@@ -192,6 +192,12 @@ def missing(path, requirements, python):
     return list(requirements) if outdated(path, python) else lacking(path, requirements)
 
 
+def ready(environments, python):
+    """Those of some environments (each a path with requirements) that need nothing."""
+    version = python_version(python) if environments else None
+    return [one for one in environments if not missing(one["path"], one["requirements"], version)]
+
+
 class Installer:
     """Makes virtual environments and installs into them.
 
@@ -279,10 +285,10 @@ class Installer:
         for kind, paths in needed.items():
             for needs in filter(None, paths):
                 if os.path.lexists(needs) and self._try(["test", kind, needs], network=False).returncode:
-                    closed = host_view.refusal(account.name, needs, os.X_OK if kind == "-x" else os.R_OK) or needs
+                    closed = inspection.refusal(account.name, needs, os.X_OK if kind == "-x" else os.R_OK) or needs
                     raise InstallError(
                         f"{needs} is out of reach for {account.name}, the user that installs, so that no package's code runs as root."
-                        f" {closed} is closed to it ({host_view.describe_mode(closed)}): open it to others, or move it."
+                        f" {closed} is closed to it ({inspection.describe_mode(closed)}): open it to others, or move it."
                     )
 
     def install(self, path, arguments):

@@ -11,12 +11,16 @@ import os
 import time
 import typing as t
 
-from . import apps, foreign, host_view
-from .instance import RunDirectory
-from .obstacle import NOT_OPENED, obstacle
-from .public_socket import SystemdSocket
-from .release_store import ReleaseStore, now
-from .supervisor_rpc import Process, Supervisor, SupervisorError
+from .host import foreign, inspection
+from .host.atomic import now
+from .instance import discovery, readiness
+from .instance.obstacle import NOT_OPENED, obstacle
+from .instance.public_socket import SystemdSocket
+from .instance.run_directory import RunDirectory
+from .release import record
+from .release.store import ReleaseStore
+from .supervisor import conf, other_programs
+from .supervisor.rpc import Process, Supervisor, SupervisorError
 
 #: Seconds for which an instance that is not ready is looked at again: one of its workers may just be replaced.
 SETTLE = 2.0
@@ -39,9 +43,9 @@ class Status:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.settings = apps.parse(os.path.join(options.conf_dir, "supervisord.conf"))
-        self.supervisor = Supervisor(apps.socket_path(self.settings), timeout=ANSWER_TIMEOUT)
-        self.processes = host_view.processes()
+        self.settings = conf.parse(os.path.join(options.conf_dir, "supervisord.conf"))
+        self.supervisor = Supervisor(conf.socket_path(self.settings), timeout=ANSWER_TIMEOUT)
+        self.processes = inspection.processes()
         self.children: dict[int, list[int]] = {}
         for process in self.processes.values():
             self.children.setdefault(process.parent, []).append(process.pid)
@@ -50,17 +54,17 @@ class Status:
 
     def look(self) -> dict[str, t.Any]:
         """Everything that is known, with what is not as it should be."""
-        known = apps.find_apps(self.options.base_dir, self.options.conf_dir)
+        known = discovery.find_apps(self.options.base_dir, self.options.conf_dir)
         wanted = [app for app in known if self.options.name in ("", app.name)]
         if self.options.name and not wanted:
-            self._problem(self.options.name, f"there is no such app on this host. Apps: {apps.names(known)}")
+            self._problem(self.options.name, f"there is no such app on this host. Apps: {discovery.names(known)}")
         supervisord, running = self._supervisord()
         return {
             "at": now(),
             "supervisord": supervisord,
             "web_page": self._web_page(),
             "apps": [self._app(app, running) for app in wanted],
-            "programs": self._programs(apps.programs_beside(running or [], known, self.options.name)),
+            "programs": self._programs(discovery.programs_beside(running or [], known, self.options.name)),
             "problems": self.problems,
             "ok": not self.problems,
         }
@@ -77,7 +81,7 @@ class Status:
             facts["version"] = self.supervisor.call("supervisor.getSupervisorVersion")
             facts["state"] = self.supervisor.call("supervisor.getState")["statename"]
             facts["pid"] = self.supervisor.call("supervisor.getPID")
-            facts["uptime_s"] = round(host_view.uptime_of(facts["pid"]))
+            facts["uptime_s"] = round(inspection.uptime_of(facts["pid"]))
             facts["memory"] = self._memory([facts["pid"]], alone=True)
             running = self.supervisor.all_processes()
         except SupervisorError as error:
@@ -88,19 +92,19 @@ class Status:
 
     def _unit(self) -> str:
         unit = self.options.unit
-        found = host_view.unit_properties(unit, "LoadState,UnitFileState")
+        found = inspection.unit_properties(unit, "LoadState,UnitFileState")
         state = found.get("UnitFileState") or found.get("LoadState") or "unknown"
         if state != "enabled":
             self._problem("supervisord", f"{unit} is {state}: after a reboot nothing runs")
         return state
 
     def _web_page(self) -> str:
-        address = apps.get(self.settings, "inet_http_server", "port")
+        address = conf.get(self.settings, "inet_http_server", "port")
         return f"http://{address}" if address else ""
 
     # -- apps --------------------------------------------------------------------------------------------------------
 
-    def _app(self, app: apps.App, running: list[Process] | None) -> dict[str, t.Any]:
+    def _app(self, app: discovery.App, running: list[Process] | None) -> dict[str, t.Any]:
         store = ReleaseStore(app.root)
         current, history = store.current(), store.history()
         deploys = [entry for entry in history if not entry.get("rollback")]
@@ -139,12 +143,12 @@ class Status:
         facts["requests"] = None if None in counts or not counts else sum(counts)
         return facts
 
-    def _transaction(self, app: apps.App) -> str:
+    def _transaction(self, app: discovery.App) -> str:
         """Who changes the app right now, or that somebody was cut off while doing so; empty if nobody."""
         lock = os.path.join(app.root, "activation.lock")
-        if host_view.lock_holders(lock):
+        if inspection.lock_holders(lock):
             try:
-                holder = json.loads(host_view.read_text(lock) or "{}")
+                holder = json.loads(inspection.read_text(lock) or "{}")
             except ValueError:
                 holder = {}
             text = f"is being changed since {holder.get('since', '?')} by {holder.get('by') or '?'}"
@@ -164,7 +168,7 @@ class Status:
 
     # -- instances ---------------------------------------------------------------------------------------------------
 
-    def _socket(self, app: apps.App) -> None:
+    def _socket(self, app: discovery.App) -> None:
         socket = SystemdSocket(app.name)
         if app.by_systemd and not socket.listening():
             seen = obstacle(socket.wanted() or "")
@@ -172,14 +176,14 @@ class Status:
                 app.name, f"systemd does not listen on {socket.wanted()} for it" + (f": {seen}" if seen else "")
             )
 
-    def _instances(self, app: apps.App, facts: dict[str, t.Any], running: list[Process]) -> None:
+    def _instances(self, app: discovery.App, facts: dict[str, t.Any], running: list[Process]) -> None:
         if not running:
             self._problem(app.name, f"supervisord does not know the program of {app.conf}")
-        instances, holders = apps.serving(app, running)
+        instances, holders = readiness.serving(app, running)
         seen = obstacle(app.bind, running) if any(NOT_OPENED in one.spawn_error for one in running) else ""
         if seen:
             self._problem(app.name, f"its socket cannot be opened: {seen}")
-        environment = apps.environment_of_release(os.path.join(app.root, "current"))
+        environment = record.environment_of_release(os.path.join(app.root, "current"))
         for process in instances:
             told = self._instance(app, facts, process)
             facts["processes"].append(told)
@@ -191,8 +195,8 @@ class Status:
                 {**_process(process), "holds_socket": True, "ready": False, "workers": 0, "requests": None}
             )
 
-    def _instance(self, app: apps.App, facts: dict[str, t.Any], process: Process) -> dict[str, t.Any]:
-        process, ready = apps.settle(app, self.supervisor, process, SETTLE)
+    def _instance(self, app: discovery.App, facts: dict[str, t.Any], process: Process) -> dict[str, t.Any]:
+        process, ready = readiness.settle(app, self.supervisor, process, SETTLE)
         directory = RunDirectory(app.run_dir)
         record = directory.record(process.name)
         if not process.pid or record.get("pid") != process.pid:
@@ -234,11 +238,11 @@ class Status:
 
     def _programs(self, running: list[Process]) -> list[dict[str, t.Any]]:
         found = []
-        settings = apps.program_settings(self.supervisor) if running else {}
+        settings = other_programs.program_settings(self.supervisor) if running else {}
         for process in running:
             name = process.name if process.name == process.group else process.full_name
             setting = settings.get((process.group, process.name), {})
-            wrong = apps.wrong_with(process, setting)
+            wrong = other_programs.wrong_with(process, setting)
             if wrong:
                 self._problem(name, wrong)
             found.append(
@@ -266,11 +270,11 @@ class Status:
             todo.extend([] if alone else self.children.get(pid, []))
         if not tree:
             return None
-        shares = {pid: _kib(host_view.read_text(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in tree}
+        shares = {pid: _kib(inspection.read_text(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in tree}
         hidden = [pid for pid, share in shares.items() if share is None and os.path.exists(f"/proc/{pid}")]
         if not hidden and any(shares.values()):
             return {"kind": "PSS", "bytes": 1024 * sum(filter(None, shares.values()))}
-        sizes = [_kib(host_view.read_text(f"/proc/{pid}/status"), "VmRSS:") for pid in tree]
+        sizes = [_kib(inspection.read_text(f"/proc/{pid}/status"), "VmRSS:") for pid in tree]
         return {"kind": "RSS", "bytes": 1024 * sum(filter(None, sizes))} if any(sizes) else None
 
 
@@ -287,5 +291,5 @@ def _process(process: Process) -> dict[str, t.Any]:
         "group": process.group,
         "state": process.state,
         "pid": process.pid,
-        "uptime_s": round(host_view.uptime_of(process.pid)) if process.pid else None,
+        "uptime_s": round(inspection.uptime_of(process.pid)) if process.pid else None,
     }

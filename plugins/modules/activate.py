@@ -242,12 +242,9 @@ rolled_back:
   type: bool
 """
 
-from ..module_utils.activation import (
-    ARGUMENT_SPEC,
-    Activation,
-    ActivationError,
-    options_from,
-)
+from ..module_utils.activation.errors import ActivationError
+from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
+from ..module_utils.activation.transaction import Activation
 from ..module_utils.stack_module import StackModule
 
 

@@ -130,9 +130,9 @@ remedy:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.activation import ActivationError
-from ..module_utils.apps import PLACES_OPTIONS
+from ..module_utils.activation.errors import ActivationError
 from ..module_utils.control import Options, control
+from ..module_utils.supervisor.conf import PLACES_OPTIONS
 
 
 def main():

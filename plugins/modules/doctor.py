@@ -104,8 +104,10 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.apps import PLACES_OPTIONS
-from ..module_utils.doctor import Doctor, Options, in_words
+from ..module_utils.doctor.examination import Doctor
+from ..module_utils.doctor.findings import Options
+from ..module_utils.doctor.report import in_words
+from ..module_utils.supervisor.conf import PLACES_OPTIONS
 
 
 def main():

@@ -1,7 +1,6 @@
 #!/usr/bin/python
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a role wants on a host, and has to know of it, in one round trip."""
 
 from __future__ import annotations
 
@@ -221,7 +220,7 @@ idle:
   returned: success
   type: list
   elements: str
-ready:
+ready_environments:
   description: Those of O(venvs) that need nothing, as they were given.
   returned: success
   type: list
@@ -232,24 +231,13 @@ programs:
   type: bool
 """
 
-import grp
-import os
-import pwd
-import shlex
-import tempfile
-
 from ..module_utils import python_env
-from ..module_utils.host_view import installed_packages, user_name
-from ..module_utils.program_scope import files_of
-from ..module_utils.release_store import write_atomically, write_link
+from ..module_utils.host.facts import os_release, states
+from ..module_utils.host.files import OWNED, Tree
+from ..module_utils.host.inspection import installed_packages
 from ..module_utils.stack_module import StackModule
+from ..module_utils.supervisor.program_scope import files_of
 
-OWNED = {
-    "path": {"type": "path", "required": True},
-    "owner": {"type": "str", "default": "root"},
-    "group": {"type": "str", "default": "root"},
-}
-NO_SHELL = "/usr/sbin/nologin"
 ARGUMENT_SPEC = {
     "accounts": {
         "type": "list",
@@ -312,220 +300,6 @@ ARGUMENT_SPEC = {
 }
 
 
-class Tree:
-    """What is to be on the host, and what of it changed."""
-
-    def __init__(self, module):
-        self.module = module
-        self.paths = []
-        self.diffs = []
-
-    def obstacles(self, directories, files, links):
-        """What stands where something else is to be."""
-        for kind, entries, right in (
-            ("directory", directories, os.path.isdir),
-            ("file", files, lambda path: not os.path.isdir(path)),
-            ("link", links, os.path.islink),
-        ):
-            for path in (given["path"] for given in entries):
-                if os.path.lexists(path) and not right(path):
-                    yield f"{path} is to be a {kind}, and something else stands there: move it away."
-        for given in directories:
-            path, in_service = given["path"], given["in_service"]
-            if in_service and os.path.lexists(in_service) and os.path.isdir(path):
-                found = os.stat(path)
-                belongs, wanted = (user_name(found.st_uid), group_of(found.st_gid)), (given["owner"], given["group"])
-                # An account that has been deleted has no name any more: nobody works with it.
-                if belongs != wanted and not any(name.isdigit() for name in belongs):
-                    yield (
-                        f"{path} is to belong to {':'.join(wanted)}, and belongs to {':'.join(belongs)}, which {in_service} is in service"
-                        f" with. Keep user and group, or remove what is in service (playbook uninstall.yml) and install it again, or"
-                        f" install it under another name beside it."
-                    )
-
-    def account(self, given):
-        """Have one group, and the user in it."""
-        group, user = given["group"], given["user"]
-        if not is_group(group):
-            self.note(f"group {group}", "", "a system group\n")
-            self.command("groupadd", "--system", group)
-        right = {"--gid": group, "--home-dir": given["home"], "--shell": NO_SHELL}
-        try:
-            found = pwd.getpwnam(user)
-        except KeyError:
-            self.note(f"user {user}", "", described(right))
-            self.command("useradd", "--system", "--no-create-home", *pairs(right), user)
-            return
-        there = {"--gid": group_of(found.pw_gid), "--home-dir": found.pw_dir, "--shell": found.pw_shell}
-        other = {option: value for option, value in right.items() if there[option] != value}
-        if other:
-            self.note(f"user {user}", described({option: there[option] for option in other}), described(other))
-            # usermod has a name of its own for one of them.
-            self.command(
-                "usermod", *pairs({option.replace("-dir", ""): value for option, value in other.items()}), user
-            )
-
-    def command(self, program, *arguments):
-        """Run a program of the distribution, unless this is a check."""
-        if not self.module.check_mode:
-            self.module.run_command([self.module.get_bin_path(program, required=True), *arguments], check_rc=True)
-
-    def directory(self, given):
-        """Have one directory."""
-        path = given["path"]
-        made = not os.path.isdir(path)
-        if made:
-            self.changed(path, "", "a directory\n")
-            if not self.module.check_mode:
-                os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-                os.mkdir(path, 0o700)
-        self.attributes(given, made)
-
-    def write(self, given):
-        """Have one file."""
-        path = given["path"]
-        new = differs(given)
-        if new:
-            secret = given["secret_content"] is not None
-            before, after = read(path), content(given)
-            hidden = "(not shown)\n"
-            self.changed(path, (hidden if secret and before else before) or "", hidden if secret else after)
-            if not self.module.check_mode:
-                mode = int(given["mode"], 8)
-                write_atomically(path, after.encode(), mode)
-        self.attributes(given, new)
-
-    def validate(self, given):
-        """Have its command look at a file that will be written."""
-        # In check mode an earlier task has only pretended to bring the command, or the user that it looks for.
-        if not given["validate"] or self.module.check_mode or not differs(given):
-            return
-        command = shlex.split(given["validate"])
-        with tempfile.NamedTemporaryFile(dir=self.module.tmpdir) as file:
-            file.write(content(given).encode())
-            file.flush()
-            code, out, err = self.module.run_command([word.replace("%s", file.name) for word in command])
-        if code:
-            self.refuse(
-                f"{given['path']} would not be right: `{given['validate']}` ends with {code}: {(err or out).strip()}"
-            )
-
-    def link(self, given):
-        """Have one symbolic link."""
-        path, target = given["path"], given["target"]
-        before = os.readlink(path) if os.path.islink(path) else None
-        if before != target:
-            self.changed(path, f"-> {before}\n" if before else "", f"-> {target}\n")
-            if not self.module.check_mode:
-                write_link(path, target)
-
-    def attributes(self, given, new):
-        """Owner, group and mode."""
-        if self.module.check_mode and new:
-            return  # they are part of what is said already, and the user may not be there yet
-        diff = {}
-        arguments = self.module.load_file_common_arguments(given)
-        if self.module.set_fs_attributes_if_different(arguments, False, diff=diff) and not new:
-            before, after = diff.get("before", {}), diff.get("after", {})
-            self.changed(
-                given["path"],
-                "".join(f"{name}: {before[name]}\n" for name in after if name != "path"),
-                "".join(f"{name}: {after[name]}\n" for name in after if name != "path"),
-            )
-
-    def changed(self, path, before, after):
-        """Note what changed of a path."""
-        self.paths.append(path)
-        self.note(path, before, after)
-
-    def note(self, what, before, after):
-        """Note what changed."""
-        self.diffs.append({"before_header": what, "after_header": what, "before": before, "after": after})
-
-    def refuse(self, message):
-        """End, before anything but accounts has been made."""
-        done = "; ".join(f"{diff['after_header']} was made or changed" for diff in self.diffs)
-        self.module.fail_json(msg=f"{message} {done + ', nothing else' if done else 'Nothing was changed'}.")
-
-
-def pairs(options):
-    """Options and values, as a command line has them."""
-    return [word for pair in options.items() for word in pair]
-
-
-def described(options):
-    """The same for people."""
-    return "".join(f"{option.strip('-').replace('home-dir', 'home')}: {value}\n" for option, value in options.items())
-
-
-def is_group(name):
-    """Whether there is a group of that name."""
-    try:
-        return bool(grp.getgrnam(name))
-    except KeyError:
-        return False
-
-
-def group_of(gid):
-    """The name of a group, or its number if it has none."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
-def differs(given):
-    """Whether a file is not there, or has another content, or is a link."""
-    return os.path.islink(given["path"]) or read(given["path"]) != content(given)
-
-
-def content(given):
-    """What is to stand in a file."""
-    return given["content"] if given["content"] is not None else given["secret_content"]
-
-
-def read(path):
-    """What stands in a file; None if there is none. Bytes that are no text count as different from any."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def os_release():
-    """The fields of os-release."""
-    for path in ("/etc/os-release", "/usr/lib/os-release"):
-        try:
-            with open(path, encoding="utf-8") as lines:
-                fields = (line.rstrip("\n").partition("=") for line in lines)
-                return {
-                    name: value.strip("\"'") for name, equals, value in fields if equals and not name.startswith("#")
-                }
-        except FileNotFoundError:
-            continue
-    return {}
-
-
-def states(module, services):
-    """What systemd says of each unit: whether it is active, and whether it starts at boot."""
-    systemctl = module.get_bin_path("systemctl")
-    if not services or not systemctl:
-        return dict.fromkeys(services, ("", ""))
-    _code, out, _err = module.run_command(
-        [systemctl, "show", "--property=ActiveState", "--property=UnitFileState", "--", *services]
-    )
-    told = [dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in out.split("\n\n")]
-    told += [{}] * len(services)  # where systemd does not run, it says nothing
-    return {name: (one.get("ActiveState"), one.get("UnitFileState")) for name, one in zip(services, told)}
-
-
-def ready(venvs, python):
-    """Those that need nothing."""
-    version = python_env.python_version(python) if venvs else None
-    return [venv for venv in venvs if not python_env.missing(venv["path"], venv["requirements"], version)]
-
-
 def main():
     """Run the module."""
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
@@ -560,7 +334,7 @@ def main():
             for name, (state, at_boot) in services.items()
             if state not in ("active", "activating") or at_boot != "enabled"
         ],
-        ready=ready(params["venvs"], params["python"]),
+        ready_environments=python_env.ready(params["venvs"], params["python"]),
         programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
     )
 

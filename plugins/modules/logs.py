@@ -118,8 +118,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.apps import PLACES_OPTIONS
 from ..module_utils.log_reader import LogError, Query, find_logs, read
+from ..module_utils.supervisor.conf import PLACES_OPTIONS
 
 FILTERS = ("lines", "since", "level", "request_id", "text", "regex", "raw")
 

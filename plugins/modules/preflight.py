@@ -65,8 +65,9 @@ import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.diagnosis import LAST_LINES, advice, diagnose, plain_lines
-from ..module_utils.preflight import try_release, warnings_of
+from ..module_utils.diagnosis.log_tail import LAST_LINES, plain_lines
+from ..module_utils.diagnosis.symptoms import advice, diagnose
+from ..module_utils.release.trial import try_release, warnings_of
 
 
 def main():

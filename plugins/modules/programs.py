@@ -353,9 +353,10 @@ rolled_back:
   type: bool
 """
 
-from ..module_utils import program_conf
-from ..module_utils.programs import Options, Programs, ProgramsError
+from ..module_utils.programs.errors import ProgramsError
+from ..module_utils.programs.transaction import Options, Programs
 from ..module_utils.stack_module import StackModule
+from ..module_utils.supervisor import program_settings
 
 TYPES = {"size": "str", "path": "str"}
 #: Of shorter values, masking every occurrence would make results unreadable: "1" is in every pid.
@@ -365,13 +366,13 @@ SHORTEST_SECRET = 8
 def suboptions(kind):
     """The argument spec of a program or listener, out of the table of its settings."""
     spec = {}
-    for name, given in program_conf.SETTINGS[kind].items():
+    for name, given in program_settings.SETTINGS[kind].items():
         spec[name] = {"type": TYPES.get(given, given)}
         if given == "list":
             spec[name]["elements"] = "str"
         if name == "environment":
             spec[name]["no_log"] = True
-        if name in program_conf.REQUIRED[kind]:
+        if name in program_settings.REQUIRED[kind]:
             spec[name]["required"] = True
     return spec
 

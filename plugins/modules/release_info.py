@@ -60,7 +60,7 @@ history:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.release_store import ReleaseStore
+from ..module_utils.release.store import ReleaseStore
 
 
 def main():

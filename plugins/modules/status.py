@@ -140,8 +140,8 @@ programs:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.apps import PLACES_OPTIONS
 from ..module_utils.status import Options, Status
+from ..module_utils.supervisor.conf import PLACES_OPTIONS
 
 
 def main():

@@ -100,8 +100,8 @@ packages:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.apps import PLACES_OPTIONS
-from ..module_utils.uninstall import Options, Uninstall, UninstallError
+from ..module_utils.supervisor.conf import PLACES_OPTIONS
+from ..module_utils.uninstall.removal import Options, Uninstall, UninstallError
 
 
 def main():

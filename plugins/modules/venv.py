@@ -51,8 +51,9 @@ installed:
   sample: {supervisor: 4.3.0}
 """
 
-from ..module_utils import build_account
-from ..module_utils.diagnosis import advice
+from ..module_utils.diagnosis.symptoms import advice
+from ..module_utils.host import build_account
+from ..module_utils.host.atomic import kept_aside, put_back, remove_tree
 from ..module_utils.python_env import (
     INSTALLER_OPTIONS,
     Installer,
@@ -65,7 +66,6 @@ from ..module_utils.python_env import (
     requirement_name,
     scratch_of,
 )
-from ..module_utils.release_store import kept_aside, put_back, remove_tree
 from ..module_utils.stack_module import StackModule
 
 

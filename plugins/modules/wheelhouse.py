@@ -64,7 +64,7 @@ import json
 import os
 import tarfile
 
-from ..module_utils.release_store import remove_file, write_atomically
+from ..module_utils.host.atomic import remove_file, write_atomically
 from ..module_utils.stack_module import StackModule
 
 #: What the wheels of the directory are known to be.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..module_utils.server_packages import FOR_GUNICORN_20, leaves_another_way
+from ..module_utils.release.server_packages import FOR_GUNICORN_20, leaves_another_way
 
 try:
     from packaging import tags, utils

@@ -9,7 +9,7 @@ import sys
 
 from ansible.module_utils import basic
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account
+from ansible_collections.pygun.stack.plugins.module_utils.host import build_account
 
 if not os.environ.get("PYGUN_TEST_ACCOUNTS"):
     build_account.have = lambda app="": None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from plugins.module_utils.diagnosis import SYMPTOMS, diagnose
+from plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
 from tools import documents, role_readmes, troubleshooting
 from tools.shell import ROOT
 

@@ -1,1 +1,1 @@
-../../../plugins/module_utils/foreign.py
+../../../plugins/module_utils/host/foreign.py

@@ -122,7 +122,7 @@ class Patient:
     def examine_quickly(self) -> list[dict[str, str]]:
         """The same examination without Ansible around it."""
         ask = (
-            "import json; from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options;"
+            "import json; from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Doctor, Options;"
             " print(json.dumps(Doctor(Options()).examine()['findings']))"
         )
         return json.loads(self.sh(f'PYTHONPATH={HERE} PYTHONDONTWRITEBYTECODE=1 python3 -c "{ask}"'))
@@ -130,10 +130,8 @@ class Patient:
     def _put_doctor(self) -> None:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
-            for path in (ROOT / "plugins" / "module_utils").glob("*.py"):
-                archive.add(
-                    path, f"{HERE}/ansible_collections/pygun/stack/plugins/module_utils/{path.name}".lstrip("/")
-                )
+            for path in (ROOT / "plugins" / "module_utils").rglob("*.py"):
+                archive.add(path, f"{HERE}/ansible_collections/pygun/stack/{path.relative_to(ROOT)}".lstrip("/"))
         subprocess.run(
             [self.engine, "exec", "-i", self.name, "tar", "-x", "--no-same-owner", "-C", "/"],
             input=packed.getvalue(), check=True, timeout=60,

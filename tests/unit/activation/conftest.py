@@ -119,7 +119,7 @@ class Host:
         return [process for group in groups for process in self.status().processes(group)]
 
     def status(self):
-        from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Supervisor
+        from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Supervisor
 
         return Supervisor(str(self.folder / "supervisor.sock"))
 
@@ -303,7 +303,7 @@ class App:
 
     def releases_running(self):
         """By instance, asked over each private socket: what really answers."""
-        from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+        from ansible_collections.pygun.stack.plugins.module_utils.instance.run_directory import RunDirectory
 
         run, pids = RunDirectory(str(self.run)), self.pids()
         names = [f"{self.name}-{number}" for number in range(self.instances)]

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from ansible.module_utils import basic
 
-from ansible_collections.pygun.stack.plugins.module_utils import activation
-from ansible_collections.pygun.stack.plugins.module_utils.activation import Activation
+from ansible_collections.pygun.stack.plugins.module_utils.activation import transaction
 from ansible_collections.pygun.stack.plugins.modules import activate
 
 
-class Interruptible(Activation):
+class Interruptible(transaction.Activation):
     def checkpoint(self, name):
         if trace := os.environ.get("PYGUN_TEST_TRACE"):
             with Path(trace).open("a") as stream:
@@ -33,7 +32,7 @@ class Interruptible(Activation):
 
 
 if memory := os.environ.get("PYGUN_TEST_MEMORY"):
-    activation.memory_of_host = lambda kind: int(memory)
+    transaction.memory_of_host = lambda kind: int(memory)
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 activate.main(Interruptible)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import (
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import (
     LogMark,
-    diagnose,
     plain_lines,
     shorten_tracebacks,
 )
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import diagnose
 from pygun_runtime.log_line import JsonLines, Redaction, TextLines
 
 SAID = {

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Doctor
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.findings import Options
 from tests.unit.activation.test_status import look
 
 NESTED = "[" * 60_000

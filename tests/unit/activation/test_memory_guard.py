@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf
-from ansible_collections.pygun.stack.plugins.module_utils.instance import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.instance.run_directory import RunDirectory
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import program_files, program_settings
 
 GUARD = Path(__file__).parents[3] / "roles" / "supervisor" / "files" / "memory_guard.py"
 MB = 1024 * 1024
@@ -55,8 +55,8 @@ class Guarded:
             "autorestart": "true",
             "startsecs": 0,
         }
-        assert list(program_conf.problems("eventlistener", entry)) == []
-        self.conf.write_text(program_conf.section("eventlistener", entry, str(self.app.log)))
+        assert list(program_settings.problems("eventlistener", entry)) == []
+        self.conf.write_text(program_files.section("eventlistener", entry, str(self.app.log)))
         self.host.status().reload_config()
         self.host.status().add_group(self.name)
 

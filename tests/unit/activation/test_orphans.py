@@ -252,7 +252,7 @@ def test_a_child_that_keeps_the_socket_is_gone_before_the_socket_is_opened_again
 
 def test_daemons_of_the_apps_user_go_when_nothing_can_need_them(served, unit):
     """They have left their parents and sessions. In the unit's control group they are still the app's."""
-    from ansible_collections.pygun.stack.plugins.module_utils.leftovers import Leftovers
+    from ansible_collections.pygun.stack.plugins.module_utils.instance.leftovers import Leftovers
 
     def daemon(where):
         command = ["setpriv", "--reuid=65534", "--clear-groups", "sleep", "1000"]

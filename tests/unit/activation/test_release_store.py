@@ -6,8 +6,9 @@ import stat
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import release_store
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore, now, write_atomically
+from ansible_collections.pygun.stack.plugins.module_utils.host import atomic
+from ansible_collections.pygun.stack.plugins.module_utils.host.atomic import now, write_atomically
+from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 
 A, B, C, D = (letter * 16 for letter in "abcd")
 
@@ -120,7 +121,7 @@ def test_a_file_is_never_more_readable_than_it_shall_be(tmp_path, monkeypatch):
         seen.append(stat.S_IMODE(os.stat(source).st_mode))
         rename(source, target)
 
-    monkeypatch.setattr(release_store.os, "rename", watched)
+    monkeypatch.setattr(atomic.os, "rename", watched)
     os.umask(0o022)
     write_atomically(str(path), b"x", 0o640)
     assert seen == [0o640]
@@ -130,9 +131,7 @@ def test_a_file_is_never_more_readable_than_it_shall_be(tmp_path, monkeypatch):
 def test_a_write_that_fails_leaves_the_old_bytes_and_nothing_beside(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    monkeypatch.setattr(
-        release_store.os, "fsync", lambda _descriptor: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
+    monkeypatch.setattr(atomic.os, "fsync", lambda _descriptor: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(OSError, match="No space left"):
         write_atomically(str(path), b"new", 0o644)
     assert path.read_bytes() == b"old"

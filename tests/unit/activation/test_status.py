@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import read_text
+from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import read_text
 from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import table
 from tests.unit.supervised import eventually
 

@@ -5,21 +5,21 @@ import threading
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import supervisor_rpc
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import rpc
 
 
 def test_a_refusal_has_a_name(served):
     supervisor = served.host.status()
     name = f"{served.name}:{served.name}-0"
-    with pytest.raises(supervisor_rpc.AlreadyStarted):
+    with pytest.raises(rpc.AlreadyStarted):
         supervisor.start(name)
-    with pytest.raises(supervisor_rpc.BadName):
+    with pytest.raises(rpc.BadName):
         supervisor.process("nobody:nobody-0")
-    with pytest.raises(supervisor_rpc.StillRunning):
+    with pytest.raises(rpc.StillRunning):
         supervisor.remove_group(served.name)
-    with pytest.raises(supervisor_rpc.AlreadyAdded):
+    with pytest.raises(rpc.AlreadyAdded):
         supervisor.add_group(served.name)
-    with pytest.raises(supervisor_rpc.SupervisorError, match="UNKNOWN_METHOD"):
+    with pytest.raises(rpc.SupervisorError, match="UNKNOWN_METHOD"):
         supervisor.call("supervisor.noSuchMethod")
 
 
@@ -44,16 +44,16 @@ def test_reading_the_configuration_touches_no_process(served):
 
 
 def test_nobody_there_is_said(tmp_path):
-    with pytest.raises(supervisor_rpc.Unreachable, match="there is no"):
-        supervisor_rpc.Supervisor(str(tmp_path / "none")).processes("x")
+    with pytest.raises(rpc.Unreachable, match="there is no"):
+        rpc.Supervisor(str(tmp_path / "none")).processes("x")
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(path)
-        with pytest.raises(supervisor_rpc.Unreachable, match="nobody listens"):
-            supervisor_rpc.Supervisor(path).processes("x")
+        with pytest.raises(rpc.Unreachable, match="nobody listens"):
+            rpc.Supervisor(path).processes("x")
         silent.listen()
-        with pytest.raises(supervisor_rpc.Unreachable, match="did not answer within 0.2 s"):
-            supervisor_rpc.Supervisor(path, timeout=0.2).processes("x")
+        with pytest.raises(rpc.Unreachable, match="did not answer within 0.2 s"):
+            rpc.Supervisor(path, timeout=0.2).processes("x")
 
 
 def test_somebody_else_on_the_socket_is_said(tmp_path):
@@ -70,6 +70,6 @@ def test_somebody_else_on_the_socket_is_said(tmp_path):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(supervisor_rpc.SupervisorError):
-            supervisor_rpc.Supervisor(path).processes("x")
+        with pytest.raises(rpc.SupervisorError):
+            rpc.Supervisor(path).processes("x")
         thread.join()

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.host_view import lock_holders
+from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import lock_holders
 from tests.unit.supervised import eventually
 
 # -- nothing to do ---------------------------------------------------------------------------------------------------

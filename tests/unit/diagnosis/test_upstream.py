@@ -26,7 +26,8 @@ import pytest
 import supervisor.options
 import supervisor.process
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import SYMPTOMS, diagnose, plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
 from pygun_runtime import health, lifecycle
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.doctor import Doctor, Options, _lookalike
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.characters import find_lookalike
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Doctor
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.findings import Options
 from pygun_runtime import env_file
 
 
@@ -69,10 +71,10 @@ def test_what_nobody_means_in_an_environment_file_is_named(tmp_path, line):
 def test_a_lookalike_is_named(tmp_path):
     path = tmp_path / "x.conf"
     path.write_text("; ＝\n[program:x]\ncommand=/bin/ä\nautostart＝true\n")
-    assert _lookalike(str(path)) == [
+    assert find_lookalike(str(path)) == [
         f"{path}, line 4, column 10: U+FF1D FULLWIDTH EQUALS SIGN stands in the place of ="
     ]
     path.write_text("x=\u201ctrue\u201d\n")
-    assert "U+201C LEFT DOUBLE QUOTATION MARK" in _lookalike(str(path))[0]
+    assert "U+201C LEFT DOUBLE QUOTATION MARK" in find_lookalike(str(path))[0]
     path.write_text("command=/bin/ä\n")
-    assert _lookalike(str(path)) == []
+    assert find_lookalike(str(path)) == []

@@ -18,12 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.pygun.stack.plugins.module_utils import apps, foreign
-from ansible_collections.pygun.stack.plugins.module_utils.belongings import Thing
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import last_text, plain_lines
-from ansible_collections.pygun.stack.plugins.module_utils.instance import Candidates, RunDirectory, ask, ask_bind
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import last_text, plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.host import foreign
+from ansible_collections.pygun.stack.plugins.module_utils.instance import discovery, readiness
+from ansible_collections.pygun.stack.plugins.module_utils.instance.candidates import Candidates
+from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import ask, ask_bind
+from ansible_collections.pygun.stack.plugins.module_utils.instance.run_directory import RunDirectory
 from ansible_collections.pygun.stack.plugins.module_utils.log_reader import Log, Query
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process, UnixHTTPConnection
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process, UnixHTTPConnection
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall.footprint import Thing
 from ansible_collections.pygun.stack.plugins.plugin_utils.log_text import for_people, for_programs, merged
 
 NAME = "app-0"
@@ -41,7 +44,7 @@ def run():
 
 
 def app_in(folder):
-    return apps.App("app", str(folder), "", str(folder), "nobody", "", 1, str(folder), False)
+    return discovery.App("app", str(folder), "", str(folder), "nobody", "", 1, str(folder), False)
 
 
 def everything(folder):
@@ -53,7 +56,7 @@ def everything(folder):
     told = {
         "record": directory.record(NAME),
         "wrong": directory.wrong(NAME),
-        "ready": apps.is_ready(app_in(folder), PROCESS),
+        "ready": readiness.is_ready(app_in(folder), PROCESS),
         "workers": directory.ready_records(NAME, PID),
         "requests": directory.requests(NAME, PID),
         "candidate": Candidates(str(folder), str(folder)).release_of(NAME),
@@ -320,7 +323,7 @@ def test_a_link_in_the_place_of_a_folder_is_removed_alone(run):
 
 
 def test_the_context_of_an_unchecked_answer_checks_nobody():
-    from ansible_collections.pygun.stack.plugins.module_utils.instance import _unchecked
+    from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import _unchecked
 
     assert _unchecked().verify_mode == ssl.CERT_NONE
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import host_view
-from ansible_collections.pygun.stack.plugins.module_utils.doctor import _blocking_frame
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import _blocking_frame
+from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
 
 
 @pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
@@ -19,17 +19,17 @@ def test_who_listens_on_a_port_is_found(family, address):
         except OSError:
             pytest.skip(f"this machine has no {address}")
         port = listening.getsockname()[1]
-        assert host_view.listeners(port) == []
+        assert inspection.listeners(port) == []
         listening.listen()
-        (found,) = host_view.listeners(port)
-    assert (found.address, found.pids, found.user) == (address, (os.getpid(),), host_view.user_name(os.geteuid()))
+        (found,) = inspection.listeners(port)
+    assert (found.address, found.pids, found.user) == (address, (os.getpid(),), inspection.user_name(os.geteuid()))
 
 
 def test_this_process_is_among_the_processes_with_its_parent_and_command():
-    found = host_view.processes()[os.getpid()]
+    found = inspection.processes()[os.getpid()]
     assert found.parent == os.getppid()
     assert list(found.command) == sys.orig_argv
-    assert 0 < host_view.uptime_of(os.getpid()) < 24 * 3600
+    assert 0 < inspection.uptime_of(os.getpid()) < 24 * 3600
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_this_process_is_among_the_processes_with_its_parent_and_command():
     ],
 )
 def test_a_wildcard_collides_with_every_address(one, other, collides):
-    assert host_view.collide(one, other) is collides
+    assert inspection.collide(one, other) is collides
 
 
 def test_the_directory_that_stops_a_user_is_named(tmp_path):
@@ -51,21 +51,21 @@ def test_the_directory_that_stops_a_user_is_named(tmp_path):
             folder.chmod(0o755)
     inner = tmp_path / "outer" / "inner"
     inner.mkdir(parents=True)
-    assert host_view.refusal("nobody", str(inner), os.R_OK) == ""
+    assert inspection.refusal("nobody", str(inner), os.R_OK) == ""
     (tmp_path / "outer").chmod(0o700)
-    assert host_view.refusal("nobody", str(inner), os.R_OK) == str(tmp_path / "outer")
-    assert host_view.refusal("root", str(inner), os.R_OK) == ""
+    assert inspection.refusal("nobody", str(inner), os.R_OK) == str(tmp_path / "outer")
+    assert inspection.refusal("root", str(inner), os.R_OK) == ""
     (tmp_path / "outer").chmod(0o755)
-    assert host_view.refusal("nobody", str(inner), os.W_OK) == str(inner)
+    assert inspection.refusal("nobody", str(inner), os.W_OK) == str(inner)
 
 
 def test_who_holds_a_lock_is_read_without_trying_the_lock(tmp_path):
     path = tmp_path / "lock"
     path.write_text("")
-    assert host_view.lock_holders(str(path)) == []
+    assert inspection.lock_holders(str(path)) == []
     with path.open() as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert host_view.lock_holders(str(path)) in (
+        assert inspection.lock_holders(str(path)) in (
             [os.getpid()],
             [],
         )  # some file systems number files differently there

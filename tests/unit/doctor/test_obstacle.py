@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.obstacle import obstacle
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Process
+from ansible_collections.pygun.stack.plugins.module_utils.instance.obstacle import obstacle
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process
 
 
 def program(pid):

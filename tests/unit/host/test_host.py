@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_scope
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import program_scope
 from tests.unit.supervised import outcome, start_module
 
 RUN = Path(__file__).parents[1] / "run_module.py"

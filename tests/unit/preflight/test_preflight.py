@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import preflight
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import diagnose
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import diagnose
+from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
+from ansible_collections.pygun.stack.plugins.module_utils.release import trial
 
 RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files" / "pygun_runtime"
 HELLO = """
@@ -51,7 +52,7 @@ def attempt(tmp_path):
         (release / "pygun.py").write_text(
             SETTINGS.format(lib=str(release / "lib"), health=health, more=more, boot_timeout=boot_timeout)
         )
-        return preflight.try_release(str(release), getpass.getuser(), str(tmp_path), boot_timeout, memory_limit)
+        return trial.try_release(str(release), getpass.getuser(), str(tmp_path), boot_timeout, memory_limit)
 
     return run
 
@@ -71,16 +72,16 @@ def test_what_the_app_loads_counts_as_its_own_memory(attempt):
 
 def test_workers_that_do_not_fit_into_memory_are_counted_by_what_one_took():
     facts = {"workers": 4, "own_memory_kb": 100 * 1024, "preload": False}
-    assert preflight.too_many_workers(facts, 2, 800 << 20) == ""
-    said = preflight.too_many_workers(facts, 2, 799 << 20)
+    assert trial.too_many_workers(facts, 2, 800 << 20) == ""
+    said = trial.too_many_workers(facts, 2, 799 << 20)
     assert "2 instances with 4 workers each need 800 MB" in said
     assert "has 799 MB" in said
-    assert preflight.too_many_workers({**facts, "preload": True}, 2, 200 << 20) == ""
-    assert preflight.too_many_workers(facts, 2, 0) == ""
+    assert trial.too_many_workers({**facts, "preload": True}, 2, 200 << 20) == ""
+    assert trial.too_many_workers(facts, 2, 0) == ""
 
 
 def test_the_memory_of_this_host_is_read():
-    assert preflight.memory_of_host("MemTotal") > preflight.memory_of_host("MemAvailable") > 0
+    assert inspection.memory_of_host("MemTotal") > inspection.memory_of_host("MemAvailable") > 0
 
 
 BROKEN = {
@@ -218,7 +219,7 @@ def app(environ, start_response):
 def test_what_is_imported_early_is_imported_patched_as_in_a_master(attempt, more):
     outcome = attempt(TLS, more=more, health="/healthz")
     assert outcome.problem == ""
-    assert preflight.warnings_of(outcome.facts) == []
+    assert trial.warnings_of(outcome.facts) == []
 
 
 PATCHING = "from ssl import SSLContext\nfrom gevent import monkey\nmonkey.patch_all()\n"
@@ -234,13 +235,13 @@ LATE = {
 def test_what_cannot_be_helped_is_a_warning(attempt, what):
     source, more, says = LATE[what]
     facts = attempt(source + HELLO, more=more).facts
-    assert len(preflight.warnings_of(facts)) == 1
-    assert says in preflight.warnings_of(facts)[0]
+    assert len(trial.warnings_of(facts)) == 1
+    assert says in trial.warnings_of(facts)[0]
 
 
 def test_warnings_are_bounded_since_the_app_could_have_written_them():
-    assert preflight.warnings_of({"warnings": {"a": 1}}) == []
-    said = preflight.warnings_of({"warnings": [7, "a\x1b[31m\nb", *["x" * 5000] * 50]})
+    assert trial.warnings_of({"warnings": {"a": 1}}) == []
+    said = trial.warnings_of({"warnings": [7, "a\x1b[31m\nb", *["x" * 5000] * 50]})
     assert said[0] == "a [31m b"
     assert len(said) == 5
     assert max(map(len, said)) == 1000

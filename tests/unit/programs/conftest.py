@@ -49,7 +49,7 @@ class Host:
 
     @property
     def supervisor(self):
-        from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import Supervisor
+        from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Supervisor
 
         return Supervisor(str(self.folder / "supervisor.sock"))
 

@@ -9,7 +9,7 @@ import sys
 
 from ansible.module_utils import basic
 
-from ansible_collections.pygun.stack.plugins.module_utils.programs import Programs
+from ansible_collections.pygun.stack.plugins.module_utils.programs.transaction import Programs
 from ansible_collections.pygun.stack.plugins.modules import programs
 
 

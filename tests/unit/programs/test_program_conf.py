@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from supervisor import datatypes, events
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf, program_scope
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import (
+    program_files,
+    program_scope,
+    program_settings,
+)
 from ansible_collections.pygun.stack.plugins.modules import programs
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -62,9 +66,9 @@ def read(kind, entry):
     entry = {"name": "x", "command": "/bin/true", "user": ME, **entry}
     if kind == "eventlistener":
         entry.setdefault("events", ["TICK_5"])
-    if list(program_conf.problems(kind, entry)):
+    if list(program_settings.problems(kind, entry)):
         return None
-    [group] = groups_of(program_conf.section(kind, entry, LOGS)).values()
+    [group] = groups_of(program_files.section(kind, entry, LOGS)).values()
     return group.process_configs[-1]
 
 
@@ -128,7 +132,7 @@ def test_the_directory_is_the_one_that_was_given(directory):
                 "name": texts | st.from_regex(r"[A-Za-z0-9_.-]{1,9}", fullmatch=True),
                 "user": texts,
                 "umask": texts | st.from_regex(r"0?[0-7]{3}", fullmatch=True),
-                "stopsignal": texts | st.sampled_from(program_conf.SIGNALS),
+                "stopsignal": texts | st.sampled_from(program_settings.SIGNALS),
                 "autorestart": texts,
                 "exitcodes": st.lists(texts | st.integers(-1, 300), max_size=3),
                 "stdout_logfile": texts,
@@ -137,7 +141,7 @@ def test_the_directory_is_the_one_that_was_given(directory):
                 "startsecs": st.integers(-1, 5000),
                 "priority": st.integers(-2000, 2000),
                 "serverurl": texts,
-                "events": st.lists(texts | st.sampled_from(sorted(program_conf.EVENTS)), max_size=2),
+                "events": st.lists(texts | st.sampled_from(sorted(program_settings.EVENTS)), max_size=2),
                 "result_handler": texts,
             }.items()
         )
@@ -146,12 +150,12 @@ def test_the_directory_is_the_one_that_was_given(directory):
 )
 def test_what_is_not_refused_supervisor_reads_and_starts_no_other_program(entry, kind):
     [(name, value)] = entry.items()
-    if name not in program_conf.SETTINGS[kind]:
+    if name not in program_settings.SETTINGS[kind]:
         return
     whole = {"name": "x", "command": "/bin/true", "user": ME, "events": ["TICK_5"], **entry}
-    if name in ("user", "result_handler") or list(program_conf.problems(kind, whole)):
+    if name in ("user", "result_handler") or list(program_settings.problems(kind, whole)):
         return  # whether a user or a module exists is not a matter of the text
-    groups = groups_of(program_conf.section(kind, whole, LOGS))
+    groups = groups_of(program_files.section(kind, whole, LOGS))
     assert list(groups) == [whole["name"]]
     process = groups[whole["name"]].process_configs[-1]
     if name in ("startsecs", "priority"):
@@ -187,13 +191,13 @@ def test_a_group_holds_its_programs():
         {"name": name, "command": "/bin/true", "user": ME, "group": "pair", "priority": priority}
         for name, priority in (("a", 7), ("b", 3))
     ]
-    [(group, text)] = program_conf.render("supervisor", entries, [], LOGS).items()
+    [(group, text)] = program_files.render("supervisor", entries, [], LOGS).items()
     read_back = groups_of(text)
     assert list(read_back) == [group] == ["pair"]
     assert read_back["pair"].priority == 3
     assert {process.name for process in read_back["pair"].process_configs} == {"a", "b"}
     assert program_scope.scope_of(text) == "supervisor"
-    assert program_conf.names_in(text) == {"pair", "a", "b"}
+    assert program_files.names_in(text) == {"pair", "a", "b"}
 
 
 @quick
@@ -202,17 +206,17 @@ def test_a_diff_holds_no_value_of_an_environment(variables, other):
     sides = []
     for values in (variables, {**variables, "OTHER": other}):
         entry = {"name": "x", "command": "/bin/true", "user": ME, "environment": values}
-        if list(program_conf.problems("program", entry)):
+        if list(program_settings.problems("program", entry)):
             return
-        sides.append(program_conf.section("program", entry, LOGS))
-    before, after = program_conf.comparison(*sides)
+        sides.append(program_files.section("program", entry, LOGS))
+    before, after = program_files.comparison(*sides)
     assert "QJX" not in before + after
     assert "OTHER=..." in after
 
 
 def test_the_events_and_signals_are_supervisors():
-    assert {name for name in vars(events.EventTypes) if name.isupper()} == program_conf.EVENTS
-    for name in program_conf.SIGNALS:
+    assert {name for name in vars(events.EventTypes) if name.isupper()} == program_settings.EVENTS
+    for name in program_settings.SIGNALS:
         assert datatypes.signal_number(name)
 
 
@@ -242,5 +246,5 @@ def test_the_documentation_and_the_roles_variables_name_the_same_settings():
     ],
 )
 def test_a_setting_that_there_is_not_is_told_with_the_nearest(kind, name, near):
-    [text] = program_conf.unknown(kind, [name])
+    [text] = program_settings.unknown(kind, [name])
     assert f"is {near} meant?" in text

@@ -11,8 +11,8 @@ import tarfile
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
-from ansible_collections.pygun.stack.plugins.modules import release as module
+from ansible_collections.pygun.stack.plugins.module_utils.release import build
+from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from tests.unit.supervised import outcome, start_module
 
 RELEASE = "0123456789abcdef"
@@ -71,7 +71,7 @@ def die_at(function, path):
 @pytest.fixture
 def quick(monkeypatch):
     for name in ("_install", "_compile"):
-        monkeypatch.setattr(module, name, lambda *_arguments: None)
+        monkeypatch.setattr(build, name, lambda *_arguments: None)
 
 
 def test_a_release_counts_only_when_its_group_can_read_it(store, params, quick, monkeypatch):
@@ -79,10 +79,10 @@ def test_a_release_counts_only_when_its_group_can_read_it(store, params, quick, 
         pytest.skip("needs root")
     with monkeypatch.context() as killed:
         killed.setattr(os, "chown", die_at(os.chown, store.path(RELEASE)))
-        assert in_a_child(lambda: module.build(params, RELEASE, "3.11.2", store)) == 9
+        assert in_a_child(lambda: build.build(params, RELEASE, "3.11.2", store)) == 9
     assert not store.is_complete(RELEASE)
     store.recover()
-    module.build(params, RELEASE, "3.11.2", store)
+    build.build(params, RELEASE, "3.11.2", store)
     assert store.is_complete(RELEASE)
     assert stat.S_IMODE(os.stat(store.path(RELEASE)).st_mode) == 0o750
 
@@ -93,9 +93,9 @@ def test_what_stood_there_comes_back_when_a_rebuild_fails(store, params, quick, 
     def install(*_arguments):
         raise python_env.InstallError("no index")
 
-    monkeypatch.setattr(module, "_install", install)
+    monkeypatch.setattr(build, "_install", install)
     with pytest.raises(python_env.InstallError):
-        module.build(params, RELEASE, "3.11.2", store)
+        build.build(params, RELEASE, "3.11.2", store)
     assert sorted(os.listdir(store.releases)) == [RELEASE]
     assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
 
@@ -109,8 +109,8 @@ def test_what_stood_there_comes_back_after_a_rebuild_that_was_killed(store, para
         if point == "chmod":
             killed.setattr(os, "chmod", die_at(os.chmod, store.path(RELEASE)))
         else:
-            killed.setattr(module, point, die)
-        assert in_a_child(lambda: module.build(params, RELEASE, "3.11.2", store)) == 9
+            killed.setattr(build, point, die)
+        assert in_a_child(lambda: build.build(params, RELEASE, "3.11.2", store)) == 9
     assert not os.path.exists(os.path.join(store.path(RELEASE), "old"))
     store.recover()
     assert sorted(os.listdir(store.releases)) == [RELEASE]
@@ -121,7 +121,7 @@ def test_a_rebuild_that_succeeds_leaves_nothing_else(store, params, quick):
     if os.geteuid():
         pytest.skip("needs root")
     standing(store)
-    module.build(params, RELEASE, "3.11.2", store)
+    build.build(params, RELEASE, "3.11.2", store)
     assert os.listdir(store.releases) == [RELEASE]
     assert "old" not in os.listdir(store.path(RELEASE))
 

@@ -23,10 +23,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import build_account, python_env
-from ansible_collections.pygun.stack.plugins.module_utils.build_account import Account, InstallError
-from ansible_collections.pygun.stack.plugins.module_utils.release_store import ReleaseStore
-from ansible_collections.pygun.stack.plugins.modules import release as module
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.host import build_account
+from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import Account, InstallError
+from ansible_collections.pygun.stack.plugins.module_utils.release import build
+from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -165,7 +166,7 @@ class Site:
 
     def build(self, uv: str | None, **more) -> Path:
         store = ReleaseStore(str(self.place / "app"))
-        module.build(self.params(uv, **more), RELEASE, "3.11.2", store, ACCOUNT)
+        build.build(self.params(uv, **more), RELEASE, "3.11.2", store, ACCOUNT)
         return Path(store.path(RELEASE))
 
 

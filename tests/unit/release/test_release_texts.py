@@ -5,8 +5,7 @@
 import pytest
 
 from ansible_collections.pygun.stack.plugins.action import release as action
-from ansible_collections.pygun.stack.plugins.module_utils import release_texts
-from ansible_collections.pygun.stack.plugins.modules import release as module
+from ansible_collections.pygun.stack.plugins.module_utils.release import differences, texts
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
 
 SETTINGS = """workers = {workers}
@@ -39,7 +38,7 @@ def old_fixture(tmp_path):
 def diffs(folder, before, after):
     """As the module and the action plugin make them together."""
     changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
-    texts = module.texts(folder, changed, before)
+    texts = differences.texts_of(folder, changed, before)
     return list(action._text_diffs(texts, [pack.entry_from_bytes(path, data) for path, data in after.items()]))
 
 
@@ -72,7 +71,7 @@ def test_what_may_be_secret_or_is_no_short_text_is_not_shown(old, path, content)
 
 @pytest.mark.parametrize("path", ["src/tokenizer.py", "src/environment.py", "src/keys.py", "requirements/0-base.txt"])
 def test_names_that_only_look_like_it_are_shown(path):
-    assert release_texts.readable(path)
+    assert texts.readable(path)
 
 
 def test_a_users_own_settings_are_not_shown_and_the_others_are(old):
@@ -100,8 +99,8 @@ def test_all_texts_together_have_a_limit(old):
     before = {f"src/{number:02}.py": b"old\n" * 3000 for number in range(30)}
     after = dict.fromkeys(before, b"new\n" * 3000)
     found = diffs(old(**before), before, after)
-    assert 0 < sum(len(one["before"]) + len(one["after"]) for one in found) <= release_texts.TOTAL_LIMIT
+    assert 0 < sum(len(one["before"]) + len(one["after"]) for one in found) <= texts.TOTAL_LIMIT
     assert (
-        sum(len(text or "") for text in module.texts(old(), sorted(before), before).values())
-        <= 2 * release_texts.TOTAL_LIMIT
+        sum(len(text or "") for text in differences.texts_of(old(), sorted(before), before).values())
+        <= 2 * texts.TOTAL_LIMIT
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env, server_packages
-from ansible_collections.pygun.stack.plugins.modules import release as module
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
+from ansible_collections.pygun.stack.plugins.module_utils.release import server_packages
 
 SERVER = ["gunicorn[gevent]==27.0.1", "gevent==26.9.0"]
 WITH_PACKAGING = ["gevent>=24.10.1; extra == 'gevent'", "packaging; extra == 'gevent'"]
@@ -83,7 +84,7 @@ def build(request, tmp_path, wheelhouse):
             wheelhouse=str(wheelhouse),
             extra_args=[],
         )
-        module._install(params, str(tmp_path), None)
+        building._install(params, str(tmp_path), None)
         return python_env.installed(str(tmp_path / "venv"))
 
     return install

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import plain_lines
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
 
 RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor_rpc import SpawnError, Supervisor
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import SpawnError, Supervisor
 from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually
 
 #: Answers with its own name.

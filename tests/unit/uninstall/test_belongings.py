@@ -6,9 +6,16 @@ import json
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import belongings, host_view
-from ansible_collections.pygun.stack.plugins.module_utils.belongings import AppPlaces, BalancerPlaces, Thing, standing
-from ansible_collections.pygun.stack.plugins.module_utils.uninstall import Options, Plan, Uninstall, UninstallError
+from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall import footprint
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall.footprint import (
+    AppPlaces,
+    BalancerPlaces,
+    Thing,
+    standing,
+)
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall.plan import Plan
+from ansible_collections.pygun.stack.plugins.module_utils.uninstall.removal import Options, Uninstall, UninstallError
 from ansible_collections.pygun.stack.plugins.modules import wheelhouse
 
 
@@ -57,7 +64,7 @@ def test_a_link_is_removed_and_not_what_it_leads_to(tmp_path):
 
 
 def test_a_folder_of_the_system_goes_if_it_is_empty_and_is_not_spoken_of(tmp_path, app, monkeypatch):
-    monkeypatch.setattr(belongings, "_WANTS", str(tmp_path))
+    monkeypatch.setattr(footprint, "_WANTS", str(tmp_path))
     own = tmp_path / "pygun-a.socket"
     own.write_text("")
     folder = Thing(str(tmp_path), "system")
@@ -76,7 +83,7 @@ stdout_logfile={log}/%(program_name)s-%(process_num)d.log
 
 
 def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(tmp_path, app, monkeypatch):
-    monkeypatch.setattr(belongings, "ETC", str(tmp_path / "etc"))
+    monkeypatch.setattr(footprint, "ETC", str(tmp_path / "etc"))
 
     def install():
         for folder in ("etc/logrotate.d", "conf/conf.d", "log", "srv/a/releases/0", "srv/a/shared"):
@@ -151,7 +158,7 @@ def test_logs_of_declared_programs_go_however_their_names_are_written(tmp_path):
 
 
 def test_folders_on_the_way_to_the_logs_go_if_nothing_else_is_in_them(tmp_path, app, monkeypatch):
-    monkeypatch.setattr(belongings, "LOGS", str(tmp_path))
+    monkeypatch.setattr(footprint, "LOGS", str(tmp_path))
     (tmp_path / "services" / "apps" / "a").mkdir(parents=True)
     (tmp_path / "services" / "of-others").write_text("")
     places = AppPlaces("a", app.root, app.conf_dir, str(tmp_path / "services" / "apps" / "a"), app.run_dir)
@@ -160,7 +167,7 @@ def test_folders_on_the_way_to_the_logs_go_if_nothing_else_is_in_them(tmp_path, 
     assert f"{tmp_path}/services/apps/" in plan.lines()
     assert f"{tmp_path}/services/" not in plan.lines()
     assert f"{tmp_path}/services/of-others" not in plan.left
-    monkeypatch.setattr(belongings, "LOGS", str(tmp_path / "services" / "apps"))
+    monkeypatch.setattr(footprint, "LOGS", str(tmp_path / "services" / "apps"))
     assert f"{tmp_path}/services/apps" not in [thing.path for thing in places.things(data=True)]
 
 
@@ -172,7 +179,7 @@ OURS = "global\n    stats socket {socket} mode 600 level admin\n    server-state
 @pytest.fixture(name="balancer")
 def balancer_fixture(tmp_path, monkeypatch):
     """A host as the role leaves it, with a certificate of ours and one of somebody else."""
-    monkeypatch.setattr(belongings, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(footprint, "UNITS", str(tmp_path / "units"))
     haproxy, lib, units = tmp_path / "haproxy", tmp_path / "lib", tmp_path / "units" / "haproxy.service.d"
     for folder in (haproxy / "certs", lib, units):
         folder.mkdir(parents=True)
@@ -234,8 +241,8 @@ def test_a_host_that_is_no_balancer_has_nothing_of_one(tmp_path):
 
 def test_only_packages_that_the_host_has_are_named(monkeypatch):
     told = "dpkg-query: no packages found matching python3-venv\nhaproxy installed\nlogrotate config-files"
-    monkeypatch.setattr(host_view, "run", lambda command: (1, told))
-    assert host_view.installed_packages(belongings.PACKAGES) == ["haproxy"]
+    monkeypatch.setattr(inspection, "run", lambda command: (1, told))
+    assert inspection.installed_packages(footprint.PACKAGES) == ["haproxy"]
 
 
 def test_the_wheels_of_a_host_are_those_that_stand_there_as_recorded(tmp_path):

@@ -25,8 +25,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from supervisor.options import ServerOptions, UnhosedConfigParser
 
 from ansible_collections.pygun.stack.plugins.filter.python_literal import FilterModule
-from ansible_collections.pygun.stack.plugins.module_utils import program_conf
-from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settings, validate
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import program_settings
+from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settings
+from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
+from ansible_collections.pygun.stack.plugins.plugin_utils.validation import check, gunicorn
 from pygun_runtime import env_file
 
 ROOT = Path(__file__).parents[3]
@@ -84,7 +86,7 @@ def options_of(**given):
 
 
 def refused(**given) -> bool:
-    return bool(validate.check(OPTIONS, options_of(**given)).problems)
+    return bool(check.check(OPTIONS, options_of(**given)).problems)
 
 
 def literal_bool(value):
@@ -143,9 +145,7 @@ def test_the_app_reads_the_environment_that_was_given(variables):
 def test_nearly_every_text_can_be_the_value_of_a_variable(variables):
     """Refused are only what no environment can hold, and edges that nobody can see."""
     if refused(flask_app_env=variables):
-        problems = " ".join(
-            text for _name, text in validate.check(OPTIONS, options_of(flask_app_env=variables)).problems
-        )
+        problems = " ".join(text for _name, text in check.check(OPTIONS, options_of(flask_app_env=variables)).problems)
         assert any(word in problems for word in ("NUL", "surrogate", "cannot be seen", "gunicorn"))
 
 
@@ -182,7 +182,7 @@ def executed(**given) -> dict:
     return names
 
 
-setting_names = st.sampled_from(sorted(set(gunicorn_settings.SETTINGS) - set(validate._NOT_YOURS)))
+setting_names = st.sampled_from(sorted(set(gunicorn_settings.SETTINGS) - set(gunicorn._NOT_YOURS)))
 setting_values = st.one_of(
     texts, st.booleans(), st.integers(-2, 2**40), st.lists(texts, max_size=3), st.dictionaries(texts, texts, max_size=2)
 )
@@ -378,7 +378,7 @@ def assignments(text: str) -> list[tuple[str, str]]:
     return found
 
 
-directives = st.sampled_from(sorted(validate.DIRECTIVES)) | texts
+directives = st.sampled_from(sorted(DIRECTIVES)) | texts
 
 
 @quick
@@ -471,7 +471,7 @@ anything = st.recursive(
 @given(st.dictionaries(st.sampled_from(sorted(OPTIONS)), anything, min_size=1, max_size=4))
 def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
     """They answer, always; and every problem names its variable, on one line, in characters that can be printed."""
-    report = validate.check(OPTIONS, options_of(**variables), memory_mb=1000)
+    report = check.check(OPTIONS, options_of(**variables), memory_mb=1000)
     for name, text in report.problems + report.warnings:
         assert name.partition(".")[0] in OPTIONS
         assert "\n" not in text
@@ -483,7 +483,9 @@ def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
 @quick
 @given(
     st.lists(
-        st.dictionaries(st.sampled_from(sorted({*program_conf.PROGRAM, *program_conf.LISTENER})) | texts, anything)
+        st.dictionaries(
+            st.sampled_from(sorted({*program_settings.PROGRAM, *program_settings.LISTENER})) | texts, anything
+        )
     ),
     st.sampled_from(["supervisor_programs", "supervisor_listeners"]),
 )
@@ -493,7 +495,7 @@ def test_no_program_of_any_shape_is_more_than_the_rules_can_take(entries, variab
     entries = [{"name": "x", "command": "/bin/true", "user": "x", "events": ["TICK_5"], **entry} for entry in entries]
     if variable == "supervisor_programs":
         entries = [{name: value for name, value in entry.items() if name != "events"} for entry in entries]
-    for _name, text in validate.check(OPTIONS, options_of(**{variable: entries})).problems:
+    for _name, text in check.check(OPTIONS, options_of(**{variable: entries})).problems:
         assert "\n" not in text
         assert text.isprintable()
         text.encode()
@@ -508,7 +510,7 @@ def test_no_message_holds_a_secret(secret):
             {"flask_app_env": {"TOKEN": secret + "\u200b"}},
             {"supervisor_http_enabled": True, "supervisor_http_user": "", "supervisor_http_password": secret + "\r"},
         ):
-            report = validate.check(OPTIONS, options_of(**variables))
+            report = check.check(OPTIONS, options_of(**variables))
             assert report.problems
             yield report.text("flask_app")
 

@@ -12,7 +12,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from gunicorn.workers import SUPPORTED_WORKERS
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, gunicorn_settings, text, validate
+from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, gunicorn_settings, text
+from ansible_collections.pygun.stack.plugins.plugin_utils.validation import check, gunicorn, load_balancer
 from tools import gunicorn_settings as generator
 
 ROOT = Path(__file__).parents[3]
@@ -49,12 +50,12 @@ def with_defaults(given):
 
 
 def report_on(given, **options):
-    return validate.check(EVERY_OPTION, with_defaults(given), **options)
+    return check.check(EVERY_OPTION, with_defaults(given), **options)
 
 
 def refusal(role, given):
     """The message that a play with these variables ends with."""
-    return validate.check(EVERY_OPTION, with_defaults(given)).text(role)
+    return check.check(EVERY_OPTION, with_defaults(given)).text(role)
 
 
 def refused_by_ansible(given):
@@ -324,7 +325,7 @@ def test_workers_that_cannot_fit_into_the_hosts_memory_give_a_warning():
 
 def test_a_variable_that_is_nobodys_but_nearly_one_of_ours_is_named():
     names = ["flask_app_worker", "flask_app_hosts", "flask_app_database", "python_version", "worker", "flask_app_bind"]
-    found = list(validate.misspelt(EVERY_OPTION, names))
+    found = list(check.misspelt(EVERY_OPTION, names))
     assert [name for name, _text in found] == ["flask_app_worker"]
     assert "flask_app_workers" in found[0][1]
 
@@ -337,8 +338,8 @@ def test_the_settings_are_those_of_the_pinned_gunicorn():
 
 def test_settings_that_are_not_taken_exist():
     """When gunicorn drops one, its row here goes too."""
-    assert set(validate._NOT_YOURS) <= set(gunicorn_settings.SETTINGS)
-    assert not set(validate._OF_SUPERVISOR) & set(gunicorn_settings.SETTINGS)
+    assert set(gunicorn._NOT_YOURS) <= set(gunicorn_settings.SETTINGS)
+    assert not set(gunicorn._OF_SUPERVISOR) & set(gunicorn_settings.SETTINGS)
 
 
 def test_gunicorn_itself_agrees_about_the_values_of_its_settings():
@@ -366,7 +367,7 @@ def test_gunicorn_itself_agrees_about_the_values_of_its_settings():
     ]
     kinds = {"pos_int", "bool", "dict", "list_string", "string", "string_to_addr_list"}
     for name, kind in gunicorn_settings.SETTINGS.items():
-        if kind not in kinds or name in validate._NOT_YOURS or name == "raw_env":
+        if kind not in kinds or name in gunicorn._NOT_YOURS or name == "raw_env":
             continue
         for value in values:
             try:
@@ -374,7 +375,7 @@ def test_gunicorn_itself_agrees_about_the_values_of_its_settings():
                 taken = True
             except Exception:
                 taken = False
-            ours = not list(validate._setting(name, kind, value))
+            ours = not list(gunicorn._setting(name, kind, value))
             assert taken or not ours, f"{name} = {value!r}: gunicorn takes it: {taken}, we: {ours}"
             tried += 1
     assert tried > 300
@@ -395,7 +396,7 @@ def test_the_rules_run_without_ansible():
         "    module = types.ModuleType('ansible_collections' + name)\n"
         "    module.__path__ = [sys.argv[1]]\n"
         "    sys.modules['ansible_collections' + name] = module\n"
-        "import ansible_collections.pygun.stack.plugins.plugin_utils.validate as validate\n"
+        "import ansible_collections.pygun.stack.plugins.plugin_utils.validation.check\n"
         "assert 'ansible' not in sys.modules\n"
     )
     folder = ROOT / "plugins"
@@ -404,5 +405,5 @@ def test_the_rules_run_without_ansible():
 
 def test_a_service_of_the_balancer_is_what_the_argument_spec_says():
     options = OPTIONS["load_balancer"]["load_balancer_services"]["options"]
-    assert {name: option["type"] for name, option in options.items()} == validate.SERVICE
+    assert {name: option["type"] for name, option in options.items()} == load_balancer.SERVICE
     assert {name: option["default"] for name, option in options.items() if "default" in option} == balancer.DEFAULTS

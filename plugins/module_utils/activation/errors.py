@@ -1,0 +1,41 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How an activation fails."""
+
+from __future__ import annotations
+
+import errno
+import typing as t
+
+from ..instance.public_socket import SocketError
+from ..supervisor.rpc import SupervisorError
+
+
+class ActivationError(Exception):
+    """The activation did not happen. ``facts`` is what the module returns besides the message."""
+
+    def __init__(self, message: str, **facts: t.Any) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class StepFailure(Exception):
+    """Something failed inside the transaction; the way back begins here."""
+
+    def __init__(
+        self, why: str, instance: str = "", log_file: str = "", log: str = "", blames_release: bool = False
+    ) -> None:
+        super().__init__(why)
+        self.why = why
+        self.instance = instance
+        self.log_file = log_file
+        self.log = log
+        self.blames_release = blames_release
+
+
+def error_text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {error}"
+    if isinstance(error, (StepFailure, SupervisorError, SocketError, OSError)):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}"

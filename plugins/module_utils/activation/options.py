@@ -1,0 +1,102 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an activation is asked for: the parameters of the module `activate`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .files import ManagedFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is asked for; see the documentation of the module `activate`."""
+
+    name: str
+    release: str
+    root: str
+    run_dir: str
+    supervisor_socket: str
+    instances: int | None = None
+    health_path: str = ""
+    boot_timeout: float = 30.0
+    stop_timeout: float = 40.0
+    restart: bool = False
+    retry_failed: bool = False
+    program_conf: ManagedFile | None = None
+    env_file: ManagedFile | None = None
+    keep: int = 5
+    log_dir: str = ""
+    by: str = ""
+    rollout: str = ""
+    bind: str = ""
+    user: str = ""
+    preflight: bool = True
+    socket_units: tuple[ManagedFile, ...] = ()
+
+
+#: What the module `activate` is given.
+ARGUMENT_SPEC = {
+    "name": {"type": "str", "required": True},
+    "release": {"type": "str", "required": True},
+    "root": {"type": "path"},
+    "run_dir": {"type": "path"},
+    "log_dir": {"type": "path"},
+    "supervisor_socket": {"type": "path", "default": "/run/supervisor/supervisor.sock"},
+    "instances": {"type": "int"},
+    "health_path": {"type": "str", "default": ""},
+    "bind": {"type": "str", "default": ""},
+    "boot_timeout": {"type": "float", "default": 30},
+    "stop_timeout": {"type": "float", "default": 40},
+    "restart": {"type": "bool", "default": False},
+    "retry_failed": {"type": "bool", "default": False},
+    "program_conf": {
+        "type": "dict",
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
+    },
+    "env_file": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path", "required": True},
+            "content": {"type": "str", "no_log": True},
+            "group": {"type": "str"},
+        },
+    },
+    "socket_units": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
+    },
+    "user": {"type": "str", "default": ""},
+    "preflight": {"type": "bool", "default": True},
+    "keep": {"type": "int", "default": 5},
+    "by": {"type": "str", "default": ""},
+    "rollout": {"type": "str", "default": ""},
+}
+
+
+def _managed_file(given: dict[str, t.Any] | None, mode: int, removable: bool = False) -> ManagedFile | None:
+    """A file option as the transaction takes it; without content it is left alone, or removed."""
+    if given is None:
+        return None
+    content = given["content"]
+    absent = removable and content is None
+    return ManagedFile(given["path"], None if content is None else content.encode(), mode, given.get("group"), absent)
+
+
+def options_from(params: dict[str, t.Any]) -> Options:
+    """The module's parameters with their defaults that depend on the app's name."""
+    given = dict(params)
+    name = given["name"]
+    given["root"] = given["root"] or f"/srv/{name}"
+    given["run_dir"] = given["run_dir"] or f"/run/{name}"
+    given["log_dir"] = given["log_dir"] or f"/var/log/{name}"
+    conf = given["program_conf"] or {"path": f"/etc/supervisor/conf.d/{name}.conf", "content": None}
+    given["program_conf"] = _managed_file(conf, 0o644)
+    env = given["env_file"] or {"path": f"/etc/pygun/{name}.env", "content": None}
+    given["env_file"] = _managed_file(env, 0o640)
+    given["socket_units"] = tuple(_managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
+    return Options(**given)

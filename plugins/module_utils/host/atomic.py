@@ -1,0 +1,111 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Files, links and directories that are replaced whole or not at all, and survive a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shutil
+import subprocess
+import typing as t
+
+
+def now() -> str:
+    """This moment as every file of the collection writes it: ISO 8601, UTC, to the microsecond (it orders as text)."""
+    return timestamp(datetime.datetime.now(datetime.timezone.utc))
+
+
+def timestamp(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def sync_directory(path: str) -> None:
+    """Make a rename or unlink in this directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str, content: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
+    """Replace a file in one rename; a reader sees the old or the new bytes, never a mixture.
+
+    The new bytes are never readable by more people than ``mode`` allows, not even for a moment.
+    """
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            if uid != -1 or gid != -1:
+                os.fchown(stream.fileno(), uid, gid)
+            os.fchmod(stream.fileno(), mode)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        remove_file(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def write_link(path: str, target: str) -> None:
+    """Point a symbolic link somewhere else in one rename."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    remove_file(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def remove_file(path: str) -> bool:
+    """Remove a file or link; say whether there was one."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_tree(path: str, ignore_errors: bool = False) -> None:
+    """Remove a folder with all that is in it, however deep somebody has nested it; nothing if there is none."""
+    if os.path.islink(path):
+        os.unlink(path)
+    if not os.path.lexists(path):
+        return
+    try:
+        shutil.rmtree(path)
+    except (OSError, RecursionError) as error:  # rm knows no depth that is too much for it
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=False, stderr=subprocess.DEVNULL)  # pylint: disable=ansible-bad-function
+        if os.path.lexists(path) and not ignore_errors:
+            raise OSError(f"{path} cannot be removed: {error}") from error
+
+
+@contextlib.contextmanager
+def kept_aside(path: str) -> t.Iterator[None]:
+    """Make a directory anew in its place. What stood there comes back if that fails, by `put_back` after a kill too."""
+    aside, old = f"{path}.before", f"{path}.old"
+    put_back(path)
+    if os.path.isdir(path):
+        os.rename(path, aside)
+    try:
+        yield
+    except BaseException:
+        remove_tree(path, ignore_errors=True)
+        put_back(path)
+        raise
+    if os.path.isdir(aside):
+        os.rename(aside, old)
+        remove_tree(old, ignore_errors=True)
+
+
+def put_back(path: str) -> None:
+    """Undo a `kept_aside` that was killed: what it had set aside is whole, what it was making is not."""
+    aside = f"{path}.before"
+    if os.path.isdir(aside):
+        remove_tree(path, ignore_errors=True)
+        os.rename(aside, path)
+    remove_tree(f"{path}.old", ignore_errors=True)

@@ -1,0 +1,308 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A host as its own tables tell it: processes, listening sockets, mounts, locks, who may do what. Reads only."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import ipaddress
+import os
+import pwd
+import re
+import struct
+import subprocess
+import typing as t
+
+from . import foreign
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
+_TIMEOUT = 20.0
+_LONGEST_NAME = 40  # characters of a program's name that are shown
+_LARGEST_TABLE = 64 * 1024 * 1024
+
+
+def read_text(path: str, most: int = 1024 * 1024) -> str:
+    """The text of a file that may not be there; the last ``most`` bytes of a long one."""
+    try:
+        with open(path, "rb") as stream:
+            try:
+                if os.fstat(stream.fileno()).st_size > most:
+                    stream.seek(-most, os.SEEK_END)
+            except OSError:
+                pass  # not every file of /proc can seek
+            # What the kernel tells has no size: its tables are long on a busy host.
+            return stream.read(most if os.fstat(stream.fileno()).st_size else _LARGEST_TABLE).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
+    """Exit status and output of a program; -1 and the reason if it cannot be run."""
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            env=environment,
+            cwd="/",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return -1, str(error)
+    return done.returncode, done.stdout.strip()
+
+
+def unit_properties(unit: str, names: str) -> dict[str, str]:
+    """What systemd says of a unit: the properties of these comma-separated names; empty if it says nothing."""
+    _code, text = run(["systemctl", "show", unit, f"--property={names}"])
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def installed_packages(names: t.Sequence[str]) -> list[str]:
+    """Those of the distribution's packages that are installed, and whole."""
+    if not names:
+        return []
+    _code, text = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
+    there = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name in there]
+
+
+@dataclasses.dataclass(frozen=True)
+class HostProcess:
+    """One process."""
+
+    pid: int
+    parent: int
+    user: str
+    command: tuple[str, ...]
+    unit: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} of user {self.user}{self._place}: {foreign.printable(' '.join(self.command), 120)}"
+
+    @property
+    def _place(self) -> str:
+        return f" in {self.unit}" if self.unit else ""
+
+    @property
+    def brief(self) -> str:
+        """The same without its arguments, which may hold anything."""
+        name = foreign.printable(os.path.basename(self.command[0]), _LONGEST_NAME) if self.command else "?"
+        return f"pid {self.pid} ({name}) of user {self.user}{self._place}"
+
+    def environment(self) -> dict[str, str]:
+        """Its environment when it was started."""
+        pairs = (pair.partition("=") for pair in read_text(f"/proc/{self.pid}/environ").split("\0") if pair)
+        return {name: value for name, _sep, value in pairs}
+
+
+def processes() -> dict[int, HostProcess]:
+    """Every process of this host, those inside of containers left out."""
+    found = {}
+    ours = _namespace("self")
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or _namespace(name) not in (ours, ""):  # "": a root without CAP_SYS_PTRACE
+            continue
+        try:
+            owner = os.stat(f"/proc/{name}").st_uid
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
+                fields = stream.read().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        if fields[0] in ("Z", "X"):
+            continue
+        command = tuple(part for part in read_text(f"/proc/{name}/cmdline").split("\0") if part)
+        unit = re.search(r"/([^/\n]+\.(?:service|scope))(?:/|$)", read_text(f"/proc/{name}/cgroup"), re.MULTILINE)
+        found[int(name)] = HostProcess(
+            int(name), int(fields[1]), user_name(owner), command, unit.group(1) if unit else ""
+        )
+    return found
+
+
+def _namespace(name: str) -> str:
+    try:
+        return os.readlink(f"/proc/{name}/ns/pid")
+    except OSError:
+        return ""
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def uptime_of(pid: int) -> float:
+    """Seconds since a process was started; 0 if it is gone."""
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    up = read_text("/proc/uptime").split()
+    if len(fields) < 20 or not up:
+        return 0.0
+    return max(0.0, float(up[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Listener:
+    """A listening TCP socket and the processes that hold it."""
+
+    address: str
+    port: int
+    user: str
+    pids: tuple[int, ...]
+
+
+def listeners(port: int) -> list[Listener]:
+    """Who listens on a TCP port, on whatever address."""
+    return _tcp_sockets(port, lambda state: state == _LISTEN)
+
+
+def connections_from(port: int) -> list[Listener]:
+    """What has a TCP port of this host without listening there, such as an outgoing connection."""
+    return _tcp_sockets(port, lambda state: state != _LISTEN)
+
+
+def _tcp_sockets(port: int, wanted: t.Callable[[str], bool]) -> list[Listener]:
+    found = {}
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in read_text(path).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9 and wanted(fields[3]) and int(fields[1].rpartition(":")[2], 16) == port:
+                found[fields[9]] = (_address(fields[1].rpartition(":")[0]), user_name(int(fields[7])))
+    holders = holders_of(found)
+    return [Listener(address, port, user, tuple(holders[inode])) for inode, (address, user) in found.items()]
+
+
+def unix_listeners(path: str) -> list[int]:
+    """Pids of those who listen on a unix socket of this path."""
+    inodes = []
+    for line in read_text("/proc/net/unix").splitlines()[1:]:
+        fields = line.split(None, 7)
+        if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & _ACCEPTS:
+            inodes.append(fields[6])
+    return sorted({pid for pids in holders_of(inodes).values() for pid in pids})
+
+
+def holders_of(inodes: t.Collection[str]) -> dict[str, list[int]]:
+    """The processes that hold each of these sockets; root may not see them all, for want of CAP_SYS_PTRACE."""
+    holders: dict[str, list[int]] = {f"socket:[{inode}]": [] for inode in inodes}
+    for name in os.listdir("/proc") if holders else ():
+        if not name.isdigit():
+            continue
+        try:
+            held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{name}/fd")}
+        except OSError:
+            continue
+        for inode in held & holders.keys():
+            holders[inode].append(int(name))
+    return {inode: sorted(holders[f"socket:[{inode}]"]) for inode in inodes}
+
+
+def _address(text: str) -> str:
+    """An address as /proc/net/tcp writes it: words of 32 bits in the byte order of the machine."""
+    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    address = ipaddress.ip_address(struct.pack(f"={len(words)}I", *words))
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def collide(one: str, other: str) -> bool:
+    """Whether two sockets cannot both listen on these addresses with the same port."""
+    everywhere = ("0.0.0.0", "::", "")
+    return one == other or one in everywhere or other in everywhere
+
+
+def mount_of(path: str) -> str:
+    """The mount point that a path lies on."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def expected_mounts() -> dict[str, str]:
+    """Mount points that this host is told to have at boot (/etc/fstab): mount point -> what is mounted there."""
+    found = {}
+    for line in read_text("/etc/fstab").splitlines():
+        fields = line.split()
+        if len(fields) > 2 and not fields[0].startswith("#") and fields[1].startswith("/"):
+            found[os.path.normpath(fields[1].replace("\\040", " "))] = fields[0]
+    return found
+
+
+def lock_holders(path: str) -> list[int]:
+    """Pids that hold an flock on a file. Read from the kernel's table: trying the lock could refuse it to a deploy."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return []
+    wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    held = []
+    for line in read_text("/proc/locks").splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == wanted:
+            held.append(int(fields[4]))
+    return held
+
+
+def refusal(user: str, path: str, wanted: int) -> str:
+    """The part of a path at which the file modes stop a user; empty if nothing does.
+
+    :param wanted: what is wanted of the last part, of ``os.R_OK``, ``os.W_OK`` and ``os.X_OK``
+    """
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return ""
+    if account.pw_uid == 0:
+        return ""
+    groups = set(os.getgrouplist(user, account.pw_gid))
+    path = os.path.normpath(path)
+    parts = [path]
+    while parts[0] != "/":
+        parts.insert(0, os.path.dirname(parts[0]))
+    for part in parts:
+        try:
+            found = os.stat(part)
+        except OSError:
+            return ""  # what is not there is somebody else's finding
+        need = wanted if part == path else os.X_OK
+        if found.st_uid == account.pw_uid:
+            granted = found.st_mode >> 6
+        elif found.st_gid in groups:
+            granted = found.st_mode >> 3
+        else:
+            granted = found.st_mode
+        if granted & need != need:
+            return part
+    return ""
+
+
+def describe_mode(path: str) -> str:
+    """Owner, group and mode of a file, as a person writes them."""
+    found = os.stat(path)
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    return f"{user_name(found.st_uid)}:{group} {found.st_mode & 0o7777:04o}"
+
+
+def memory_of_host(kind: str) -> int:
+    """Bytes of memory, as a line of /proc/meminfo says (MemTotal, MemAvailable); 0 if it does not."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as stream:
+            for line in stream:
+                if line.startswith(f"{kind}:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return 0

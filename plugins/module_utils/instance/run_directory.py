@@ -1,0 +1,97 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the instances of an app tell about themselves in the run directory, and how to ask one of them.
+
+The app's user owns these files, so nothing here trusts them: `foreign` reads them, and a record counts only if supervisord
+names the same pid. What decides which code runs next lies in a directory of root's beside it (`Candidates`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ..host import foreign
+from ..release.store import ID_PATTERN
+from .probe import Answer, LocalConnection, ask, no_answer
+
+#: Fields of a master's record that anybody here reads.
+_MASTER = {
+    "pid": int,
+    "release": ID_PATTERN,
+    "workers": int,
+    "worker_class": str,
+    "lossless": bool,
+    "gunicorn": str,
+    "env_digest": str,
+    "started": float,
+}
+_WORKER = {"pid": int, "health": str}
+_SERVED = {"requests": int}
+#: Workers of one instance, beyond which nobody counts.
+_MOST_WORKERS = 1000
+
+
+class RunDirectory:
+    """The run directory of one app (normally ``/run/<app>``)."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def record(self, instance: str) -> dict[str, t.Any]:
+        """What the instance's last master wrote about itself when it was up; empty if that cannot be read."""
+        return self._read(f"{instance}.json", _MASTER)
+
+    def wrong(self, instance: str) -> str:
+        """Why nothing can be known of an instance from its record: file, and what is wrong with it; else empty."""
+        path = os.path.join(self.path, f"{instance}.json")
+        try:
+            foreign.record(path, _MASTER)
+        except foreign.Unreadable as error:
+            return f"{path} {error}"
+        if len(foreign.names(self.path, "")) >= foreign.MOST_NAMES:
+            return f"{self.path} holds {foreign.MOST_NAMES} files or more"
+        return ""
+
+    def ready_workers(self, instance: str, master: int) -> int:
+        """How many workers of this master have passed their own check."""
+        return len(self._files(instance, master, r"\d+\.ready"))
+
+    def ready_records(self, instance: str, master: int) -> list[dict[str, t.Any]]:
+        """What the workers of this master have written when they had passed their own check."""
+        return [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.ready")]
+
+    def requests(self, instance: str, master: int) -> int | None:
+        """How many requests the workers of this master have served, to about a second; None if it does not count."""
+        records = [self._read(name, _SERVED) for name in self._files(instance, master, r"(\d+\.)?requests")]
+        return sum(one.get("requests", 0) for one in records) if records else None
+
+    def _read(self, name: str, fields: dict[str, t.Any]) -> dict[str, t.Any]:
+        try:
+            return foreign.record(os.path.join(self.path, name), fields)
+        except foreign.Unreadable:
+            return {}
+
+    def _files(self, instance: str, master: int, tail: str) -> list[str]:
+        pattern = re.compile(rf"{re.escape(instance)}\.{master}\.{tail}", re.ASCII)
+        found = foreign.names(self.path, f"{instance}.{master}.")
+        return [name for name in found if pattern.fullmatch(name)][:_MOST_WORKERS]
+
+    def ask(self, instance: str, master: int, path: str, timeout: float, host: str = "localhost") -> Answer:
+        """GET one path from this instance and no other: from the user that runs this master."""
+        place = os.path.join(self.path, f"{instance}.sock")
+        try:
+            owner = user_of(master)
+        except OSError as error:
+            return no_answer(error)
+        return ask(LocalConnection(place, timeout, owner), path, host)
+
+
+def user_of(pid: int) -> int:
+    """The real uid of a process. Who owns its entry of /proc is another thing: root, of one that cannot be dumped."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
+        found = re.search(r"^Uid:\s+(\d+)", stream.read(), re.MULTILINE)
+    if not found:
+        raise OSError(f"nobody knows whose process {pid} is")
+    return int(found.group(1))

@@ -1,0 +1,495 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make the programs of one scope what is declared, or leave the host as it was.
+
+::
+
+    look -> refuse -> files -> supervisord reads them -> the groups that changed, and no other -> wait
+                        \\______________________ back _______________________/
+
+A group is what supervisord adds and removes: a program or listener of its own, or several programs that belong
+together. Each has one file in conf.d, whose first line names its scope; other files are never touched. The files are
+the memory of an interrupted run: whatever of ours supervisord does not run as its file says is put right by the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import glob
+import os
+import re
+import signal
+import time
+import typing as t
+
+from ..diagnosis.log_tail import LogMark, last_text, plain_lines
+from ..host.atomic import remove_file, sync_directory, write_atomically
+from ..supervisor import program_files, program_settings
+from ..supervisor.program_scope import GONE, files_of, scope_of
+from ..supervisor.rpc import (
+    STOPPABLE_STATES,
+    STOPPED_STATES,
+    BadName,
+    CannotReread,
+    NotRunning,
+    Process,
+    ShuttingDown,
+    Supervisor,
+    SupervisorError,
+    Unreachable,
+    unusable,
+)
+from .errors import NotStarted, ProgramsError
+from .files import ProgramFile, file_owner, mode_of
+from .groups import LOG_LINES, POLL, START_TIMEOUT, STOP_MARGIN, entry_of, is_up
+from .requirements import account_of, start_obstacles, with_account
+
+#: Seconds to wait for another run.
+LOCK_TIMEOUT = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is asked for; see the documentation of the module `programs`."""
+
+    scope: str
+    programs: t.Sequence[program_settings.Entry]
+    listeners: t.Sequence[program_settings.Entry]
+    conf_dir: str
+    log_dir: str
+    supervisor_socket: str
+    start_timeout: float = 30.0
+
+
+class Programs:
+    """One run of the transaction. Call `run`, or `predict` for check mode; not both."""
+
+    def __init__(self, options: Options, warn: t.Callable[[str], None] = lambda text: None) -> None:
+        self.options = options
+        self.warn = warn
+        self.supervisor = Supervisor(options.supervisor_socket)
+        self._entries: dict[str, list[tuple[str, program_settings.Entry]]] = {}
+        self._files: dict[str, ProgramFile] = {}
+        self._running: dict[str, list[Process]] = {}
+        self._marks: dict[str, LogMark] = {}
+
+    def checkpoint(self, name: str) -> None:
+        """Called between two steps. Tests interrupt here."""
+
+    # -- the two ways through ----------------------------------------------------------------------------------------
+
+    def run(self) -> dict[str, t.Any]:
+        """Make it so; raises ProgramsError and leaves the host as it was."""
+        self._refuse([*self._wrong(), *self._missing_on_host()])
+        with self._alone():
+            return self._run()
+
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        """One run at a time, of any scope: what supervisord has re-read is the same for all."""
+        folder = self.options.conf_dir
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ProgramsError(
+                f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
+            ) from error
+        try:
+            give_up = time.monotonic() + LOCK_TIMEOUT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > give_up:
+                        raise ProgramsError(
+                            f"Another run has been changing programs in {folder} for {LOCK_TIMEOUT:g} s. Nothing was changed."
+                            " Wait for it to end, then run this again."
+                        ) from None
+                    time.sleep(POLL)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _run(self) -> dict[str, t.Any]:
+        self._look()
+        try:
+            self._running = self._groups(patience=START_TIMEOUT)
+            pending = self._pending()
+        except SupervisorError as error:
+            raise ProgramsError(unusable(error)) from error
+        changed = [file for file in self._files.values() if file.differs()]
+        actions = self._actions(pending)
+        if not changed and not actions:
+            self._complain()
+            return self._result(False, actions)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGTERM)}
+        try:
+            actions = self._transact(pending)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return self._result(True, actions)
+
+    def predict(self) -> dict[str, t.Any]:
+        """What `run` would do, on a host of any state. Writes nothing and touches no process."""
+        self._refuse(list(self._wrong()))
+        for text in self._missing_on_host():
+            self.warn(f"{text} This is a check: something before it may only have pretended to make that.")
+        self._look()
+        try:
+            self._running = self._groups()
+            pending = self._pending()
+        except (Unreachable, CannotReread):
+            pending = set()
+        except SupervisorError as error:
+            raise ProgramsError(unusable(error)) from error
+        actions = self._actions(pending, predicted=True)
+        return self._result(bool(actions) or any(file.differs() for file in self._files.values()), actions)
+
+    # -- look --------------------------------------------------------------------------------------------------------
+
+    def _wrong(self) -> t.Iterator[str]:
+        """What can be told without looking at the host."""
+        options = self.options
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", options.scope):
+            yield f"scope is {options.scope!r}: write letters, digits and _ . - only."
+        for kind, entries in (("program", options.programs), ("eventlistener", options.listeners)):
+            for entry in entries:
+                name = entry.get("name") or "(no name)"
+                yield from (f"{name}: {text}" for text in program_settings.problems(kind, entry))
+        yield from program_settings.collisions(options.programs, options.listeners)
+
+    def _missing_on_host(self) -> t.Iterator[str]:
+        """What the host lacks. supervisord would start nothing, or would not even read its files."""
+        for entry in [*self.options.programs, *self.options.listeners]:
+            name = entry["name"]
+            try:
+                account = account_of(entry["user"])
+            except KeyError:
+                yield f"{name}: this host has no user {entry['user']}. Make it before, or name another."
+                continue
+            yield from (f"{name}: {text}" for text in start_obstacles(entry, account))
+            for setting in ("stdout_logfile", "stderr_logfile"):
+                folder = os.path.dirname(entry.get(setting) or "")
+                if folder.startswith("/") and not os.path.isdir(folder):
+                    yield f"{name}: {setting} is in {folder}, and there is no such directory. Make it before."
+
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            what = "A program cannot be used" if len(problems) == 1 else "These programs cannot be used"
+            lines = "\n".join(f"- {problem}" for problem in dict.fromkeys(problems))
+            raise ProgramsError(f"{what}:\n{lines}\nNothing was changed.", problems=problems)
+
+    def _look(self) -> None:
+        """The files of the scope as they are and as they shall be; refuse what belongs to somebody else."""
+        options = self.options
+        for entry in options.programs:
+            self._entries.setdefault(entry.get("group") or entry["name"], []).append(("program", entry))
+        for entry in options.listeners:
+            self._entries.setdefault(entry["name"], []).append(("eventlistener", entry))
+        programs, listeners = (
+            [with_account(entry) for entry in part] for part in (options.programs, options.listeners)
+        )
+        wanted = program_files.render(options.scope, programs, listeners, options.log_dir)
+        ours, taken = self._on_disk()
+        for group in ours:
+            self._files[group] = ProgramFile(self._path(group), ours[group], None, old_mode=mode_of(self._path(group)))
+        conflicts = []
+        for group, text in wanted.items():
+            path = self._path(group)
+            for name in sorted(program_files.names_in(text) | {group}):
+                if name in taken:
+                    conflicts.append(
+                        f"{name}: {taken[name]} defines a program of that name already. Choose another name."
+                    )
+            mode = 0o600 if any(entry.get("environment") for _kind, entry in self._entries[group]) else 0o644
+            self._files[group] = ProgramFile(path, ours.get(group), text.encode("utf-8"), mode, mode_of(path))
+            if group not in ours and os.path.lexists(path):
+                conflicts.append(f"{group}: {path} is there and was not written by pygun.stack.programs. Move it away.")
+        self._refuse(conflicts)
+
+    def _path(self, group: str) -> str:
+        return os.path.join(self.options.conf_dir, f"{group}.conf")
+
+    def _on_disk(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        """The files of this scope by group, and the names that other files define."""
+        ours: dict[str, bytes] = {}
+        taken: dict[str, str] = {}
+        folder = glob.escape(self.options.conf_dir)
+        for path in sorted(glob.glob(f"{folder}/*.conf") + glob.glob(f"{folder}/*.ini")):
+            with open(path, "rb") as stream:
+                content = stream.read()
+            text = content.decode("utf-8", "replace")
+            if scope_of(text) == self.options.scope and path.endswith(".conf"):
+                ours[os.path.basename(path)[: -len(".conf")]] = content
+            else:
+                taken.update(dict.fromkeys(program_files.names_in(text), path))
+        return ours, taken
+
+    def _left_behind(self) -> list[str]:
+        """Groups whose removal was interrupted."""
+        paths = files_of(self.options.scope, self.options.conf_dir)
+        return [os.path.basename(path)[: -len(".conf" + GONE)] for path in paths if path.endswith(GONE)]
+
+    def _groups(self, patience: float = 0.0) -> dict[str, list[Process]]:
+        """What supervisord runs. It may have been started a moment ago, and not listen yet."""
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                found = self.supervisor.all_processes()
+                break
+            except (Unreachable, ShuttingDown):
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(POLL)
+        groups: dict[str, list[Process]] = {}
+        for process in found:
+            groups.setdefault(process.group, []).append(process)
+        return groups
+
+    def _pending(self) -> set[str]:
+        """Groups that supervisord does not run as the files on disk say; those of others among them."""
+        try:
+            added, changed, _removed = self.supervisor.reload_config()
+        except CannotReread:
+            if not any(file.differs() for file in self._files.values()):
+                raise
+            added, changed = [], []
+        return {*added, *changed}
+
+    # -- change ------------------------------------------------------------------------------------------------------
+
+    def _actions(self, pending: t.Collection[str], predicted: bool = False) -> dict[str, str]:
+        """What is to be done with each group: added, changed or removed. Groups not named stay as they are."""
+        actions = {}
+        for group, file in self._files.items():
+            if file.after is None:
+                actions[group] = "removed"
+            elif group in pending or (predicted and file.before != file.after):
+                actions[group] = "changed" if group in self._running else "added"
+        for group in self._left_behind():
+            actions.setdefault(group, "removed" if group not in self._entries else "changed")
+        return actions
+
+    def _transact(self, pending: t.Collection[str]) -> dict[str, str]:
+        stopped = {process.full_name for group in self._running.values() for process in group if process.pid == 0}
+        actions: dict[str, str] = {}
+        try:
+            for file in self._files.values():
+                self._write(file)
+            self.checkpoint("files")
+            added, changed, _removed = self.supervisor.reload_config()
+            actions = self._actions({*added, *changed, *pending})
+            self.checkpoint("read")
+            for action in ("removed", "changed", "added"):
+                for group in self._in_order(name for name in actions if actions[name] == action):
+                    self._take_out(group)
+                    self.checkpoint(f"took out {group}")
+                    if action != "removed":
+                        self._put_in(group)
+                        self.checkpoint(f"put in {group}")
+            for group in self._in_order(actions):
+                if actions[group] != "removed":
+                    self._wait(group)
+        except (NotStarted, SupervisorError, OSError) as error:
+            raise self._back(error, actions, stopped) from error
+        for group, file in self._files.items():
+            if file.after is None:
+                remove_file(self._path(group) + GONE)
+        for group in self._left_behind():
+            remove_file(self._path(group) + GONE)
+        return actions
+
+    def _in_order(self, groups: t.Iterable[str]) -> list[str]:
+        """As supervisord starts them: a low priority first."""
+
+        def key(group: str) -> tuple[int, str]:
+            priorities = [
+                int(entry["priority"]) if entry.get("priority") is not None else (999 if kind == "program" else -1)
+                for kind, entry in self._entries.get(group, ())
+            ]
+            return min(priorities, default=999), group
+
+        return sorted(groups, key=key)
+
+    def _write(self, file: ProgramFile) -> None:
+        if not file.differs():
+            return
+        if file.after is None:
+            os.rename(file.path, file.path + GONE)
+            sync_directory(os.path.dirname(file.path))
+        else:
+            write_atomically(file.path, file.after, file.mode, *file_owner())
+
+    def _take_out(self, group: str) -> None:
+        """Stop a group and have supervisord forget it."""
+        processes = self.supervisor.processes(group)
+        if not processes and group not in self._groups_known():
+            return
+        for process in processes:
+            if process.state in STOPPABLE_STATES:
+                with contextlib.suppress(NotRunning):
+                    self.supervisor.stop(process.full_name)
+        begun = time.monotonic()
+        while True:
+            left = [process for process in self.supervisor.processes(group) if process.state not in STOPPED_STATES]
+            if not left:
+                break
+            if time.monotonic() - begun > self._patience_to_stop(group):
+                raise NotStarted(f"{left[0].name} (pid {left[0].pid}) does not stop", left[0].full_name)
+            time.sleep(POLL)
+        with contextlib.suppress(BadName):
+            self.supervisor.remove_group(group)
+
+    def _groups_known(self) -> set[str]:
+        return {process.group for process in self.supervisor.all_processes()}
+
+    def _patience_to_stop(self, group: str) -> float:
+        """By the longer of the stop times that its old and its new file give."""
+        longest = 10
+        for content in (self._files[group].before, self._files[group].after) if group in self._files else ():
+            for line in (content or b"").splitlines():
+                name, _equals, value = line.partition(b"=")
+                if name == b"stopwaitsecs" and value.isdigit():
+                    longest = max(longest, int(value))
+        return longest + STOP_MARGIN
+
+    def _put_in(self, group: str) -> None:
+        """Have supervisord take a group into service as its file says now; what starts by itself starts."""
+        for path in self._log_files(group):
+            self._marks[path] = LogMark(path)
+        self.supervisor.add_group(group)
+
+    def _log_files(self, group: str) -> list[str]:
+        """The files that the processes of a group may log to, before supervisord knows the group."""
+        found = []
+        for kind, entry in self._entries.get(group, ()):
+            for line in program_files.section(kind, entry, self.options.log_dir).splitlines():
+                setting, _equals, value = line.partition("=")
+                if setting in ("stdout_logfile", "stderr_logfile") and value.startswith("/"):
+                    for number in range(int(entry.get("numprocs") or 1)):
+                        shown = value.replace("%(program_name)s", entry["name"])
+                        found.append(
+                            shown.replace("%(process_num)d", str(number + int(entry.get("numprocs_start") or 0)))
+                        )
+        return found
+
+    # -- wait --------------------------------------------------------------------------------------------------------
+
+    def _wait(self, group: str) -> None:
+        """Until all processes of the group that start by themselves are up, which supervisord says after startsecs."""
+        entries = {entry["name"]: entry for _kind, entry in self._entries[group]}
+        begun = time.monotonic()
+        waiting = {process.full_name for process in self.supervisor.processes(group)}
+        while waiting:
+            for process in self.supervisor.processes(group):
+                if process.full_name not in waiting:
+                    continue
+                entry = entry_of(entries, process.name)
+                if entry.get("autostart") is False or is_up(process, entry):
+                    waiting.discard(process.full_name)
+                    continue
+                startsecs = entry["startsecs"] if entry.get("startsecs") is not None else 1
+                late = time.monotonic() - begun > startsecs + self.options.start_timeout
+                if process.state in ("EXITED", "FATAL", "UNKNOWN") or late:
+                    raise self._not_started(process)
+            if waiting:
+                time.sleep(POLL)
+
+    def _not_started(self, process: Process) -> NotStarted:
+        info = self.supervisor.call("supervisor.getProcessInfo", process.full_name)
+        why = process.state
+        if process.spawn_error:
+            why += f": {process.spawn_error}"
+        if process.state == "EXITED":
+            why += f" with code {process.exit_status}"
+        for path in (info["stderr_logfile"], info["stdout_logfile"]):
+            mark = self._marks.get(path)
+            lines = plain_lines(mark.since() if mark else last_text(path))[-LOG_LINES:]
+            if lines:
+                return NotStarted(f"{process.name} did not start ({why})", process.full_name, lines, path)
+        return NotStarted(f"{process.name} did not start ({why}) and logged nothing", process.full_name)
+
+    # -- back --------------------------------------------------------------------------------------------------------
+
+    def _back(self, error: Exception, actions: dict[str, str], stopped: set[str]) -> ProgramsError:
+        """The earlier files and processes again."""
+        problems = []
+        try:
+            for file in self._files.values():
+                if file.before is not None:
+                    remove_file(file.path + GONE)
+                    write_atomically(file.path, file.before, file.old_mode, *file_owner())
+                elif remove_file(file.path):
+                    sync_directory(os.path.dirname(file.path))
+            try:
+                self.supervisor.reload_config()
+            except CannotReread:
+                if actions:
+                    raise
+            for group in self._in_order(actions):
+                self._take_out(group)
+                if group in self._running and self._files.get(group) and self._files[group].before is not None:
+                    self.supervisor.add_group(group)
+            for process in self.supervisor.all_processes():
+                if process.full_name in stopped and process.group in actions and process.state in STOPPABLE_STATES:
+                    with contextlib.suppress(NotRunning):
+                        self.supervisor.stop(process.full_name)
+        except (NotStarted, SupervisorError, OSError) as failure:
+            problems.append(str(failure))
+        why = str(error)
+        parts = [f"The programs of {self.options.scope} could not be made what is declared: {why}."]
+        log: list[str] = []
+        if isinstance(error, CannotReread):
+            parts[0] = f"With the programs of {self.options.scope}, supervisord cannot read its configuration: {why}."
+        if isinstance(error, NotStarted) and error.log:
+            log = error.log
+            parts.append(f"Last lines of {error.log_file}:\n" + "\n".join(f"    {line}" for line in log))
+        if problems:
+            parts.append(
+                f"THE WAY BACK FAILED TOO: {'; '.join(problems)}. Look at `supervisorctl status`, correct the cause, and run"
+                " this again."
+            )
+        else:
+            parts.append("The files and programs are as they were before. Correct the program, and run this again.")
+        program = error.program if isinstance(error, NotStarted) else ""
+        return ProgramsError("\n".join(parts), program=program or None, log=log, rolled_back=not problems)
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def _complain(self) -> None:
+        """Nothing is to be done; a program that gave up meanwhile is not this run's, but should be known."""
+        for group in self._entries:
+            for process in self._running.get(group, ()):
+                if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
+                    self.warn(
+                        f"{process.full_name} is {process.state}{f' ({process.spawn_error})' if process.spawn_error else ''};"
+                        f" `supervisorctl tail {process.full_name}` may tell why. Its configuration is unchanged, so this run"
+                        " leaves it alone."
+                    )
+
+    def _result(self, changed: bool, actions: dict[str, str]) -> dict[str, t.Any]:
+        programs = []
+        with contextlib.suppress(SupervisorError):
+            self._running = self._groups()
+        for group in sorted({*self._entries, *actions}):
+            action = actions.get(group, "kept")
+            for process in self._running.get(group, ()):
+                programs.append(
+                    {"name": process.name, "group": group, "state": process.state, "pid": process.pid, "action": action}
+                )
+            if group not in self._running and action != "kept":
+                programs.append({"name": group, "group": group, "state": None, "pid": 0, "action": action})
+        return {"changed": changed, "programs": programs, "diff": self._diff()}
+
+    def _diff(self) -> list[dict[str, str]]:
+        found = []
+        for _group, file in sorted(self._files.items()):
+            if file.before != file.after:
+                old, new = ((content or b"").decode("utf-8", "replace") for content in (file.before, file.after))
+                before, after = program_files.comparison(old, new)
+                found.append({"before_header": file.path, "after_header": file.path, "before": before, "after": after})
+        return found

@@ -1,0 +1,188 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Build a release in its place."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import json
+import os
+import subprocess
+import tarfile
+import time
+
+from .. import python_env
+from ..host import build_account
+from ..host.atomic import kept_aside, now, write_atomically
+from . import server_packages
+
+
+def release_id(params, python):
+    """Sixteen hexadecimal digits that change when, and only when, something that runs changes."""
+    identity = {
+        "content": params["content"],
+        "requirements": params["requirements"],
+        "packages": params["packages"],
+        "server_packages": params["server_packages"],
+        "overrides": params["overrides"],
+        "installer": "uv" if params["uv"] else "pip",
+        "python": python,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build(params, release, python, store, account=None):
+    """Build the release in its place; ``release.json`` comes last and makes it count.
+
+    :param account: who runs what the packages bring. Until all is root's again, nobody else can enter the release
+    """
+    path = store.path(release)
+    src, lib = os.path.join(path, "src"), os.path.join(path, "lib")
+    os.umask(0o022)  # root's may keep everybody else from what it makes
+    with kept_aside(path):
+        os.makedirs(path, mode=0o700)
+        _unpack(params["archive"], path)
+        if account:
+            os.chown(path, 0, account.gid)
+            os.chmod(path, 0o710)
+        build_account.hand_over(lib, account)
+        _compile(params, lib, account)
+        build_account.take_over(lib, account)
+        build_account.hand_over(src, account)  # a build of the app's own package writes there
+        _install(params, path, account)
+        _compile(params, src, account)
+        build_account.take_over(src, account)
+        _have_runtime_found(path)
+        os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
+        os.chmod(path, 0o750)
+        subprocess.run(  # pylint: disable=ansible-bad-function
+            ["sync", "--file-system", path], check=False
+        )  # a power cut must not leave a release that only looks complete
+        write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
+
+
+def _unpack(archive, path):
+    built = time.time()
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            if os.path.isabs(member.name) or ".." in member.name.split("/"):
+                raise tarfile.TarError(f"{member.name} leads out of the release")
+            member.mtime = built  # an archive has no times, and browsers are told those of static files
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            packed.extract(member, path)
+
+
+def _install(params, path, account):
+    venv = os.path.join(path, "venv")
+    files = [os.path.join(path, name) for name in params["requirements"]]
+    found = server_packages.named(params["server_packages"], files, params["packages"], path)
+    installer = python_env.Installer.from_options(params, account)
+    installer.create(venv, params["python"])
+    _install_best(params, path, installer, files, found)
+    if python_env.installed(venv).get("gunicorn", "").startswith("20."):
+        _add_pkg_resources(params, path, installer, files)
+    installer.take_over(venv)
+
+
+def _have_runtime_found(path):
+    """Tell the environment where the runtime is, in a file that is not one which a package has put there."""
+    for packages in python_env.site_packages(os.path.join(path, "venv")):
+        text = f"{os.path.join(path, 'lib')}\n"
+        write_atomically(os.path.join(packages, "pygun_runtime.pth"), text.encode(), 0o644)
+
+
+def _install_best(params, path, installer, files, found):
+    """Install the app's packages and the server's, with the server's versions where the app leaves the choice."""
+    venv, server, first = os.path.join(path, "venv"), params["server_packages"], None
+    for way in server_packages.ways(server, found):
+        try:
+            _install_together(params, path, installer, files, found, way)
+        except python_env.InstallError as error:
+            first = first or error
+            if not server_packages.leaves_another_way(str(error)):
+                break
+        else:
+            if first is None or _app_decided(venv, server, found):
+                return
+            break
+    if found and not isinstance(first, python_env.MissingWheel):
+        named = ", ".join(str(place) for places in found.values() for place in places)
+        cause = f"The app names {named}; the server needs {', '.join(server)}. The two do not fit each other."
+        if any(name in str(first) for name in found):
+            raise python_env.InstallError(str(first), cause, server_packages.remedy(found)) from first
+    raise first
+
+
+def _app_decided(venv, server, found):
+    """Whether it was the app that had the server's packages have other versions, and not an index that lacks ours."""
+    names = [python_env.requirement_name(text) for text in server]
+    others = python_env.lacking(venv, [text for text in server if python_env.pinned_version(text)])
+    differ = {python_env.requirement_name(text) for text in others} - set(found)
+    return all(python_env.chosen_elsewhere(venv, name, besides=names) for name in differ)
+
+
+def _install_together(params, path, installer, files, found, server):
+    venv = os.path.join(path, "venv")
+    own = [argument for name in files for argument in ("-r", name)] + params["packages"]
+    if params["overrides"]:
+        overrides = server_packages.with_extras(params["overrides"], params["server_packages"])
+        own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), overrides)]
+    if not server_packages.wants_hashes(files, params["uv"]):
+        if own + server:
+            installer.install(venv, own + server)
+        return
+    installer.install(venv, own)  # the server's packages have no hashes: they come second
+    present = python_env.installed(venv)
+    fixed = [f"{name}=={version}" for name, version in sorted(present.items())]
+    fixed += server_packages.constraints({name: found[name] for name in found if name not in present})
+    if server:
+        installer.install(venv, ["-c", _write_lines(os.path.join(path, "constraints.txt"), fixed), *server])
+
+
+def _add_pkg_resources(params, path, installer, files):
+    """What gunicorn 20 imports and does not ask for."""
+    venv, needed = os.path.join(path, "venv"), server_packages.FOR_GUNICORN_20
+    if any(os.path.isdir(os.path.join(packages, "pkg_resources")) for packages in python_env.site_packages(venv)):
+        return
+    named = server_packages.named(["setuptools"], files, params["packages"], path).get("setuptools", ())
+    for place in named:
+        if place.decides:
+            cause = f"gunicorn 20 imports pkg_resources of {needed}, and the app names {place}."
+            raise python_env.InstallError(cause, cause, "Take the version out, or name gunicorn==21.2.0 or later.")
+    installer.install(venv, [needed])
+
+
+def _write_lines(path, lines):
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+    return path
+
+
+def _compile(params, folder, account):
+    """Byte-compile source: the app may not write next to it. A file that does not compile is the gate's to judge.
+
+    The host's interpreter does it, and not the one of the environment, which runs the packages' code.
+    """
+    command = [params["python"], "-IS", "-m", "compileall", "-q", "-j", "0", folder]
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if os.path.isdir(folder):
+            build_account.run(command, account, {"LC_ALL": "C.UTF-8"}, timeout=1800, network=False)
+
+
+def _metadata(params, release, python):
+    found = {
+        "id": release,
+        "app": params["name"],
+        "built_at": now(),
+        "python": python,
+        "content": params["content"],
+        "origin": params["origin"],
+        "requirements": params["requirements"],
+        "packages": params["packages"],
+        "server_packages": params["server_packages"],
+        "overrides": params["overrides"],
+    }
+    return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()

@@ -1,0 +1,58 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What differs between two releases, as a diff shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from . import texts
+
+
+def manifest_of(store, release):
+    """Kind and digest of each file of a release; empty when there is none."""
+    if release is None:
+        return {}
+    try:
+        with open(os.path.join(store.path(release), "manifest.json"), encoding="utf-8") as stream:
+            return json.load(stream)
+    except (OSError, ValueError):
+        return {}
+
+
+def shown(store, before, after, current, release):
+    """The files that differ, as a diff of two lists, and what the action plugin needs to show what changes in them."""
+    changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+    listing = {
+        "before_header": f"files of release {current}" if current else "no release",
+        "after_header": f"files of release {release}",
+        "before": "".join(f"{path} {before[path][:17]}\n" for path in changed if path in before),
+        "after": "".join(f"{path} {after[path][:17]}\n" for path in changed if path in after),
+    }
+    return {"diff": listing, "texts": texts_of(store.path(current), changed, before) if current else {}}
+
+
+def texts_of(folder, changed, known):
+    """What may be shown of each changed file as it is in the current release; None where nothing may, or too much."""
+    found, total = {}, 0
+    for path in filter(texts.readable, changed):
+        found[path] = ""
+        if path in known:
+            found[path] = _read(folder, path) if total < texts.TOTAL_LIMIT else None
+            total += len(found[path] or "")
+    return found
+
+
+def _read(folder, path):
+    name = os.path.join(folder, path)
+    if os.path.realpath(name) != os.path.join(os.path.realpath(folder), path):
+        return None  # a link leads elsewhere
+    try:
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return None
+            return texts.text_of(path, stream.read(texts.FILE_LIMIT + 1))
+    except OSError:
+        return None

@@ -1,0 +1,251 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The releases of one app on this host, and what is remembered about them.
+
+``<root>/releases/<id>/`` holds one release; it is complete once it has a ``release.json``.
+``<root>/current`` links to the release that passed its gate last.
+``<root>/state.json`` remembers the previous release, the failed ones and the history.
+
+Only `activate` moves ``current``; the caller holds the app's lock while it writes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import typing as t
+
+from ..host.atomic import (
+    now,
+    put_back,
+    remove_file,
+    remove_tree,
+    sync_directory,
+    timestamp,
+    write_atomically,
+    write_link,
+)
+
+ID_PATTERN = re.compile(r"[0-9a-f]{16}")
+HISTORY_LENGTH = 20
+
+
+class ReleaseStore:
+    """The releases under ``root`` (normally ``/srv/<app>``)."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.releases = os.path.join(root, "releases")
+        self.link = os.path.join(root, "current")
+        self.state_file = os.path.join(root, "state.json")
+
+    # -- releases ------------------------------------------------------------------------------------------------
+
+    def path(self, release: str) -> str:
+        """The folder of a release, whether or not it exists."""
+        if not ID_PATTERN.fullmatch(release):
+            raise ValueError(f"{release!r} is not a release id: it must be 16 hexadecimal digits")
+        return os.path.join(self.releases, release)
+
+    def metadata(self, release: str) -> dict[str, t.Any]:
+        """What release.json says; empty if the release is missing or half-built."""
+        try:
+            with open(os.path.join(self.path(release), "release.json"), encoding="utf-8") as stream:
+                found = json.load(stream)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def is_complete(self, release: str) -> bool:
+        """Whether the release was built to its end (release.json is written last)."""
+        return os.path.isfile(os.path.join(self.path(release), "release.json"))
+
+    def ids(self) -> list[str]:
+        """The complete releases, the one last built or activated first."""
+        return sorted((name for name in self._folders() if self.is_complete(name)), key=self._age_key, reverse=True)
+
+    def half_built(self) -> list[str]:
+        """Releases without a release.json: being built now, or left by a run that was killed."""
+        return sorted(name for name in self._folders() if not self.is_complete(name))
+
+    def recover(self) -> None:
+        """Tidy up after a build that was killed: releases that it was replacing come back, half-built ones go."""
+        for name in self._names():
+            release, _dot, role = name.partition(".")
+            if ID_PATTERN.fullmatch(release) and role in ("before", "old"):
+                put_back(self.path(release))
+        for release in self.half_built():
+            self.remove(release)
+
+    def remove(self, release: str) -> None:
+        """Remove a release; it stops being complete first, so a kill in between leaves a half-built one."""
+        folder = self.path(release)
+        if remove_file(os.path.join(folder, "release.json")):
+            sync_directory(folder)
+        remove_tree(folder)
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self.releases)
+        except FileNotFoundError:
+            return []
+
+    def _folders(self) -> list[str]:
+        return [
+            name
+            for name in self._names()
+            if ID_PATTERN.fullmatch(name) and not os.path.islink(os.path.join(self.releases, name))
+        ]
+
+    def _age_key(self, release: str) -> tuple[str, str]:
+        activated = [entry["at"] for entry in self.history() if entry.get("release") == release and "at" in entry]
+        return max([self._built_at(release), *activated]), release
+
+    def _built_at(self, release: str) -> str:
+        built = self.metadata(release).get("built_at")
+        if isinstance(built, str):
+            return built
+        seconds = os.stat(os.path.join(self.path(release), "release.json")).st_mtime
+        return timestamp(datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc))
+
+    # -- current -------------------------------------------------------------------------------------------------
+
+    def current(self) -> str | None:
+        """The id that ``current`` links to, or None."""
+        try:
+            name = os.path.basename(os.readlink(self.link))
+        except OSError:
+            return None
+        return name if ID_PATTERN.fullmatch(name) else None
+
+    def set_current(self, release: str) -> None:
+        """Switch ``current`` in one rename. A relative link, so that a copy of the tree stays usable."""
+        self.path(release)
+        write_link(self.link, os.path.join("releases", release))
+
+    def clear_current(self) -> None:
+        """Take ``current`` away: after a first install that failed, nothing is current."""
+        if remove_file(self.link):
+            sync_directory(self.root)
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, t.Any]:
+        """state.json with every key present. A missing or damaged file is an empty memory, not an error."""
+        try:
+            with open(self.state_file, encoding="utf-8") as stream:
+                found = json.load(stream)
+        except (OSError, ValueError):
+            found = {}
+        if not isinstance(found, dict):
+            found = {}
+        return {
+            "previous": found.get("previous"),
+            "failed": dict(found.get("failed") or {}),
+            "history": list(found.get("history") or []),
+        }
+
+    def _write_state(self, state: dict[str, t.Any]) -> None:
+        text = json.dumps(state, indent=2, sort_keys=True) + "\n"
+        write_atomically(self.state_file, text.encode("utf-8"), 0o644)
+
+    def previous(self) -> str | None:
+        """The release a rollback goes to: complete, not failed, not the current one; None if there is none."""
+        state = self.state()
+        found = state["previous"]
+        if not isinstance(found, str) or not ID_PATTERN.fullmatch(found):
+            return None
+        if found in state["failed"] or found == self.current() or not self.is_complete(found):
+            return None
+        return found
+
+    def failed(self) -> dict[str, dict[str, str]]:
+        """The releases that failed their gate: id -> {"at", "step", "message"}."""
+        return self.state()["failed"]
+
+    def history(self) -> list[dict[str, t.Any]]:
+        """The last activations, the oldest first."""
+        return [entry for entry in self.state()["history"] if isinstance(entry, dict)]
+
+    def record_activation(
+        self,
+        release: str,
+        replaced: str | None,
+        by: str,
+        rollback: bool = False,
+        journal: str = "",
+        rollout: str = "",
+    ) -> None:
+        """Remember that ``release`` took the place of ``replaced``; ``journal`` tells one transaction from another.
+
+        ``rollout`` is the same on all hosts that one run of a playbook deployed to.
+
+        After a rollback the previous release is the one before the release gone back to, not the one just left:
+        running the rollback twice must not bring the bad release back.
+        """
+        state = self.state()
+        previous = state["previous"]
+        if replaced is not None and replaced != release:
+            previous = replaced
+            if rollback:
+                earlier = [entry for entry in state["history"] if entry.get("release") == release]
+                previous = earlier[-1].get("previous") if earlier else None
+        state["failed"].pop(release, None)
+        state["previous"] = previous
+        entry = {"release": release, "at": now(), "by": by, "from": replaced, "previous": previous}
+        if rollback:
+            entry["rollback"] = True
+        if journal:
+            entry["journal"] = journal
+        if rollout:
+            entry["rollout"] = rollout
+        state["history"] = [*state["history"], entry][-HISTORY_LENGTH:]
+        self._write_state(state)
+
+    def mark_failed(self, release: str, step: str, message: str) -> None:
+        """Remember that the release failed its gate; a rollback never chooses it."""
+        self.path(release)
+        state = self.state()
+        state["failed"][release] = {"at": now(), "step": step, "message": message}
+        self._write_state(state)
+
+    def forget_failure(self, release: str) -> bool:
+        """Give a failed release another chance; say whether it was marked."""
+        state = self.state()
+        if state["failed"].pop(release, None) is None:
+            return False
+        self._write_state(state)
+        return True
+
+    # -- pruning -------------------------------------------------------------------------------------------------
+
+    def prune(self, keep: int, protect: t.Iterable[str] = ()) -> list[str]:
+        """Remove old releases and return their ids.
+
+        Kept are the current one, the previous one, those in ``protect``, the ``keep`` newest good ones (the first
+        two count) and the newest failed one, to reproduce its failure. Half-built ones, and those built within the
+        last hour and never activated, are left alone: another deploy may be about to use them.
+        """
+        state = self.state()
+        standing = self.ids()
+        good = [name for name in standing if name not in state["failed"]]
+        bad = [name for name in standing if name in state["failed"]]
+        tried = {entry.get("release") for entry in state["history"]}
+        young = timestamp(datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1))
+        kept = {name for name in (self.current(), self.previous(), *protect, *bad[:1]) if name}
+        for name in good:
+            if len(kept.intersection(good)) >= keep:
+                break
+            kept.add(name)
+        kept.update(name for name in good if name not in tried and self._built_at(name) > young)
+        removed = [name for name in standing if name not in kept]
+        for name in removed:
+            self.remove(name)
+        gone = [name for name in state["failed"] if not self.is_complete(name)]
+        if gone:
+            for name in gone:
+                del state["failed"][name]
+            self._write_state(state)
+        return removed

@@ -1,0 +1,73 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The floors of the plugins: imports lead down, never up or in a circle (docs/ARCHITECTURE.md)."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+#: Top floor first. A file may import from its own floor and from those below.
+FLOORS = [
+    {"action", "modules", "filter"},
+    {"plugin_utils"},
+    {"module_utils.control"},
+    {"module_utils.activation"},
+    {"module_utils.doctor", "module_utils.uninstall"},
+    {"module_utils.status", "module_utils.log_reader", "module_utils.programs"},
+    {"module_utils.instance"},
+    {"module_utils.supervisor"},
+    {"module_utils.release"},
+    {"module_utils.python_env"},
+    {"module_utils.diagnosis", "module_utils.haproxy", "module_utils.stack_module"},
+    {"module_utils.host"},
+]
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PLUGINS).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module):
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "module_utils" else parts[0]
+
+
+MODULES = {module_of(path) for path in PLUGINS.rglob("*.py")}
+
+
+def imports_of(path):
+    """The files of the collection that a file imports."""
+    package = module_of(path).split(".") if path.name == "__init__.py" else module_of(path).split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith("ansible_collections.pygun"), f"{path}: import it relatively"
+            if node.level:
+                base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+                base = ".".join(part for part in base if part)
+                yield from ({f"{base}.{name.name}" for name in node.names} & MODULES) or {base}
+
+
+GRAPH = {module_of(path): set(imports_of(path)) for path in PLUGINS.rglob("*.py")}
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH))
+def test_imports_lead_down(module):
+    own = FLOOR_OF.get(room_of(module))
+    if own is not None:
+        up = {other for other in GRAPH[module] if FLOOR_OF[room_of(other)] < own}
+        assert not up
+
+
+def test_there_is_no_circle():
+    list(graphlib.TopologicalSorter(GRAPH).static_order())
+
+
+def test_every_room_has_a_floor():
+    assert {room_of(module) for module in GRAPH if "." in module} - {"doc_fragments"} <= FLOOR_OF.keys() | {
+        "module_utils"
+    }
