@@ -14,7 +14,7 @@ import yaml
 
 from plugins.module_utils.diagnosis import SYMPTOMS, diagnose
 from tools import documents, role_readmes, troubleshooting
-from tools.shell import ROOT
+from tools.shell import ROOT, output
 
 ANSIBLE_DOC = Path(sys.executable).with_name("ansible-doc")
 
@@ -101,6 +101,15 @@ def test_the_site_shows_every_guide_in_the_order_of_the_collection() -> None:
     names = [name for section in sections for name in section["toctree"]]
     assert re.findall(r"^   docsite/(\w+)$", (ROOT / "docs" / "index.rst").read_text(), re.MULTILINE) == names
     assert sorted(names) == [page.stem for page in GUIDES]
+
+
+@pytest.mark.skipif(not (ROOT / "plugins/module_utils/activation").is_dir(), reason="the floors are not there yet")
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    files = [f"/{path}" for path in output("git", "ls-files", cwd=ROOT).splitlines()]
+    named = re.findall(r"`([\w./-]+\.(?:py|yml|j2|rst|in))`", (ROOT / "docs" / "ARCHITECTURE.md").read_text())
+    assert len(named) > 80
+    missing = {name for name in named if not any(path.endswith(f"/{name}") for path in files)} - {"pygun.py"}
+    assert not missing
 
 
 def without_code(page: Path) -> str:
