@@ -4,27 +4,34 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
+from pathlib import Path
 
 from docutils import nodes
+from sphinx.errors import ExtensionError
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = "https://github.com/pygun/stack"
+GUIDES = "docs/docsite/rst"
 
 project = "pygun.stack"
-author = "the pygun.stack authors"
+author = copyright = "the pygun.stack authors"
 extensions = ["sphinx_antsibull_ext"]
 highlight_language = "text"
 default_role = "any"
 # A link that leads nowhere is an error of the build.
 nitpicky = True
 
-# Sphinx brings this theme along.
-html_theme = "alabaster"
+# The theme of Ansible's own documentation.
+html_theme = "sphinx_ansible_theme"
+html_title = html_short_title = "pygun.stack"
 html_theme_options = {
-    "description": "Flask services on Debian, without losing a request",
-    "page_width": "1200px",
-    "sidebar_width": "260px",
-    "fixed_sidebar": True,
+    "topbar_links": {"Source": REPOSITORY, "Ansible": "https://docs.ansible.com/"},
+    "navigation_depth": 2,
 }
-html_sidebars = {"**": ["about.html", "searchfield.html", "localtoc.html"]}
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 
@@ -50,5 +57,37 @@ def link_to_ansible(_app, _env, node, content):
     return nodes.reference("", "", content, internal=False, refuri=page) if page else None
 
 
+def page_of_file(target: str) -> str:
+    """The address, from a guide, of a file of the repository that a guide names by a path relative to itself, as GitHub wants it."""
+    name, _sign, anchor = target.partition("#")
+    path = posixpath.normpath(f"{GUIDES}/{name}")
+    if not (ROOT / path).exists():
+        raise ExtensionError(f"A guide links to {path}, and there is no such file.")
+    role = re.fullmatch(r"roles/(\w+)/README\.md", path)
+    if path.startswith(f"{GUIDES}/"):
+        page = name.removesuffix(".rst") + ".html"
+    elif role:
+        page = f"../{role[1]}_role.html"
+    else:
+        page = f"{REPOSITORY}/blob/main/{path}"
+    return f"{page}#{anchor}" if anchor else page
+
+
+def link_to_files(app, doctree):
+    """Called for each page that was read."""
+    if app.env.docname.startswith("docsite/"):
+        for node in doctree.findall(nodes.reference):
+            target = node.get("refuri", "")
+            if re.match(r"[\w./-]+\.(rst|md)(#|$)", target):
+                node["refuri"] = page_of_file(target)
+
+
+def name_first_page(_app, _name, _template, context, _doctree):
+    """Called for each page that is written: the theme's own default leads away from the site."""
+    context["theme_documentation_home_url"] = context["pathto"](context["root_doc"])
+
+
 def setup(app):
     app.connect("missing-reference", link_to_ansible)
+    app.connect("doctree-read", link_to_files)
+    app.connect("html-page-context", name_first_page)

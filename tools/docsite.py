@@ -1,4 +1,4 @@
-"""The documentation site: what `ansible-doc` shows of roles, modules and filters, as web pages below .cache/docs-site."""
+"""The documentation site below .cache/docs-site: the guides, then what `ansible-doc` shows of roles, modules and filters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from pathlib import Path
 from tools.shell import CACHE, ROOT, logged
 
 SITE = CACHE / "docs-site"
+#: Pages that replace those which antsibull-docs writes: it puts modules, which only the roles use, before the roles.
+OWN_PAGES = ("index.rst", "internals.rst")
+#: Pictures that the pages show. A page names them by their path in the repository.
+PICTURES = ("architecture.svg", "supervisor-web-page.png")
 
 
 def build(log: Path) -> None:
-    """Write the pages anew. A warning is an error: so is a link that leads nowhere."""
+    """Write all pages again. A warning is an error: so is a link that leads nowhere."""
     shutil.rmtree(SITE, ignore_errors=True)
     pages = SITE / "rst"
     pages.mkdir(parents=True)
@@ -20,6 +24,10 @@ def build(log: Path) -> None:
         log, "antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", pages,
         "pygun.stack",
     )  # fmt: skip
+    for name in OWN_PAGES:
+        shutil.copy(ROOT / "docs" / name, pages)
+    for name in PICTURES:
+        shutil.copy(ROOT / "docs" / name, SITE)
     logged(
         log, "sphinx-build", "--quiet", "--fail-on-warning", "--keep-going", "--jobs", "auto", "--conf-dir", ROOT / "docs",
         pages, SITE / "html",

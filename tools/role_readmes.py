@@ -85,13 +85,11 @@ EXAMPLES = {
 """,
 }
 
-# What most plays set, and what many come to set later.
+# What a first play sets.
 MOST_USED = (
     "flask_app_name", "flask_app_src", "flask_app_git_repo", "flask_app_packages", "flask_app_requirements", "flask_app_wsgi",
     "flask_app_bind", "flask_app_health_path", "flask_app_env", "flask_app_instances", "flask_app_workers",
-    "flask_app_worker_class", "flask_app_socket", "flask_app_boot_timeout", "flask_app_timeout", "flask_app_graceful_timeout",
-    "flask_app_gunicorn", "flask_app_memory_max", "flask_app_keep_releases", "python_index_url", "python_ca_bundle",
-    "supervisor_http_enabled", "supervisor_programs",
+    "python_index_url", "supervisor_http_enabled",
 )  # fmt: skip
 TABLE = re.compile(r"(<!-- Written by `make docs` from the argument specs. -->\n).*?(<!-- To here. -->)", re.DOTALL)
 

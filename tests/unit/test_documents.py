@@ -10,10 +10,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import yaml
 
 from plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
 from tools import documents, role_readmes, troubleshooting
-from tools.shell import ROOT
+from tools.shell import ROOT, output
 
 ANSIBLE_DOC = Path(sys.executable).with_name("ansible-doc")
 
@@ -71,7 +72,8 @@ def test_the_troubleshooting_page_shows_a_line_for_every_entry_of_the_table(symp
     assert lines, f"tools/troubleshooting.py has no line of {symptom.code} ({symptom.source})"
 
 
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("roles/*/README.md"), ROOT / "app" / "README.md"]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md"), ROOT / "app" / "README.md"]
+GUIDES = sorted(ROOT.glob("docs/docsite/rst/*.rst"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -82,6 +84,32 @@ def test_a_link_between_files_leads_there(page: Path) -> None:
             there = page.parent / name if name else page
             assert there.exists(), target
             assert not anchor or anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_a_link_of_a_guide_leads_there(page: Path) -> None:
+    """docs/conf.py makes links of the site of them: a guide is read on GitHub too."""
+    for target in re.findall(r"<([^>\s]+)>`__|^\.\. image:: (\S+)", page.read_text(), re.MULTILINE):
+        name = "".join(target).partition("#")[0]
+        if "://" not in name:
+            assert (page.parent / name).exists(), name
+
+
+def test_the_site_shows_every_guide_in_the_order_of_the_collection() -> None:
+    """docs/index.rst is the first page here, extra-docs.yml makes one elsewhere."""
+    sections = yaml.safe_load((ROOT / "docs" / "docsite" / "extra-docs.yml").read_text())["sections"]
+    names = [name for section in sections for name in section["toctree"]]
+    assert re.findall(r"^   docsite/(\w+)$", (ROOT / "docs" / "index.rst").read_text(), re.MULTILINE) == names
+    assert sorted(names) == [page.stem for page in GUIDES]
+
+
+@pytest.mark.skipif(not (ROOT / "plugins/module_utils/activation").is_dir(), reason="the floors are not there yet")
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    files = [f"/{path}" for path in output("git", "ls-files", cwd=ROOT).splitlines()]
+    named = re.findall(r"`([\w./-]+\.(?:py|yml|j2|rst|in))`", (ROOT / "docs" / "ARCHITECTURE.md").read_text())
+    assert len(named) > 80
+    missing = {name for name in named if not any(path.endswith(f"/{name}") for path in files)} - {"pygun.py"}
+    assert not missing
 
 
 def without_code(page: Path) -> str:

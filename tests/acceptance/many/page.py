@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""supervisor's web page as a person at a laptop sees it: through the SSH tunnel of the README, in a real browser."""
+"""supervisor's web page as a person at a laptop sees it: through the SSH tunnel of the guide to daily operation, in a real browser."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_a_reload_of_the_unit_takes_in_what_is_new_and_touches_nothing_else(site
 
 
 def the_unit(site: Site, state: str) -> None:
-    """The README's way for all hosts at once."""
+    """The guide's way for all hosts at once."""
     command = ["ansible", "containers", "-i", str(INVENTORY), "--become", "-m", "ansible.builtin.systemd_service"]
     subprocess.run(
         [*command, "-a", f"name=supervisord state={state}"], cwd=ROOT, check=True, capture_output=True, timeout=120

@@ -1,10 +1,11 @@
-"""The fleet of the READMEs and of inventory/example has its certificate where it says, whatever playbook is run."""
+"""The fleet of the guide and of inventory/example has its certificate where it says, whatever playbook is run."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,10 @@ def check_variables(place, inventory):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
-def test_the_certificate_of_the_readmes_fleet_is_found_beside_the_inventory(tmp_path, page):
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    (fleet,) = [block for block in blocks if "\nbalancers:" in block]
+def test_the_certificate_of_the_guides_fleet_is_found_beside_the_inventory(tmp_path):
+    guide = (ROOT / "docs" / "docsite" / "rst" / "fleet.rst").read_text()
+    blocks = re.findall(r"^\.\. code-block:: yaml\n\n((?:    .*\n|\n)+)", guide, re.MULTILINE)
+    (fleet,) = [textwrap.dedent(block) for block in blocks if "\n    balancers:" in block]
     (tmp_path / "inventory.yml").write_text(fleet)
     status, said = check_variables(tmp_path, "inventory.yml")
     assert status and "scoring.example.com.pem" in said, "there is no such file yet"

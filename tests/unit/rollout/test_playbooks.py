@@ -30,12 +30,12 @@ def own_variables(text):
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
-def test_every_variable_of_a_playbook_is_named_at_its_top_and_in_the_readme(path):
-    text, readme = path.read_text(), (ROOT / "README.md").read_text()
+def test_every_variable_of_a_playbook_is_named_at_its_top_and_on_the_page_of_the_playbooks(path):
+    text, page = path.read_text(), (ROOT / "docs" / "docsite" / "rst" / "playbooks.rst").read_text()
     found = own_variables(text)
     assert found & {"flask_app_hosts", "load_balancer_hosts"}
     assert sorted(name for name in found if not re.search(rf"\b{name}\b", header(text))) == []
-    assert sorted(name for name in found if not re.search(rf"\b{name}\b", readme)) == []
+    assert sorted(name for name in found if not re.search(rf"\b{name}\b", page)) == []
 
 
 def test_a_relative_status_file_is_where_the_command_was_given(tmp_path):

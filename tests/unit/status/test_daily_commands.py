@@ -1,4 +1,4 @@
-"""The commands that README shows for every day exist as it shows them."""
+"""The commands that the guide to daily operation and README show exist as they show them."""
 
 import re
 from pathlib import Path
@@ -7,20 +7,21 @@ import pytest
 from supervisor.supervisorctl import DefaultControllerPlugin
 
 ROOT = Path(__file__).parents[3]
+GUIDES = ROOT / "docs" / "docsite" / "rst"
+GUIDE = (GUIDES / "daily_operation.rst").read_text()
 README = (ROOT / "README.md").read_text()
-SECTION = README.partition("\n## Every day\n")[2].partition("\n## ")[0]
-ROWS = [line for line in SECTION.splitlines() if line.startswith("| ")]
-COMMANDS = [found for line in ROWS for found in re.findall(r"`([^`]+)`", line)]
+EVERY_DAY = README.partition("\n## Every day\n")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^   \* - (.*)$", GUIDE, re.MULTILINE)
+COMMANDS = [*re.findall(r"``([^`]+)``", GUIDE), *re.findall(r"`([^`]+)`", EVERY_DAY)]
 PLAYBOOKS = [command for command in COMMANDS if command.startswith("playbooks/")]
 #: What the tutorials of supervisor teach.
 TAUGHT = ("start", "status", "tail", "reload", "restart one", "stop", "force restart")
 
 
 def test_every_command_of_the_tutorial_has_its_row():
-    firsts = [line.split("|")[1].strip() for line in ROWS]
     for word in TAUGHT:
-        assert any(first.startswith(word) for first in firsts), word
-    assert "systemd_service" in SECTION  # shutdown
+        assert any(row.startswith(word) for row in ROWS), word
+    assert "systemd_service" in GUIDE  # shutdown
 
 
 @pytest.mark.parametrize("command", PLAYBOOKS)
@@ -32,9 +33,10 @@ def test_a_playbook_is_there_and_reads_the_variables_that_are_shown(command):
 
 
 def test_every_playbook_is_shown():
-    assert set(re.findall(r"playbooks/([a-z]+\.yml)", README)) == {
-        path.name for path in (ROOT / "playbooks").glob("*.yml")
-    }
+    shown = set(
+        re.findall(r"^   \* - ``playbooks/([a-z]+\.yml)``$", (GUIDES / "playbooks.rst").read_text(), re.MULTILINE)
+    )
+    assert shown == {path.name for path in (ROOT / "playbooks").glob("*.yml")}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("supervisorctl ")])
@@ -44,6 +46,6 @@ def test_supervisorctl_knows_the_command(command):
 
 def test_the_variables_of_the_status_are_those_of_the_playbook():
     text = (ROOT / "playbooks" / "status.yml").read_text()
-    for variable in re.findall(r"-e (status_\w+)=", SECTION):
+    for variable in re.findall(r"-e (status_\w+)=", GUIDE):
         assert variable in text
-    assert "status_file" in SECTION
+    assert "status_file" in GUIDE
