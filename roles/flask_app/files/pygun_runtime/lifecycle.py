@@ -132,6 +132,7 @@ class Lifecycle:
         server.pygun_gate = server.num_workers if self.runtime.gated else 0
         server.pygun_started = time.time()
         _tolerate_failing_workers_in_stop(server)
+        _halt_in_main_loop(server)
         for level, text in self.runtime.notes:
             getattr(server.log, level)("%s", text)
         server.pygun_own_handlers = signals.hold_in_master(server, self.told)
@@ -328,6 +329,30 @@ def _tolerate_failing_workers_in_stop(server) -> None:
                     raise
 
     server.reap_workers = reap_workers
+
+
+def _halt_in_main_loop(server) -> None:
+    """Have a HaltServer end the master that an older gunicorn raises in its handler of SIGCHLD.
+
+    Before 24, workers are reaped there, and gevent calls that handler in its event loop, where an exception ends nothing.
+    """
+    if hasattr(server, "signal_chld"):
+        return
+    murder, halted = server.murder_workers, []
+
+    def handle_chld(*_signal):
+        try:
+            server.reap_workers()
+        except HaltServer as error:
+            halted.append(error)
+        server.wakeup()
+
+    def murder_workers():
+        if halted:
+            raise halted.pop()
+        murder()
+
+    server.handle_chld, server.murder_workers = handle_chld, murder_workers
 
 
 def _end_when_stopped(server, boot: _Boot) -> None:
