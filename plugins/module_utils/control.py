@@ -18,14 +18,15 @@ import typing as t
 
 from .activation.errors import ActivationError, StepFailure
 from .activation.files import ManagedFile
-from .activation.instances import BOOT_MARGIN, STOP_MARGIN
+from .activation.instances import STOP_MARGIN, UP, Instances
 from .activation.journal import Journal
 from .activation.options import Options as ActivationOptions
+from .activation.report import Report
 from .activation.transaction import Activation
 from .instance import discovery, readiness
 from .release import record
 from .release.lock import Held, locked
-from .release.store import ID_PATTERN
+from .release.store import ID_PATTERN, ReleaseStore
 from .supervisor import conf
 from .supervisor.rpc import STOPPABLE_STATES, STOPPED_STATES, NotRunning, Process, SupervisorError, unusable
 
@@ -93,21 +94,26 @@ def _as_activation(app: discovery.App, options: Options) -> ActivationOptions:
     )
 
 
-class Control(Activation):
-    """One start, stop or restart. Shares with an activation how instances are stopped, started and waited for."""
+class Control:
+    """One start, stop or restart. Has the same `Instances` as an activation."""
 
     def __init__(
         self, app: discovery.App, asked: Options, settings: ActivationOptions, warn: t.Callable[[str], None]
     ) -> None:
-        super().__init__(settings, warn)
         self.app = app
         self.asked = asked
+        self.options = settings
+        self.warn = warn
+        self.store = ReleaseStore(settings.root)
+        self.instances = Instances(settings, self.store)
+        self.report = Report(settings, self.store, self.instances, warn)
+        self.current = ""
         self._before: dict[str, str] = {}
         self._holding: list[Process] = []
 
     def control(self, check: bool) -> dict[str, t.Any]:
         """Do what is asked for, or say what it would be."""
-        self.step = {"started": "start", "stopped": "stop", "restarted": "restart"}[self.asked.state]
+        self.report.step = {"started": "start", "stopped": "stop", "restarted": "restart"}[self.asked.state]
         if check:
             return self._predict()
         patience = self.options.stop_timeout + STOP_MARGIN
@@ -123,29 +129,30 @@ class Control(Activation):
 
     def _look(self) -> list[Process]:
         """The instances that are meant; refuses what cannot be done."""
-        self.wanted = self.baseline = self.store.current() or ""
-        if not self.wanted:
+        self.current = self.store.current() or ""
+        if not self.current:
             raise ActivationError(
                 f"No release of {self.app.name} is in service here. Deploy one first. {NOTHING}", step="prepare"
             )
         try:
-            self._processes = self._now()
+            self.instances.look()
         except SupervisorError as error:
             raise ActivationError(unusable(error), step="prepare") from error
-        if not self._processes:
+        running = self.instances.processes
+        if not running:
             raise ActivationError(
                 f"supervisord does not know the program of {self.app.conf}. Deploy the app, or `supervisorctl update`."
                 f" {NOTHING}",
                 step="prepare",
             )
-        if Journal.load(self._journal_path):
+        if Journal(self.options.root).load():
             self.warn(
                 f"A deploy, restart or rollback of {self.app.name} was interrupted before. Restart the whole app, deploy"
                 " or roll back to finish or undo it."
             )
-        instances, self._holding = readiness.serving(self.app, self._processes)
-        self._serving = len(instances)
-        self._before = {process.name: process.state for process in self._processes}
+        instances, self._holding = readiness.serving(self.app, running)
+        self.instances.count = len(instances)
+        self._before = {process.name: process.state for process in running}
         wanted = self.asked.instance.rpartition(":")[2]
         if not wanted:
             return instances
@@ -163,8 +170,8 @@ class Control(Activation):
 
     def _release_of(self, process: Process) -> str:
         """The release that a start of the instance runs: launch.py decides, this must agree."""
-        name = self.candidates.release_of(process.name)
-        return name if ID_PATTERN.fullmatch(name) else self.wanted
+        name = self.instances.candidates.release_of(process.name)
+        return name if ID_PATTERN.fullmatch(name) else self.current
 
     # -- what is done ------------------------------------------------------------------------------------------------
 
@@ -185,21 +192,22 @@ class Control(Activation):
         return self._told()
 
     def _failed(self, failure: StepFailure) -> ActivationError:
-        what = f"The {self.step} of {self.app.name} did not come to its end."
+        what = f"The {self.report.step} of {self.app.name} did not come to its end."
         after = "supervisord goes on trying to start what did not start; doctor.yml looks for the cause."
-        if self.step == "stop":
+        if self.report.step == "stop":
             after = "What did not stop still runs."
-        return self._error(failure, what, after)
+        return self.report.error(failure, self.current, what, after)
 
     def _start_all(self, instances: list[Process]) -> None:
         started = {}
         for process in [*self._holding, *instances]:
-            if process.state not in ("RUNNING", "STARTING"):
+            if process.state not in UP:
                 if process.state not in STOPPED_STATES:
-                    self._stop([process.full_name])  # supervisord calls one started that waits for its next try
-                self._mark(process)
-                self._start(process.full_name)
-                started[process.name] = self.supervisor.process(process.full_name)
+                    # supervisord calls a process started that waits for its next try
+                    self.instances.stop([process.full_name])
+                self.instances.gate.mark(process.name, process.log_file)
+                self.instances.start(process.full_name)
+                started[process.name] = self.instances.supervisor.process(process.full_name)
         self._wait([started.get(process.name, process) for process in instances], set(started), "started")
 
     def _wait(self, processes: list[Process], touched: set[str], action: str) -> None:
@@ -208,26 +216,25 @@ class Control(Activation):
             fresh = process.name in touched
             release = self._release_of(process)
             if not fresh:
-                record = self.run_dir.record(process.name)
+                record = self.instances.run_dir.record(process.name)
                 release = record.get("release", release) if record.get("pid") == process.pid else release
-            self._gate(process.full_name, release, process.pid, self.options.boot_timeout + BOOT_MARGIN)
+            self.instances.gate.wait(process.full_name, release, process.pid)
             ready = time.monotonic() - begun if fresh else 0.0
-            self._account(process, action if fresh else "kept", release, ready_s=ready)
+            self.report.account(process, action if fresh else "kept", release, ready_s=ready)
 
     def _stop_all(self, instances: list[Process]) -> None:
         # The socket closes with its last holder: callers that wait are answered for as long as somebody serves.
         for group in (instances, [] if self.asked.instance else self._holding):
             begun = time.monotonic()
-            self._stop([process.full_name for process in group])
+            self.instances.stop([process.full_name for process in group])
             for process in group if group is instances else ():
                 stopped = process.state not in STOPPED_STATES
                 seconds = time.monotonic() - begun if stopped else 0.0
-                self._account(process, "stopped" if stopped else "kept", self._release_of(process), 0, seconds)
+                self.report.account(process, "stopped" if stopped else "kept", self._release_of(process), 0, seconds)
 
     def _restart_one(self, process: Process) -> None:
-        instances, _holders = readiness.serving(self.app, self._processes)
-        others = [one for one in instances if one.name != process.name]
-        if others and self._serves(process) and not any(self._serves(one) for one in others):
+        others = [one for one in self.instances.serving() if one.name != process.name]
+        if others and self.instances.serves(process) and not any(self.instances.serves(one) for one in others):
             names = ", ".join(one.name for one in others)
             raise ActivationError(
                 f"{process.name} is the only instance that serves: to restart it would leave nobody. Start {names}"
@@ -236,32 +243,32 @@ class Control(Activation):
             )
         for holder in self._holding:
             if holder.state in STOPPED_STATES:
-                self._start(holder.full_name)
-        done = self._protected(lambda: self._stop_and_start(process), f"restarting {process.name}")
-        self._mark(process, done["mark"])
+                self.instances.start(holder.full_name)
+        done = self.instances.protected(lambda: self.instances.stop_and_start(process), f"restarting {process.name}")
+        self.instances.gate.mark(process.name, process.log_file, done["mark"])
         self._ready_again(process, done)
 
     def _ready_again(self, process: Process, done: dict[str, t.Any]) -> None:
         begun, release = time.monotonic(), self._release_of(process)
-        self._gate(process.full_name, release, done["pid"], self.options.boot_timeout + BOOT_MARGIN)
-        action = "restarted" if self._before[process.name] in ("RUNNING", "STARTING") else "started"
-        self._account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
+        self.instances.gate.wait(process.full_name, release, done["pid"])
+        action = "restarted" if self._before[process.name] in UP else "started"
+        self.report.account(process, action, release, done["pid"], done["stop_s"], time.monotonic() - begun)
 
     def _restart_by_force(self, instances: list[Process]) -> None:
         """Kill, start, and only then wait: one after the other, so that the socket stays open for new callers."""
         for holder in self._holding:
             if holder.state in STOPPED_STATES:
-                self._start(holder.full_name)
+                self.instances.start(holder.full_name)
         done = {}
         for process in instances:
 
             def work(process: Process = process) -> dict[str, t.Any]:
-                left = self._leftovers([process])
+                left = self.instances.leftovers([process])
                 self._kill(process)
-                return self._stop_and_start(process, left)
+                return self.instances.stop_and_start(process, left)
 
-            done[process.name] = self._protected(work, f"restarting {process.name}")
-            self._mark(process, done[process.name]["mark"])
+            done[process.name] = self.instances.protected(work, f"restarting {process.name}")
+            self.instances.gate.mark(process.name, process.log_file, done[process.name]["mark"])
         for process in instances:
             self._ready_again(process, done[process.name])
         self.warn(f"{self.app.name} was restarted by force: requests that were in flight got no answer.")
@@ -270,8 +277,8 @@ class Control(Activation):
         """End an instance at once, workers and all. supervisord is told first, or it would start it anew by itself."""
         if process.state in STOPPABLE_STATES:
             with contextlib.suppress(NotRunning):
-                self.supervisor.stop(process.full_name)
-        now = self.supervisor.process(process.full_name)
+                self.instances.supervisor.stop(process.full_name)
+        now = self.instances.supervisor.process(process.full_name)
         with contextlib.suppress(ProcessLookupError):
             if now.pid and os.getpgid(now.pid) == now.pid:  # supervisord gives every program a group of its own
                 os.killpg(now.pid, signal.SIGKILL)
@@ -283,35 +290,34 @@ class Control(Activation):
     def _predict(self) -> dict[str, t.Any]:
         instances = self._look()
         for process in instances:
-            runs = process.state in ("RUNNING", "STARTING")
+            runs = process.state in UP
             if self.asked.state == "restarted":
                 action = "restarted" if runs else "started"
             elif self.asked.state == "started":
                 action = "kept" if runs else "started"
             else:
                 action = "kept" if process.state in STOPPED_STATES else "stopped"
-            self._account(process, action, self._release_of(process))
+            self.report.account(process, action, self._release_of(process))
         idle = [one for one in self._holding if not self.asked.instance]
         if self.asked.state == "stopped":
             touched = any(one.state not in STOPPED_STATES for one in idle)
         else:
             touched = any(one.state in STOPPED_STATES for one in idle)
-        result = self._result(touched or any(one["action"] != "kept" for one in self.accounts.values()))
-        result["diff"] = [self._difference(name, one["action"]) for name, one in sorted(self.accounts.items())]
-        return self._without_kept(result)
+        return self._result(touched or any(one["action"] != "kept" for one in self.report.accounts.values()))
 
     def _told(self) -> dict[str, t.Any]:
-        states = {process.name: process.state for process in self._now()}
+        states = {process.name: process.state for process in self.instances.now()}
         # A process that was starting and now runs was not changed by this.
-        still = ("RUNNING", "STARTING")
         moved = any(
-            states[name] != state and not (states[name] in still and state in still)
+            states[name] != state and not (states[name] in UP and state in UP)
             for name, state in self._before.items()
             if name in states
         )
-        result = self._result(moved or any(one["action"] != "kept" for one in self.accounts.values()))
-        result["diff"] = [self._difference(name, one["action"]) for name, one in sorted(self.accounts.items())]
-        return self._without_kept(result)
+        return self._result(moved or any(one["action"] != "kept" for one in self.report.accounts.values()))
+
+    def _result(self, changed: bool) -> dict[str, t.Any]:
+        pairs = [self._difference(name, account["action"]) for name, account in sorted(self.report.accounts.items())]
+        return self.report.result(changed, self.current, [pair for pair in pairs if pair["before"] != pair["after"]])
 
     def _difference(self, name: str, action: str) -> dict[str, str]:
         after = {"kept": self._before[name], "stopped": "STOPPED"}.get(action, "RUNNING")
@@ -323,8 +329,3 @@ class Control(Activation):
             "before": f"{self._before[name]}\n",
             "after": f"{after}{again}\n",
         }
-
-    @staticmethod
-    def _without_kept(result: dict[str, t.Any]) -> dict[str, t.Any]:
-        result["diff"] = [one for one in result["diff"] if one["before"] != one["after"]]
-        return result

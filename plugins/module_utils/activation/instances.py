@@ -1,29 +1,237 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The time limits that an activation keeps with its instances, and what it reads of them."""
+"""Inspect, stop and start the instances of an app, and wait for them."""
 
 from __future__ import annotations
 
-import re
+import contextlib
+import json
+import os
+import pwd
+import stat
+import time
 import typing as t
 
-#: Seconds between two looks at a process; each look also makes supervisord reap its children at once.
-POLL = 0.05
-#: Seconds that a boot may take beyond boot_timeout: the runtime's own limit should strike first, it can say more.
-BOOT_MARGIN = 10.0
+from ..diagnosis.log_tail import LogMark
+from ..host import survivor
+from ..instance.candidates import Candidates
+from ..instance.leftovers import Leftovers
+from ..instance.obstacle import NOT_OPENED, obstacle
+from ..instance.public_socket import SocketError, SystemdSocket
+from ..instance.run_directory import RunDirectory
+from ..release.store import ReleaseStore
+from ..supervisor.rpc import (
+    STOPPABLE_STATES,
+    STOPPED_STATES,
+    AlreadyStarted,
+    NotRunning,
+    Process,
+    SpawnError,
+    Supervisor,
+)
+from .errors import StepFailure, error_text
+from .gate import POLL, Gate
+from .options import Options
+from .program import Program
+
+#: States of a process that runs, be it ready or not.
+UP = ("RUNNING", "STARTING")
 #: Seconds beyond stop_timeout, after which supervisord should have killed what did not stop.
 STOP_MARGIN = 5.0
-#: Seconds that one HTTP answer of an instance may take.
-ANSWER_TIMEOUT = 10.0
-#: Seconds within which everything must answer once all instances are ready.
-VERIFY_TIMEOUT = 5.0
 
 
-def instances_in(conf: bytes) -> int | None:
-    """How many processes of the program serve, as its configuration tells them."""
-    found = re.search(rb"PYGUN_INSTANCES=[\"']?(\d+)", conf)
-    return int(found.group(1)) if found else None
+class Instances:
+    """The processes of one app. Owns the last answer of supervisord about them, and how many of them serve.
 
+    :param checkpoint: called while a child stops and starts instances
+    """
 
-def positive_or_one(value: t.Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 1
+    def __init__(
+        self, options: Options, store: ReleaseStore, checkpoint: t.Callable[[str], None] = lambda name: None
+    ) -> None:
+        self.options = options
+        self.checkpoint = checkpoint
+        self.supervisor = Supervisor(options.supervisor_socket)
+        self.socket = SystemdSocket(options.name)
+        self.run_dir = RunDirectory(options.run_dir)
+        self.candidates = Candidates(options.run_dir, options.root)
+        self.program = Program(options, self.socket)
+        self.gate = Gate(options, store, self.supervisor, self.run_dir, self.program)
+        self.processes: list[Process] = []
+        self.count = 0
+        self.ended: list[str] = []
+
+    # -- what runs ---------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Ask supervisord for the processes, and count those that serve."""
+        self.processes = self.now()
+        self.count_again()
+
+    def now(self) -> list[Process]:
+        """The processes as supervisord knows them now."""
+        return self.supervisor.processes(self.options.name)
+
+    def count_again(self) -> None:
+        """Count the processes that serve, by the program's configuration on disk."""
+        self.count = min(self.program.instances() or len(self.processes), len(self.processes))
+
+    def serving(self) -> list[Process]:
+        """The instances: processes that serve while they run."""
+        return [process for process in self.processes if process.number < self.count]
+
+    def holders(self) -> list[Process]:
+        """Processes that only hold the socket open."""
+        return [process for process in self.processes if process.number >= self.count]
+
+    def runs(self, process: Process, release: str) -> bool:
+        """Whether the process runs this release."""
+        record = self.run_dir.record(process.name)
+        return process.state in UP and record.get("pid") == process.pid and record.get("release") == release
+
+    def serves(self, process: Process) -> bool:
+        """Whether a worker of the process is ready."""
+        return process.state in UP and bool(self.run_dir.ready_workers(process.name, process.pid))
+
+    # -- stop and start ----------------------------------------------------------------------------------------------
+
+    def stop_and_start(self, process: Process, left: Leftovers | None = None) -> dict[str, t.Any]:
+        """Restart a process; return its new pid, the seconds that the stop took, and the end of its log before the start."""
+        begun = time.monotonic()
+        self.stop([process.full_name], left)
+        stopped = time.monotonic() - begun
+        mark = LogMark(process.log_file or self.program.log_file(process.name))
+        self.start(process.full_name)
+        return {"pid": self.supervisor.process(process.full_name).pid, "stop_s": stopped, "mark": mark.position}
+
+    def stop(self, full_names: list[str], left: Leftovers | None = None) -> None:
+        """Stop processes of the app, and end their leftovers: these could hold a resource that the next process needs."""
+        before = self.now()
+        left = left or self.leftovers([process for process in before if process.full_name in full_names])
+        self._wait_until_stopped(full_names)
+        self.ended += left.end(idle=[process.pid for process in before if process.number >= self.count])
+
+    def leftovers(self, processes: list[Process]) -> Leftovers:
+        """The processes that these programs will leave behind. Call it before they stop."""
+        return Leftovers(self.supervisor, [process.pid for process in processes], self.program.uid())
+
+    def _wait_until_stopped(self, full_names: list[str]) -> None:
+        patience = self.options.stop_timeout + STOP_MARGIN
+        give_up = time.monotonic() + patience
+        while True:
+            waiting = []
+            for full_name in full_names:
+                process = self.supervisor.process(full_name)
+                if process.state in STOPPABLE_STATES:
+                    with contextlib.suppress(NotRunning):
+                        self.supervisor.stop(full_name)
+                    process = self.supervisor.process(full_name)
+                if process.state not in STOPPED_STATES:
+                    waiting.append(process)
+            if not waiting:
+                return
+            if time.monotonic() > give_up:
+                slow = waiting[0]
+                raise StepFailure(
+                    f"{slow.name} (pid {slow.pid}) did not stop within {patience:g} s", instance=slow.name
+                )
+            time.sleep(POLL)
+
+    def start(self, full_name: str) -> None:
+        """Start a process without waiting for it."""
+        self._make_log(full_name.partition(":")[2])
+        try:
+            self.supervisor.start(full_name)
+        except AlreadyStarted:
+            pass
+        except SpawnError as error:
+            process = self.supervisor.process(full_name)
+            blocked = NOT_OPENED in process.spawn_error
+            why = self.gate.no_socket(process) if blocked else process.spawn_error or str(error)
+            raise StepFailure(f"{process.name}: {why}", instance=process.name) from error
+
+    def _make_log(self, name: str) -> None:
+        """Make the file that an instance appends its lines to, the app's own in a directory that is root's.
+
+        An error here does not stop an instance: it then writes to its raw log.
+        """
+        user = self.program.user()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with contextlib.suppress(OSError, KeyError):
+            descriptor = os.open(self.program.log_file(name), flags, 0o640)
+            try:
+                status = os.fstat(descriptor)
+                if os.geteuid() == 0 and user and stat.S_ISREG(status.st_mode):
+                    account = pwd.getpwnam(user)
+                    if status.st_uid != account.pw_uid:
+                        os.fchown(descriptor, account.pw_uid, os.stat(self.options.log_dir).st_gid)
+                        os.fchmod(descriptor, 0o640)
+            finally:
+                os.close(descriptor)
+
+    def protected(self, work: t.Callable[[], dict[str, t.Any]], during: str) -> dict[str, t.Any]:
+        """Run ``work`` in a child that outlives a kill of this process: what it stops it starts again."""
+
+        def answer() -> str:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):  # or Ansible, which reads our output, would wait for the child
+                os.dup2(nowhere, descriptor)
+            try:
+                return json.dumps({"done": work(), "ended": self.ended})
+            except StepFailure as error:
+                return json.dumps({"why": error.why, "instance": error.instance})
+            except Exception as error:  # pylint: disable=broad-except
+                return json.dumps({"why": error_text(error), "instance": ""})
+
+        text = survivor.finish(answer, lambda: self.checkpoint(during))
+        try:
+            said = json.loads(text)
+        except ValueError:  # the child was killed
+            said = {}
+        if "done" in said:
+            self.ended = said["ended"]
+            return said["done"]
+        raise StepFailure(said.get("why") or f"{during} ended without a word", instance=said.get("instance", ""))
+
+    # -- the group ---------------------------------------------------------------------------------------------------
+
+    def configured(self) -> int:
+        """How many instances the program has by its configuration."""
+        return self.program.instances() or 2
+
+    def update_group(self) -> None:
+        """Stop the group, take it out, put it in again as configured now, and have it started."""
+        name = self.options.name
+
+        def work() -> dict[str, t.Any]:
+            running = self.now()
+            if running:
+                self.stop([process.full_name for process in running])
+                self.supervisor.remove_group(name)
+            try:
+                self.socket.settle()  # between the two, nobody else holds the address
+            except SocketError as error:
+                seen = obstacle(self.program.bind(), self.supervisor.all_processes())
+                raise StepFailure(f"{error}" + (f"\n{seen}" if seen else "")) from error
+            for number in range(self.configured()):
+                self._make_log(f"{name}-{number}")
+            self.supervisor.add_group(name)
+            for process in self.now():
+                self.start(process.full_name)
+            return {}
+
+        self.protected(work, "updating the group")
+
+    def remove_candidates(self) -> None:
+        """Have every instance run ``current`` when it starts."""
+        count = max(len(self.processes), self.configured())
+        self.candidates.remove_all(f"{self.options.name}-{number}" for number in range(count))
+
+    def blocked(self) -> bool:
+        """Whether supervisord cannot open the public socket, so that no process of the app runs."""
+        return bool(self.processes) and all(NOT_OPENED in process.spawn_error for process in self.processes)
+
+    def clear_address(self) -> str:
+        """End the leftovers of the app itself; return the obstacle that still keeps its public socket closed."""
+        self.ended += self.leftovers([]).end()
+        return obstacle(self.program.bind(), self.processes)

@@ -16,6 +16,7 @@ class Symptom:
     """A text that upstream prints, and what is behind it. ``{0}``, ``{1}`` are the groups of the pattern.
 
     ``source`` is who prints it: the ``app`` (with gunicorn), the ``installer``, ``supervisord``, or ``anybody``.
+    ``needs_request`` says that the app boots: only a request to its health endpoint shows the failure.
     """
 
     code: str
@@ -23,6 +24,7 @@ class Symptom:
     pattern: str
     cause: str
     remedy: str
+    needs_request: bool = False
 
 
 #: The first match wins, so what names the culprit stands before what follows from it.
@@ -369,6 +371,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "The app boots, but its health endpoint answers {0}.",
         "Look for the reason in the app's own lines above: a missing environment variable, a database it cannot reach."
         " If the path is wrong, correct flask_app_health_path.",
+        needs_request=True,
     ),
     Symptom(
         "health-silent",
@@ -376,6 +379,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"GET \S+ (?:gave no answer|did not answer)",
         "The app boots, but its health endpoint does not answer in time.",
         "It waits for something (a database, another service), or computes. A health endpoint must answer at once.",
+        needs_request=True,
     ),
     Symptom(
         "health-raises",
@@ -383,6 +387,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"GET \S+ raised (\w+): (.*)",
         "The app boots, but its health endpoint raises {0}: {1}.",
         "The traceback in the log names the line.",
+        needs_request=True,
     ),
     Symptom(
         "boot-too-slow",
@@ -420,12 +425,16 @@ SYMPTOMS: tuple[Symptom, ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """A known cause and its remedy; ``code`` names the entry of the table, ``symptom`` is the line that was found."""
+    """A known cause and its remedy; ``code`` names the entry of the table, ``symptom`` is the line that was found.
+
+    ``needs_request`` is that of the entry.
+    """
 
     cause: str
     remedy: str
     code: str = ""
     symptom: str = ""
+    needs_request: bool = False
 
 
 def advice(known) -> str:
@@ -443,7 +452,7 @@ def diagnose(text: str, source: str = "app") -> Diagnosis | None:
             words = [word.strip().rstrip(".") for word in found.groups() if word]
             words += [""] * 2
             cause, remedy = symptom.cause.format(*words), symptom.remedy.format(*words)
-            return Diagnosis(cause, remedy, symptom.code, _line_at(text, found.start()))
+            return Diagnosis(cause, remedy, symptom.code, _line_at(text, found.start()), symptom.needs_request)
     return None
 
 

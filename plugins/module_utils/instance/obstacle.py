@@ -35,6 +35,12 @@ def obstacle(bind: str, running: t.Iterable[Process] = ()) -> str:
     return ""
 
 
+def why_not_opened(process: Process, bind: str, running: t.Iterable[Process]) -> str:
+    """Why supervisord cannot open the socket of a process, and what is in the way."""
+    seen = obstacle(bind, running)
+    return f"supervisord {process.spawn_error}" + (f": {seen}" if seen else "")
+
+
 def _at_path(path: str, running: t.Iterable[Process]) -> str:
     try:
         mode = os.lstat(path).st_mode

@@ -40,7 +40,7 @@ KEEPER = "keep_server_state.py"
 #: Folders of the tools. What ends with .before or .build, an interrupted upgrade has left.
 _TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "supervisor.build", "uv", "uv.before", "uv.build")
 #: Programs of ours beside them.
-_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py", "foreign.py")
+_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py", "foreign.py", "survivor.py")
 
 
 @dataclasses.dataclass(frozen=True)

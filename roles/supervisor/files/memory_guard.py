@@ -19,7 +19,6 @@ import fcntl
 import json
 import os
 import re
-import signal
 import sys
 import time
 import xmlrpc.client
@@ -32,6 +31,7 @@ from supervisor.datatypes import byte_size
 
 sys.path.append(str(Path(__file__).parent))  # root's, as this file
 import foreign  # noqa: E402
+import survivor  # noqa: E402
 
 POLL = 0.05
 STOP_MARGIN = 5.0  # seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop
@@ -270,30 +270,19 @@ class Guard(Memmon):
     def _stop_and_start(self, instance):
         """In a child that outlives this process: what it stops it starts again. Returns the seconds that the stop took."""
         begun = time.monotonic()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
+
+        def work():
             try:
-                os.close(reading)
-                os.setsid()
-                for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_IGN)
                 self.app.connect()
                 self._stop(instance)
                 stopped = time.monotonic() - begun
                 self.app.call("startProcess", f"{self.app.name}:{instance}", False)
-                os.write(writing, str(stopped).encode())  # last: nobody may be there to read it
-                status = 0
             except Exception as error:
                 say("ERROR", f"{instance} could not be restarted: {error}")
-            finally:
-                os._exit(status)
-        os.close(writing)
-        with open(reading, "rb") as stream:
-            text = stream.read()
-        os.waitpid(child, 0)
-        return float(text or b"nan")
+                return ""
+            return str(stopped)
+
+        return float(survivor.finish(work) or "nan")
 
     def _stop(self, instance):
         """Its workers finish what is in flight (TERM); supervisord kills it after stopwaitsecs."""

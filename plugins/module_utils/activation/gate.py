@@ -1,0 +1,143 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The gate of the activation: wait until an instance serves a release, or until it no longer can."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import typing as t
+
+from ..diagnosis.log_tail import LogMark
+from ..instance.obstacle import NOT_OPENED, why_not_opened
+from ..instance.probe import ask_bind
+from ..instance.run_directory import RunDirectory
+from ..release.store import ReleaseStore
+from ..supervisor.rpc import DEAD_STATES, Process, Supervisor
+from .errors import StepFailure
+from .options import Options
+from .program import Program
+
+#: Seconds between two looks at a process; each look also makes supervisord reap its children at once.
+POLL = 0.05
+#: Seconds that a boot may take beyond boot_timeout: the runtime's own limit should strike first, it can say more.
+BOOT_MARGIN = 10.0
+#: Seconds that one HTTP answer of an instance may take.
+ANSWER_TIMEOUT = 10.0
+#: Seconds within which everything must answer once all instances are ready.
+VERIFY_TIMEOUT = 5.0
+
+
+class Gate:
+    """Waits until instances serve a release. Owns the marks: the end of each instance's log before its start."""
+
+    def __init__(
+        self, options: Options, store: ReleaseStore, supervisor: Supervisor, run_dir: RunDirectory, program: Program
+    ) -> None:
+        self.options = options
+        self.store = store
+        self.supervisor = supervisor
+        self.run_dir = run_dir
+        self.program = program
+        self.marks: dict[str, LogMark] = {}
+
+    def mark(self, name: str, log_file: str = "", position: list[int] | None = None) -> None:
+        """Remember the end of an instance's log, so that a failure shows only what comes later."""
+        self.marks[name] = LogMark(log_file or self.program.log_file(name), position)
+
+    def wait(self, full_name: str, release: str, pid: int, patience: float | None = None, strict: bool = True) -> None:
+        """Wait until the instance serves the release. Raises StepFailure as soon as it cannot any more.
+
+        :param patience: seconds; by default those that a boot may take
+        :param strict: if not, for the way back, any HTTP answer is enough: the old release is put back even if something that
+            it depends on is down at the moment
+        """
+        begun = time.monotonic()
+        patience = self.options.boot_timeout + BOOT_MARGIN if patience is None else patience
+        name = full_name.partition(":")[2]
+        answer = None
+        health_path, host = self.health(release)
+        while True:
+            self._refuse_ended(name, self.supervisor.process(full_name), pid, begun)
+            record = self.run_dir.record(name)
+            ready = self.run_dir.ready_workers(name, pid)
+            left = begun + patience - time.monotonic()
+            if record.get("pid") == pid:
+                if record.get("release") != release:
+                    raise self._refusal(name, f"it runs release {record.get('release')} instead", begun, False)
+                if ready and ready >= _positive_or_one(record.get("workers")):
+                    timeout = max(0.1, min(ANSWER_TIMEOUT, left))
+                    answer = self.run_dir.ask(name, pid, health_path or "/", timeout, host)
+                    if answer.is_healthy(health_path) or (answer.status and not strict):
+                        return
+            if left <= 0:
+                if answer is not None:
+                    said = f"answered {answer.status}" if answer.status else "did not answer"
+                    raise self._refusal(name, f"GET {health_path or '/'} {said}: {answer.text[:300]}", begun)
+                wrong = self.run_dir.wrong(name)
+                raise self._refusal(
+                    name,
+                    f"it did not become ready within {patience:g} s ({ready} workers are ready)"
+                    + (f"; {wrong}" if wrong else ""),
+                    begun,
+                )
+            if answer is not None and patience > VERIFY_TIMEOUT:
+                # Ready but not healthy: a moment of grace, not the whole time that a boot may take.
+                patience = min(patience, time.monotonic() - begun + VERIFY_TIMEOUT)
+            time.sleep(POLL)
+
+    def _refuse_ended(self, name: str, process: Process, pid: int, begun: float) -> None:
+        """Raise StepFailure if the process with this pid has ended or is about to."""
+        if process.state in DEAD_STATES or process.pid != pid or not pid:
+            why = f"{process.state}: {process.spawn_error}" if process.spawn_error else process.state
+            if process.state not in DEAD_STATES:
+                why = f"pid {pid} is gone, supervisord started another"
+            if NOT_OPENED in process.spawn_error:
+                raise self._refusal(name, self.no_socket(process), begun, blames_release=False)
+            raise self._refusal(name, f"it ended while it was booting ({why})", begun)
+        if process.state in ("STOPPED", "STOPPING"):
+            raise self._refusal(name, "somebody else stopped it meanwhile", begun, blames_release=False)
+
+    def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
+        mark = self.marks.get(name)
+        return StepFailure(
+            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
+            instance=name,
+            log_file=mark.path if mark else "",
+            log=mark.since() if mark else "",
+            blames_release=blames_release,
+        )
+
+    def no_socket(self, process: Process) -> str:
+        """Why supervisord cannot open the public socket, and which process has it."""
+        return why_not_opened(process, self.program.bind(), self.supervisor.all_processes())
+
+    def wait_for_public_address(self, release: str) -> None:
+        """Wait until the public address answers, with any status."""
+        path, host = self.health(release)
+        give_up = time.monotonic() + VERIFY_TIMEOUT
+        while True:
+            answer = ask_bind(self.options.bind, path or "/", ANSWER_TIMEOUT, host)
+            if answer.status:
+                return
+            if time.monotonic() > give_up:
+                raise StepFailure(f"the public address {self.options.bind} does not answer: {answer.text}")
+            time.sleep(POLL)
+
+    def health(self, release: str) -> tuple[str, str]:
+        """Path and Host header of the health check, as the release has them.
+
+        An older release may not have today's endpoint, so what its own pygun.py says has precedence.
+        """
+        try:
+            with open(os.path.join(self.store.path(release), "pygun.py"), encoding="utf-8") as stream:
+                settings = stream.read()
+        except (OSError, UnicodeDecodeError):
+            settings = ""
+        said = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", settings, re.MULTILINE))
+        return said.get("path", self.options.health_path), said.get("host") or "localhost"
+
+
+def _positive_or_one(value: t.Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 1

@@ -1,0 +1,137 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The result of an activation, and the text of its errors."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+import typing as t
+
+from ..diagnosis.log_tail import LAST_LINES, plain_lines, shorten_tracebacks
+from ..diagnosis.symptoms import Diagnosis, advice, diagnose
+from ..release.store import ReleaseStore
+from ..supervisor.rpc import Process, SupervisorError
+from .errors import ActivationError, StepFailure
+from .instances import Instances
+from .options import Options
+
+
+class Report:
+    """Owns the name of the current step, and an account of each instance: the action and how long it took."""
+
+    def __init__(
+        self, options: Options, store: ReleaseStore, instances: Instances, warn: t.Callable[[str], None]
+    ) -> None:
+        self.options = options
+        self.store = store
+        self.instances = instances
+        self.warn = warn
+        self.step = "prepare"
+        self.accounts: dict[str, dict[str, t.Any]] = {}
+        self._started = time.monotonic()
+
+    def account(
+        self,
+        process: Process,
+        action: str,
+        release: str,
+        pid: int | None = None,
+        stop_s: float = 0.0,
+        ready_s: float = 0.0,
+    ) -> None:
+        """Note the action on an instance, its release, and the seconds that stop and boot took."""
+        self.accounts[process.name] = {
+            "name": process.name,
+            "pid": process.pid if pid is None else pid,
+            "release": release,
+            "action": action,
+            "stop_s": round(stop_s, 2),
+            "ready_s": round(ready_s, 2),
+        }
+
+    def result(self, changed: bool, release: str, differences: list[dict[str, str]]) -> dict[str, t.Any]:
+        """The fields that the module returns after a success."""
+        ended = self.instances.ended
+        if ended:
+            self.warn(
+                f"{self.options.name} left processes behind when its instances stopped. They have been ended:"
+                f" {', '.join(ended[:5])}{', ...' if len(ended) > 5 else ''}."
+            )
+        return {
+            "changed": changed,
+            "release": release,
+            "previous": self.store.previous(),
+            "instances": [self.accounts[name] for name in sorted(self.accounts)],
+            "seconds": round(time.monotonic() - self._started, 2),
+            "diff": differences,
+        }
+
+    def error(self, failure: StepFailure, release: str, what: str, after: str, **facts: t.Any) -> ActivationError:
+        """The error of a failed step: what did not happen, why, the last log lines, the cause, and what serves now.
+
+        :param after: the state that the host is left in
+        """
+        lines = shorten_tracebacks(plain_lines(failure.log))
+        diagnosis = diagnose("\n".join([*lines, failure.why]))
+        reproduce = self._reproduce(failure, release, diagnosis)
+        serving, instances = self._serving_now()
+        why = failure.why.rstrip(".") + "."
+        parts = [what, why if failure.instance and why.startswith(failure.instance) else why[:1].upper() + why[1:]]
+        if lines:
+            shown = lines[-LAST_LINES:]
+            parts.append(f"Last lines of {failure.log_file}:\n" + "\n".join(f"    {line}" for line in shown))
+        elif failure.log_file:
+            parts.append(f"It logged nothing in {failure.log_file}.")
+        if diagnosis:
+            parts.append(advice(diagnosis))
+        if reproduce:
+            parts.append(f"To reproduce: {reproduce}")
+        parts.append(f"{serving} {after}")
+        facts.update(
+            step=self.step,
+            release=release,
+            instance=failure.instance or None,
+            log=lines[-LAST_LINES:],
+            cause=diagnosis.cause if diagnosis else None,
+            remedy=diagnosis.remedy if diagnosis else None,
+            reproduce=reproduce or None,
+            serving=instances,
+        )
+        return ActivationError("\n".join(parts), **facts)
+
+    def _serving_now(self) -> tuple[str, list[dict[str, t.Any]]]:
+        """The instances that serve now, as a sentence and as data."""
+        try:
+            processes = self.instances.now()
+        except SupervisorError as error:
+            return f"What serves now is not known: {error}.", []
+        names: dict[str, list[str]] = {}
+        facts = []
+        for process in processes:
+            record = self.instances.run_dir.record(process.name)
+            if record.get("pid") == process.pid and self.instances.serves(process):
+                release = str(record.get("release"))
+                names.setdefault(release, []).append(f"{process.name} (pid {process.pid})")
+                facts.append({"name": process.name, "pid": process.pid, "release": release})
+        if not names:
+            return "No instance serves now.", facts
+        return "; ".join(f"Release {key} serves now: {', '.join(value)}" for key, value in names.items()) + ".", facts
+
+    def _reproduce(self, failure: StepFailure, release: str, diagnosis: Diagnosis | None) -> str:
+        """A command that shows the same failure without touching what serves."""
+        if not failure.blames_release:
+            return ""
+        folder = self.store.path(release)
+        source = os.path.join(folder, "src")
+        user = self.instances.program.user() or self.options.name
+        place, up = (source, "../") if os.path.isdir(source) else (folder, "")
+        run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {up}venv/bin/python {up}venv/bin/gunicorn"
+        if diagnosis is not None and diagnosis.needs_request:
+            path, _host = self.instances.gate.health(release)
+            return (
+                f"{run} -c {up}pygun.py --bind 127.0.0.1:8999"
+                f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"
+            )
+        return f"{run} --check-config -c {up}pygun.py"

@@ -1,0 +1,182 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The survey before a transaction: the wanted release, the running processes, and the differences."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..python_env import made_from, usable
+from ..release.record import environment_digest
+from ..release.store import ReleaseStore
+from ..supervisor.rpc import CannotReread, Process
+from .errors import ActivationError
+from .instances import UP, Instances
+from .journal import Journal
+from .options import Options
+
+
+class Survey:
+    """Owns the wanted release, the release that was current before (baseline), and whether the program must be replaced."""
+
+    def __init__(
+        self,
+        options: Options,
+        store: ReleaseStore,
+        journal: Journal,
+        instances: Instances,
+        warn: t.Callable[[str], None],
+    ) -> None:
+        self.options = options
+        self.store = store
+        self.journal = journal
+        self.instances = instances
+        self.warn = warn
+        self.wanted = ""
+        self.baseline: str | None = None
+        self.reconfigure = False
+
+    # -- which release -----------------------------------------------------------------------------------------------
+
+    def resolve(self, may_be_missing: bool) -> None:
+        """Decide which release is wanted, and refuse one that may not run."""
+        store = self.store
+        self.baseline = self.journal.entries["baseline"] if self.journal.is_open else store.current()
+        wanted = self._chosen()
+        try:
+            complete = store.is_complete(wanted)
+        except ValueError as error:
+            raise self._refusal(f"{error}.") from error
+        failure = store.failed().get(wanted)
+        if failure and not self.options.retry_failed and wanted != self.baseline:
+            raise self._refusal(
+                f"Release {wanted} failed when it was tried at {failure.get('at', '?')}"
+                f" (step {failure.get('step', '?')}: {failure.get('message', '?')}). A rollback does not choose it;"
+                " deploy it again to give it another chance."
+            )
+        if not complete and not may_be_missing:
+            raise self._refusal(
+                f"Release {wanted} of {self.options.name} does not stand on this host, or is half-built."
+            )
+        venv = os.path.join(store.path(wanted), "venv")
+        if complete and wanted != self.baseline and not usable(venv):
+            raise self._refusal(
+                f"Release {wanted} of {self.options.name} was built for Python {made_from(venv) or '?'}, which this host does not"
+                " have any more: it cannot start. Deploy what was in it again."
+            )
+        self.wanted = wanted
+
+    def _chosen(self) -> str:
+        """The id of the release that the options name."""
+        name, release = self.options.name, self.options.release
+        if release == "previous":
+            previous = self.store.previous()
+            if previous is None:
+                raise self._refusal(f"There is no release of {name} to go back to.")
+            return previous
+        if release == "current":
+            if self.baseline is None:
+                raise ActivationError(
+                    f"No release of {name} has ever been in service here. Deploy one first. Nothing was changed.",
+                    step="prepare",
+                )
+            return self.baseline
+        return release
+
+    def _refusal(self, why: str) -> ActivationError:
+        """The error for a release that may not run; it lists the releases of the host."""
+        failed, current = self.store.failed(), self.store.current()
+        names = []
+        for release in self.store.ids():
+            remark = "current" if release == current else "failed" if release in failed else ""
+            names.append(f"{release} ({remark})" if remark else release)
+        there = f"Releases on this host: {', '.join(names)}." if names else "There are no releases on this host."
+        return ActivationError(f"{why} {there} Nothing was changed.", step="prepare")
+
+    # -- what runs and what differs ----------------------------------------------------------------------------------
+
+    def inspect(self) -> None:
+        """Look at the processes and the program's configuration."""
+        options, instances = self.options, self.instances
+        conf = options.program_conf
+        instances.look()
+        try:
+            added, changed, _removed = instances.supervisor.reload_config()
+        except CannotReread:
+            if not (conf and conf.differs()):
+                raise
+            added, changed = [], []
+        differs = conf is not None and conf.differs()
+        ours = conf is not None and conf.content is not None and options.name in changed
+        if options.name in changed and not ours:
+            self.warn(
+                f"The program of {options.name} was changed on disk since supervisord read it; this run leaves that"
+                " alone. The next deploy decides."
+            )
+        new_socket = any(unit.differs() for unit in options.socket_units) or not instances.socket.settled()
+        self.reconfigure = differs or ours or new_socket or not instances.processes
+        if not instances.processes and not differs and options.name not in added:
+            raise ActivationError(
+                f"supervisord has no program {options.name}. Deploy it first. Nothing was changed.", step="prepare"
+            )
+
+    def inspect_again(self) -> None:
+        """Look at the program again after its former configuration was put back."""
+        name = self.options.name
+        added, changed, _removed = self.instances.supervisor.reload_config()
+        self.reconfigure = name in added or name in changed or not self.instances.processes
+        self.instances.count_again()
+
+    def work(self) -> list[str]:
+        """The names of all things to do; empty if everything is as wanted."""
+        options, instances = self.options, self.instances
+        work = []
+        if self.reconfigure:
+            work.append("program")
+        if options.env_file is not None and options.env_file.differs():
+            work.append("env")
+        if self.wanted != self.baseline:
+            work.append("release")
+        work.extend(process.name for process in instances.serving() if not self.is_fresh(process))
+        work.extend(process.name for process in instances.holders() if process.state not in UP)
+        if options.restart:
+            work.append("restart")
+        return work
+
+    def is_fresh(self, process: Process) -> bool:
+        """Whether the instance runs the wanted release with the wanted environment."""
+        if not self.instances.runs(process, self.wanted):
+            return False
+        record = self.instances.run_dir.record(process.name)
+        file = self.options.env_file
+        if file is None:
+            return True
+        content = file.content if file.content is not None else file.on_disk() or b""
+        return record.get("env_digest") == environment_digest(content)
+
+    def can_go_back(self) -> bool:
+        """Whether the release that was current before can still start."""
+        if self.baseline is None or not self.store.is_complete(self.baseline):
+            return False
+        folder = self.store.path(self.baseline)
+        venv = os.path.join(folder, "venv")
+        needed = (os.path.join(venv, "bin", "python"), os.path.join(folder, "lib", "pygun_runtime", "launch.py"))
+        return all(os.path.exists(path) for path in needed) and usable(venv)
+
+    def differences(self) -> list[dict[str, str]]:
+        """The diff of the release and the files. Call it before anything is written."""
+        conf, env = self.options.program_conf, self.options.env_file
+        pairs = [(f"{self.options.name}: release", f"{self.baseline or 'none'}\n", f"{self.wanted}\n")]
+        for file in (conf, *self.options.socket_units):
+            if file is not None and file.differs():
+                before, after = file.on_disk() or b"", file.content or b""
+                pairs.append((file.path, before.decode("utf-8", "replace"), after.decode("utf-8", "replace")))
+        if env is not None and env.differs():
+            before = "none\n" if env.on_disk() is None else "as before\n"
+            pairs.append((env.path, before, "changed (its values are not shown)\n"))
+        return [
+            {"before_header": header, "after_header": header, "before": before, "after": after}
+            for header, before, after in pairs
+            if before != after
+        ]
