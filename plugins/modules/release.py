@@ -82,6 +82,12 @@ options:
     description: Content of C(pygun.py).
     type: str
     default: ""
+  pygun_py_shown:
+    description:
+      - What a diff may show of O(pygun_py), namely the same text rendered without a user's own settings, which may come from a vault.
+      - When empty, a diff shows nothing of C(pygun.py).
+    type: str
+    default: ""
   runtime:
     description: Directory of the runtime package on the control node.
     type: str
@@ -117,7 +123,7 @@ attributes:
   diff_mode:
     description:
       - Lists the files that differ from the current release, and shows the text of what changes in them, up to a limit.
-      - Not shown is what may be secret, such as V(.env), a private key, and what O(pygun_py) got from a user's own settings.
+      - Not shown is what may be secret, such as V(.env), a private key, and O(pygun_py), in whose place O(pygun_py_shown) is shown.
     support: full
 """
 
@@ -220,6 +226,7 @@ def main():
             "server_packages": listing,
             "overrides": listing,
             "pygun_py": text,
+            "pygun_py_shown": text,
             "runtime": text,
             **python_env.INSTALLER_OPTIONS,
             "activation": {"type": "dict"},

@@ -184,5 +184,6 @@ def _metadata(params, release, python):
         "packages": params["packages"],
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
+        "pygun_py_shown": params["pygun_py_shown"],
     }
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()

@@ -7,11 +7,29 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import typing as t
 
 from ..host import foreign, inspection
 
+#: Bytes of a release.json.
+_LARGEST = 1024 * 1024
 #: Bytes of an environment file.
 _LARGEST_ENVIRONMENT = 4 * 1024 * 1024
+
+
+def _read(path: str) -> dict[str, t.Any]:
+    """The release.json of a release; empty if it has none that can be read."""
+    try:
+        found = foreign.parse(foreign.read(os.path.join(path, "release.json"), _LARGEST).decode())
+    except (OSError, ValueError, foreign.Unreadable):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def shown_settings(path: str) -> str:
+    """What a diff may show of a release's pygun.py; empty when the release does not say so."""
+    text = _read(path).get("pygun_py_shown")
+    return text if isinstance(text, str) else ""
 
 
 def bind_of_release(root: str) -> str:
