@@ -185,5 +185,6 @@ def _metadata(params, release, python):
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
         "pygun_py_shown": params["pygun_py_shown"],
+        "service": {name: value for name, value in (params["service"] or {}).items() if value is not None},
     }
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()

@@ -1,10 +1,17 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a release says of itself."""
+"""What a release says of itself, in its release.json: the one reader of a release's facts.
+
+It says what its pygun.py was rendered from, and the id of a release covers that. How many instances run, as which user, and how long
+they may take to stop belongs to the program, which outlives a release: `instance/discovery.py` reads that in supervisor's
+configuration.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
 import os
 import re
 import typing as t
@@ -13,8 +20,59 @@ from ..host import foreign, inspection
 
 #: Bytes of a release.json.
 _LARGEST = 1024 * 1024
+#: Characters of one of its texts.
+_LONGEST = 4096
 #: Bytes of an environment file.
 _LARGEST_ENVIRONMENT = 4 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """What a release serves, where and how long it may take. Empty and 0 is what it does not say."""
+
+    bind: str = ""  # the public address, as flask_app_bind has it
+    health_path: str = ""
+    health_host: str = "localhost"
+    boot_timeout: float = 0.0  # seconds, as the other one
+    graceful_timeout: float = 0.0
+    env_file: str = ""
+    run_dir: str = ""
+    log_dir: str = ""
+
+
+#: What the module `release` is told of it.
+SERVICE_SPEC: dict[str, dict[str, t.Any]] = {
+    field.name: {"type": str(field.type)} for field in dataclasses.fields(Service)
+}
+
+
+def service_of(path: str) -> Service:
+    """What the release in this folder serves."""
+    found = _read(path).get("service")
+    if not isinstance(found, dict):
+        return _service_of_before(path)
+    return Service(**{name: value for name, value in found.items() if _fits(name, value)})
+
+
+def _fits(name: str, value: t.Any) -> bool:
+    wanted = SERVICE_SPEC.get(name, {}).get("type")
+    if wanted == "float":
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return wanted == "str" and isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+
+
+def _service_of_before(path: str) -> Service:
+    """For a release that a version without the field has built: the settings in its pygun.py.
+
+    Remove this once no such release can be on a host.
+    """
+    text = inspection.read_text(os.path.join(path, "pygun.py"))
+    found: dict[str, t.Any] = {}
+    for name, word, number in re.findall(
+        rf"""^\s*({"|".join(SERVICE_SPEC)})\s*=\s*(?:["']([^"'\n]*)["']|(\d+(?:\.\d+)?))""", text, re.MULTILINE
+    ):
+        found.setdefault(name, float(number) if number else word)
+    return Service(**{name: value for name, value in found.items() if _fits(name, value)})
 
 
 def _read(path: str) -> dict[str, t.Any]:
@@ -32,33 +90,22 @@ def shown_settings(path: str) -> str:
     return text if isinstance(text, str) else ""
 
 
-def bind_of_release(root: str) -> str:
-    found = re.search(r"""^\s*bind=["']([^"']+)["']""", inspection.read_text(f"{root}/current/pygun.py"), re.MULTILINE)
-    return found.group(1) if found else ""
-
-
 def health_of_release(path: str) -> tuple[str, str]:
-    """Path and Host header of the health check, as the pygun.py of a release has them."""
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
-    found = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", text, re.MULTILINE))
-    return found.get("path", ""), found.get("host") or "localhost"
+    """Path and Host header of the health check of a release."""
+    service = service_of(path)
+    return service.health_path, service.health_host
 
 
 def boot_timeout_of_release(path: str, otherwise: float) -> float:
-    """Seconds that the pygun.py of a release gives a boot."""
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
-    found = re.search(r"^\s*boot_timeout\s*=\s*(\d+(?:\.\d+)?)", text, re.MULTILINE)
-    return float(found.group(1)) if found else otherwise
+    """Seconds that a release gives a boot."""
+    return service_of(path).boot_timeout or otherwise
 
 
 def environment_of_release(path: str) -> str:
-    """The digest of the environment file that the pygun.py of a release names, as an instance that starts now records it."""
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
-    found = re.search(r"""^\s*env_file\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
+    """The digest of the environment file of a release, as an instance that starts now records it."""
+    file = service_of(path).env_file
     try:
-        return environment_digest(
-            foreign.read(os.path.realpath(found.group(1)), _LARGEST_ENVIRONMENT) if found else b""
-        )
+        return environment_digest(foreign.read(os.path.realpath(file), _LARGEST_ENVIRONMENT) if file else b"")
     except (OSError, foreign.Unreadable):
         return environment_digest(b"")
 

@@ -88,7 +88,13 @@ def rendered_fixture(tmp_path_factory):
 def diffs(folder, before, after):
     """What the module reads in the current release, and the action plugin makes of it with the next one."""
     params = {name: [] for name in ("requirements", "packages", "server_packages", "overrides")}
-    params |= {"name": "scoring", "origin": {}, "content": "", "pygun_py_shown": before["pygun_py_shown"]}
+    params |= {
+        "name": "scoring",
+        "origin": {},
+        "content": "",
+        "service": {},
+        "pygun_py_shown": before["pygun_py_shown"],
+    }
     (folder / "pygun.py").write_text(before["pygun_py"])
     (folder / "release.json").write_bytes(build._metadata(params, RELEASE, "3.12"))
     texts = differences.texts_of(str(folder), ["pygun.py"], {"pygun.py": "a digest"})
