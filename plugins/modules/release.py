@@ -97,34 +97,12 @@ options:
     type: str
     default: ""
   service:
-    description: What O(pygun_py) serves and where. It stands in the release, for all who ask what runs.
+    description:
+      - What O(pygun_py) serves, where and how long it may take. It is kept in the release for all that ask what runs, such as
+        M(pygun.stack.status).
+      - Known are V(bind), V(health_path), V(health_host), V(boot_timeout), V(graceful_timeout), V(env_file), V(run_dir) and V(log_dir).
     type: dict
     default: {}
-    suboptions:
-      bind:
-        description: Public address, as C(flask_app_bind) has it.
-        type: str
-      health_path:
-        description: Path of the health check.
-        type: str
-      health_host:
-        description: Host header of the health check.
-        type: str
-      boot_timeout:
-        description: Seconds that importing the app and its health check may take.
-        type: float
-      graceful_timeout:
-        description: Seconds that requests in flight get at a stop.
-        type: float
-      env_file:
-        description: Environment file of the app.
-        type: str
-      run_dir:
-        description: Directory of the sockets and records of the instances.
-        type: str
-      log_dir:
-        description: Directory of the logs of the instances.
-        type: str
   activation:
     description:
       - Parameters of M(pygun.stack.activate), but C(release) and C(rollout). If the release stands, the same round trip tells whether it is
@@ -219,7 +197,6 @@ from ..module_utils.host import build_account
 from ..module_utils.release.build import build, release_id
 from ..module_utils.release.differences import manifest_of, shown
 from ..module_utils.release.lock import Held, locked
-from ..module_utils.release.record import SERVICE_SPEC
 from ..module_utils.release.store import ReleaseStore
 from ..module_utils.stack_module import StackModule
 
@@ -265,7 +242,7 @@ def main():
             "archive": {"type": "path"},
             "origin": {"type": "dict", "default": {}},
             "by": text,
-            "service": {"type": "dict", "default": {}, "options": SERVICE_SPEC},
+            "service": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

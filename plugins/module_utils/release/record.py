@@ -40,36 +40,39 @@ class Service:
     log_dir: str = ""
 
 
-#: What the module `release` is told of it.
-SERVICE_SPEC: dict[str, dict[str, t.Any]] = {
-    field.name: {"type": str(field.type)} for field in dataclasses.fields(Service)
-}
+_TYPES = {field.name: field.type for field in dataclasses.fields(Service)}
+
+
+def service_from(given: dict[str, t.Any] | None) -> dict[str, t.Any]:
+    """What a release.json says of the service, from what the module `release` is told: templates can make texts of numbers."""
+    known = {name: value for name, value in (given or {}).items() if name in _TYPES and value is not None}
+    return {name: float(value) if _TYPES[name] == "float" else str(value) for name, value in known.items()}
 
 
 def service_of(path: str) -> Service:
     """What the release in this folder serves."""
     found = _read(path).get("service")
-    if not isinstance(found, dict):
+    if not found or not isinstance(found, dict):
         return _service_of_before(path)
     return Service(**{name: value for name, value in found.items() if _fits(name, value)})
 
 
 def _fits(name: str, value: t.Any) -> bool:
-    wanted = SERVICE_SPEC.get(name, {}).get("type")
-    if wanted == "float":
+    if _TYPES.get(name) == "float":
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-    return wanted == "str" and isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+    return name in _TYPES and isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
 
 
 def _service_of_before(path: str) -> Service:
-    """For a release that a version without the field has built: the settings in its pygun.py.
+    """For a release that was built without the field, by an older version: the settings in its pygun.py.
 
     Remove this once no such release can be on a host.
     """
     text = inspection.read_text(os.path.join(path, "pygun.py"))
+    names = "|".join(_TYPES)
     found: dict[str, t.Any] = {}
     for name, word, number in re.findall(
-        rf"""^\s*({"|".join(SERVICE_SPEC)})\s*=\s*(?:["']([^"'\n]*)["']|(\d+(?:\.\d+)?))""", text, re.MULTILINE
+        rf"""^\s*({names})\s*=\s*(?:["']([^"'\n]*)["']|(\d+(?:\.\d+)?))""", text, re.MULTILINE
     ):
         found.setdefault(name, float(number) if number else word)
     return Service(**{name: value for name, value in found.items() if _fits(name, value)})
