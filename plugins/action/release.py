@@ -34,10 +34,12 @@ class ActionModule(ActionBase):
                 ("git_ref", ""),
                 ("exclude", []),
                 ("pygun_py", ""),
+                ("pygun_py_shown", ""),
                 ("runtime", ""),
             )
         }
         pygun_py = on_control_node.pop("pygun_py")
+        shown = texts.text_of(texts.SETTINGS, b"", on_control_node.pop("pygun_py_shown")) or ""
         on_control_node["requirements"] = args.pop("requirements", None) or []
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
         try:
@@ -52,10 +54,10 @@ class ActionModule(ActionBase):
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
             else:
-                answer = self._build(shared.archive(entries), args, task_vars)
+                answer = self._build(shared.archive(entries), {**args, "pygun_py_shown": shown}, task_vars)
             before = answer.pop("texts", {})
             if answer.get("diff") and self._task.diff:
-                answer["diff"] = [answer["diff"], *_text_diffs(before, entries)]
+                answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
             return {**result, **answer}
         except pack.PackError as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from error
@@ -142,22 +144,22 @@ class ActionModule(ActionBase):
             self._remove_tmp_path(self._connection._shell.tmpdir)
 
 
-def _text_diffs(before, entries):
+def _text_diffs(before, entries, shown=""):
     """A diff for each changed file whose text may be shown, up to a limit."""
     after = {entry.path: entry for entry in entries}
     total = 0
     for path, old in before.items():
-        new = _text(after[path]) if path in after else ""
+        new = _text(after[path], shown) if path in after else ""
         total += len(old or "") + len(new or "")
         if total <= texts.TOTAL_LIMIT and None not in (old, new) and old != new:
             yield {"before_header": path, "after_header": path, "before": old, "after": new}
 
 
-def _text(entry):
+def _text(entry, shown):
     if entry.link is not None:
         return None
     content = entry.data
     if content is None:
         with entry.source.open("rb") as stream:
             content = stream.read(texts.FILE_LIMIT + 1)
-    return texts.text_of(entry.path, content)
+    return texts.text_of(entry.path, content, shown)

@@ -82,6 +82,12 @@ options:
     description: Content of C(pygun.py).
     type: str
     default: ""
+  pygun_py_shown:
+    description:
+      - What a diff may show of O(pygun_py), namely the same text rendered without a user's own settings, which may come from a vault.
+      - When empty, a diff shows nothing of C(pygun.py).
+    type: str
+    default: ""
   runtime:
     description: Directory of the runtime package on the control node.
     type: str
@@ -90,6 +96,13 @@ options:
     description: Who does this, shown to somebody who deploys at the same time.
     type: str
     default: ""
+  service:
+    description:
+      - What O(pygun_py) serves, where and how long it may take. It is kept in the release for all that ask what runs, such as
+        M(pygun.stack.status).
+      - Known are V(bind), V(health_path), V(health_host), V(boot_timeout), V(graceful_timeout), V(env_file), V(run_dir) and V(log_dir).
+    type: dict
+    default: {}
   activation:
     description:
       - Parameters of M(pygun.stack.activate), but C(release) and C(rollout). If the release stands, the same round trip tells whether it is
@@ -117,7 +130,7 @@ attributes:
   diff_mode:
     description:
       - Lists the files that differ from the current release, and shows the text of what changes in them, up to a limit.
-      - Not shown is what may be secret, such as V(.env), a private key, and what O(pygun_py) got from a user's own settings.
+      - Not shown is what may be secret, such as V(.env), a private key, and O(pygun_py), in whose place O(pygun_py_shown) is shown.
     support: full
 """
 
@@ -220,6 +233,7 @@ def main():
             "server_packages": listing,
             "overrides": listing,
             "pygun_py": text,
+            "pygun_py_shown": text,
             "runtime": text,
             **python_env.INSTALLER_OPTIONS,
             "activation": {"type": "dict"},
@@ -228,6 +242,7 @@ def main():
             "archive": {"type": "path"},
             "origin": {"type": "dict", "default": {}},
             "by": text,
+            "service": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

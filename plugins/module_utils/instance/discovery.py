@@ -8,11 +8,10 @@ import configparser
 import dataclasses
 import glob
 import os
-import re
 import typing as t
 
-from ..release.record import bind_of_release
-from ..supervisor.conf import get, parse, program_files
+from ..release.record import service_of
+from ..supervisor.conf import get, parse, program_files, variables
 from ..supervisor.rpc import Process
 from .public_socket import SystemdSocket
 
@@ -49,27 +48,33 @@ def find_apps(base_dir: str, conf_dir: str) -> list[App]:
         root = os.path.dirname(state)
         name = os.path.basename(root)
         if name not in found and os.path.islink(os.path.join(root, "current")):
-            found[name] = App(name, root, "", f"/run/{name}", name, bind_of_release(root), 0, f"/var/log/{name}", False)
+            found[name] = _without_program(name, root)
     return [found[name] for name in sorted(found)]
 
 
+def _without_program(name: str, root: str) -> App:
+    """An app that supervisord does not know. Its places are the usual ones: to remove others, its release's word is not enough."""
+    bind = service_of(os.path.join(root, "current")).bind
+    return App(name, root, "", f"/run/{name}", name, bind, 0, f"/var/log/{name}", False)
+
+
 def _app(name: str, path: str, parser: configparser.RawConfigParser, section: str) -> App:
-    command, environment = get(parser, section, "command"), get(parser, section, "environment")
-    variables = dict(re.findall(r'(\w+)="?([^",]*)"?', environment))
+    command = get(parser, section, "command")
+    environment = variables(get(parser, section, "environment"))
     root = command.partition("/current/")[0]
     socket = get(parser, section, "socket")
     log = os.path.dirname(get(parser, section, "stdout_logfile"))
-    instances = variables.get("PYGUN_INSTANCES", "")
+    instances = environment.get("PYGUN_INSTANCES", "")
     stop_timeout = get(parser, section, "stopwaitsecs")
-    by_systemd = "PYGUN_SOCKET_KEEPER" in variables
-    bind = (
-        SystemdSocket(name).wanted() or "" if by_systemd else re.sub(r"^tcp://", "", socket).replace("unix://", "unix:")
-    )
+    by_systemd = "PYGUN_SOCKET_KEEPER" in environment
+    bind = socket.removeprefix("tcp://").replace("unix://", "unix:")
+    if by_systemd:
+        bind = SystemdSocket(name).wanted() or ""
     return App(
         name=name,
         root=root,
         conf=path,
-        run_dir=variables.get("PYGUN_RUN_DIR", f"/run/{name}"),
+        run_dir=environment.get("PYGUN_RUN_DIR", f"/run/{name}"),
         user=get(parser, section, "user").partition(":")[0] or name,
         bind=bind,
         instances=int(instances) if instances.isdigit() else 0,

@@ -16,7 +16,7 @@ import time
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
-from . import server_packages
+from . import record, server_packages
 
 
 def release_id(params, python):
@@ -184,5 +184,7 @@ def _metadata(params, release, python):
         "packages": params["packages"],
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
+        "pygun_py_shown": params["pygun_py_shown"],
+        "service": record.service_from(params["service"]),
     }
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()

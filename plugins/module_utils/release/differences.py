@@ -8,7 +8,7 @@ import json
 import os
 import stat
 
-from . import texts
+from . import record, texts
 
 
 def manifest_of(store, release):
@@ -40,9 +40,15 @@ def texts_of(folder, changed, known):
     for path in filter(texts.readable, changed):
         found[path] = ""
         if path in known:
-            found[path] = _read(folder, path) if total < texts.TOTAL_LIMIT else None
+            found[path] = _text(folder, path) if total < texts.TOTAL_LIMIT else None
             total += len(found[path] or "")
     return found
+
+
+def _text(folder, path):
+    if path == texts.SETTINGS:
+        return texts.text_of(path, b"", record.shown_settings(folder))
+    return _read(folder, path)
 
 
 def _read(folder, path):

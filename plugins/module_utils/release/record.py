@@ -1,46 +1,114 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a release says of itself."""
+"""What a release says of itself, in its release.json: the one reader of a release's facts.
+
+It says what its pygun.py was rendered from, and the id of a release covers that. How many instances run, as which user, and how long
+they may take to stop belongs to the program, which outlives a release: `instance/discovery.py` reads that in supervisor's
+configuration.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import math
 import os
 import re
+import typing as t
 
 from ..host import foreign, inspection
 
+#: Bytes of a release.json.
+_LARGEST = 1024 * 1024
+#: Characters of one of its texts.
+_LONGEST = 4096
 #: Bytes of an environment file.
 _LARGEST_ENVIRONMENT = 4 * 1024 * 1024
 
 
-def bind_of_release(root: str) -> str:
-    found = re.search(r"""^\s*bind=["']([^"']+)["']""", inspection.read_text(f"{root}/current/pygun.py"), re.MULTILINE)
-    return found.group(1) if found else ""
+@dataclasses.dataclass(frozen=True)
+class Service:
+    """What a release serves, where and how long it may take. Empty and 0 is what it does not say."""
+
+    bind: str = ""  # the public address, as flask_app_bind has it
+    health_path: str = ""
+    health_host: str = "localhost"
+    boot_timeout: float = 0.0  # seconds, as the other one
+    graceful_timeout: float = 0.0
+    env_file: str = ""
+    run_dir: str = ""
+    log_dir: str = ""
+
+
+_TYPES = {field.name: field.type for field in dataclasses.fields(Service)}
+
+
+def service_from(given: dict[str, t.Any] | None) -> dict[str, t.Any]:
+    """What a release.json says of the service, from what the module `release` is told: templates can make texts of numbers."""
+    known = {name: value for name, value in (given or {}).items() if name in _TYPES and value is not None}
+    return {name: float(value) if _TYPES[name] == "float" else str(value) for name, value in known.items()}
+
+
+def service_of(path: str) -> Service:
+    """What the release in this folder serves."""
+    found = _read(path).get("service")
+    if not found or not isinstance(found, dict):
+        return _service_of_before(path)
+    return Service(**{name: value for name, value in found.items() if _fits(name, value)})
+
+
+def _fits(name: str, value: t.Any) -> bool:
+    if _TYPES.get(name) == "float":
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return name in _TYPES and isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
+
+
+def _service_of_before(path: str) -> Service:
+    """For a release that was built without the field, by an older version: the settings in its pygun.py.
+
+    Remove this once no such release can be on a host.
+    """
+    text = inspection.read_text(os.path.join(path, "pygun.py"))
+    names = "|".join(_TYPES)
+    found: dict[str, t.Any] = {}
+    for name, word, number in re.findall(
+        rf"""^\s*({names})\s*=\s*(?:["']([^"'\n]*)["']|(\d+(?:\.\d+)?))""", text, re.MULTILINE
+    ):
+        found.setdefault(name, float(number) if number else word)
+    return Service(**{name: value for name, value in found.items() if _fits(name, value)})
+
+
+def _read(path: str) -> dict[str, t.Any]:
+    """The release.json of a release; empty if it has none that can be read."""
+    try:
+        found = foreign.parse(foreign.read(os.path.join(path, "release.json"), _LARGEST).decode())
+    except (OSError, ValueError, foreign.Unreadable):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def shown_settings(path: str) -> str:
+    """What a diff may show of a release's pygun.py; empty when the release does not say so."""
+    text = _read(path).get("pygun_py_shown")
+    return text if isinstance(text, str) else ""
 
 
 def health_of_release(path: str) -> tuple[str, str]:
-    """Path and Host header of the health check, as the pygun.py of a release has them."""
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
-    found = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", text, re.MULTILINE))
-    return found.get("path", ""), found.get("host") or "localhost"
+    """Path and Host header of the health check of a release."""
+    service = service_of(path)
+    return service.health_path, service.health_host
 
 
 def boot_timeout_of_release(path: str, otherwise: float) -> float:
-    """Seconds that the pygun.py of a release gives a boot."""
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
-    found = re.search(r"^\s*boot_timeout\s*=\s*(\d+(?:\.\d+)?)", text, re.MULTILINE)
-    return float(found.group(1)) if found else otherwise
+    """Seconds that a release gives a boot."""
+    return service_of(path).boot_timeout or otherwise
 
 
 def environment_of_release(path: str) -> str:
-    """The digest of the environment file that the pygun.py of a release names, as an instance that starts now records it."""
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
-    found = re.search(r"""^\s*env_file\s*=\s*["']([^"'\n]+)["']""", text, re.MULTILINE)
+    """The digest of the environment file of a release, as an instance that starts now records it."""
+    file = service_of(path).env_file
     try:
-        return environment_digest(
-            foreign.read(os.path.realpath(found.group(1)), _LARGEST_ENVIRONMENT) if found else b""
-        )
+        return environment_digest(foreign.read(os.path.realpath(file), _LARGEST_ENVIRONMENT) if file else b"")
     except (OSError, foreign.Unreadable):
         return environment_digest(b"")
 

@@ -18,25 +18,28 @@ _SECRET_NAMES = re.compile(
     re.I,
 )
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
-#: What a user's own settings give to pygun.py: they may come from a vault.
-_OWN_SETTINGS = re.compile(
-    r"^# flask_app_(?:gunicorn|pygun_extra)\n.*?(?=^runtime\.attach\(globals\(\)\)\n\Z|\Z)", re.MULTILINE | re.DOTALL
-)
+#: Holds a user's own settings, which may come from a vault, so its content is never shown.
+SETTINGS = "pygun.py"
 
 
 def readable(path: str) -> bool:
     """Whether the text of a file may be shown: neither what the collection brings, nor what its name calls secret."""
-    if path != "pygun.py" and not path.startswith(("src/", "requirements/")):
+    if path != SETTINGS and not path.startswith(("src/", "requirements/")):
         return False
     return not any(_SECRET_NAMES.fullmatch(part) for part in path.split("/"))
 
 
-def text_of(path: str, content: bytes) -> str | None:
+def text_of(path: str, content: bytes, settings: str = "") -> str | None:
     """What may be shown of a file; None when it is too long, no text, or a private key.
 
     :param path: its path in the release
     :param content: the file, or its first bytes beyond `FILE_LIMIT`
+    :param settings: what may be shown of pygun.py, rendered without a user's own settings; empty when that is not known
     """
+    if path == SETTINGS:
+        if not settings:
+            return None
+        content = settings.encode()
     if len(content) > FILE_LIMIT or b"\0" in content:
         return None
     try:
@@ -45,6 +48,4 @@ def text_of(path: str, content: bytes) -> str | None:
         return None
     if _PRIVATE_KEY.search(text):
         return None
-    if path == "pygun.py":
-        text = _OWN_SETTINGS.sub("# flask_app_gunicorn and flask_app_pygun_extra: not shown\n\n", text)
     return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)

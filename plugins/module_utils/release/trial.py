@@ -8,8 +8,8 @@ The release is tried in a process of its own, as the app's user, within limits o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import os
 import pwd
 import resource
@@ -18,6 +18,8 @@ import subprocess
 import tempfile
 import typing as t
 
+from ..diagnosis import phrases
+from ..host import foreign
 from ..host.inspection import memory_of_host
 
 #: Seconds beyond the release's own boot timeout, after which the process group is killed.
@@ -75,7 +77,7 @@ def try_release(path: str, user: str, home: str, boot_timeout: float, memory_lim
         except subprocess.TimeoutExpired:
             late = True
         _kill_group(process)
-        said = [json.loads(line) for line in _tail(answer).splitlines() if line.startswith("{") and line.endswith("}")]
+        said = list(_announced(_tail(answer)))
         text = _tail(output)
     return _judge(said, text, process.returncode, late, boot_timeout)
 
@@ -83,6 +85,14 @@ def try_release(path: str, user: str, home: str, boot_timeout: float, memory_lim
 def _tail(stream: t.BinaryIO) -> str:
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OUTPUT_AT_MOST))
     return stream.read().decode("utf-8", "replace")
+
+
+def _announced(text: str) -> t.Iterator[dict[str, t.Any]]:
+    """The lines that can be understood; the app could have written between them."""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            if line.startswith("{"):
+                yield foreign.parse(line)
 
 
 def _become(account: pwd.struct_passwd, memory: int) -> None:
@@ -133,6 +143,14 @@ def too_many_workers(facts: dict[str, t.Any], instances: int, total: int) -> str
     )
 
 
+def _ended_by_watchdog(output: str, code: int) -> bool:
+    """Whether the release's own limit ended the process where no code of it could run any more and announce it.
+
+    A release of an older runtime announces nothing, but prints that the master is late.
+    """
+    return phrases.MASTER_LATE in output or (code == 1 and phrases.STACKS in output)
+
+
 def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boot_timeout: float) -> Outcome:
     step = next((line["step"] for line in reversed(said) if "step" in line), "start")
     facts = next((line["done"] for line in said if "done" in line), None)
@@ -141,7 +159,7 @@ def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boo
         return Outcome(step, "", output, facts)
     if problem:
         return Outcome(step, problem, output, {})
-    if late or "is not up within" in output or "Timeout (0:" in output:  # the release has a limit of its own
+    if late or any(line.get("late") for line in said) or _ended_by_watchdog(output, code):
         asked = next((line["asks"] for line in reversed(said) if "asks" in line), "")
         problem = f"GET {asked} did not answer" if asked else "not ready"
         problem += f" within {boot_timeout:g} s"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import configparser
 import glob
 import os
+import shlex
 
 from ..host import inspection
 
@@ -38,6 +39,17 @@ def parse(path: str) -> configparser.RawConfigParser:
 def get(parser: configparser.RawConfigParser, section: str, option: str) -> str:
     """The text of an option; empty if there is none."""
     return parser.get(section, option, fallback="") or ""
+
+
+def variables(text: str) -> dict[str, str]:
+    """The names and values of an `environment`, taken apart as supervisor does; empty if it is none."""
+    lexer = shlex.shlex(text)
+    lexer.wordchars += "/.+-():"
+    try:
+        words = list(lexer)
+    except ValueError:
+        return {}
+    return {words[index]: words[index + 2].strip("'\"") for index in range(0, len(words) - 2, 4)}
 
 
 def socket_path(settings: configparser.RawConfigParser) -> str:

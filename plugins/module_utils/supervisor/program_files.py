@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 import typing as t
 
-from . import program_scope
+from . import conf, program_scope
 from .program_settings import EXPANSION, SETTINGS, Entry
 
 #: Expands to nothing. Between a space and a ; or # it keeps supervisor from taking the rest of the line for a comment.
@@ -110,27 +109,17 @@ def names_in(text: str) -> set[str]:
 _ENVIRONMENT_LINE = re.compile(r"^environment=(.*)$", re.MULTILINE)
 
 
-def _variables(line: str) -> dict[str, str]:
-    lexer = shlex.shlex(line)
-    lexer.wordchars += "/.+-():"
-    try:
-        words = list(lexer)
-    except ValueError:
-        return {}
-    return {words[index]: words[index + 2] for index in range(0, len(words) - 2, 4)}
-
-
 def comparison(before: str, after: str) -> tuple[str, str]:
     """Two versions of a file as a diff may show them: of the environment, only names, and which values change."""
     old: dict[str, str] = {}
     for line in _ENVIRONMENT_LINE.findall(before):
-        old.update(_variables(line))
+        old.update(conf.variables(line))
 
     def hidden(found: re.Match[str]) -> str:
-        return "environment=" + ",".join(f"{name}=..." for name in _variables(found.group(1)))
+        return "environment=" + ",".join(f"{name}=..." for name in conf.variables(found.group(1)))
 
     def compared(found: re.Match[str]) -> str:
-        new = _variables(found.group(1))
+        new = conf.variables(found.group(1))
         return "environment=" + ",".join(
             f"{name}=... (changed)" if name in old and old[name] != value else f"{name}=..."
             for name, value in new.items()

@@ -87,14 +87,16 @@ _SHELL = {"|", "||", "&&", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 Entry = dict[str, t.Any]
 
 
-def problems(kind: str, entry: Entry) -> t.Iterator[str]:
+def problems(kind: str, entry: Entry, rejected: t.Collection[str] = ()) -> t.Iterator[str]:
     """What is wrong with a program or an event listener whose values are of the right types.
 
     Settings without a value are left to supervisor. No text of a problem holds a value of the environment.
+
+    :param rejected: settings whose value is of a wrong type and not in the entry: they are not missing
     """
     given = {key: value for key, value in entry.items() if value is not None}
     for name in REQUIRED[kind]:
-        if not given.get(name):
+        if not given.get(name) and name not in rejected:
             yield f"{name} is missing. {_WHY_REQUIRED.get(name, 'Give it one.')}"
     for name, value in given.items():
         if name in _RANGES:

@@ -127,10 +127,7 @@ def _declared_entry(kind: str, entry: dict) -> Iterator[str]:
         yield from found
         if not found:
             right[name] = typed({"type": program_settings.SETTINGS[kind][name]}, value)
-    missing = {*program_settings.REQUIRED[kind]}.intersection(entry) - set(right)
-    for text in program_settings.problems(kind, right):
-        if not text.startswith(tuple(f"{name} is missing" for name in missing)):
-            yield text
+    yield from program_settings.problems(kind, right, rejected=entry.keys() - right.keys())
 
 
 def _setting_of_program(kind: str, name: str, value: t.Any) -> Iterator[str]:

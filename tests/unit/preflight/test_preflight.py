@@ -245,3 +245,38 @@ def test_warnings_are_bounded_since_the_app_could_have_written_them():
     assert said[0] == "a [31m b"
     assert len(said) == 5
     assert max(map(len, said)) == 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["pygun: the master is not up within 5 s", "Timeout (0:00:07)!", "Traceback (most recent call last)\nhush"]
+)
+def test_what_the_app_prints_does_not_decide_how_the_trial_ended(attempt, text):
+    """The runtime announces what happened; the app may print the same sentences."""
+    outcome = attempt(f"print({text!r}, flush=True)\nraise ValueError('no model')", boot_timeout=20)
+    assert outcome.problem == "ValueError: no model"
+
+
+def test_a_limit_that_the_app_survives_is_announced(attempt):
+    source = "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    import os; os._exit(9)\n"
+    outcome = attempt(source, boot_timeout=3)
+    assert outcome.problem == "not ready within 3 s"
+
+
+def test_a_release_of_an_older_runtime_that_announces_no_limit_is_judged_by_what_it_prints():
+    said = [{"step": "health", "asks": "/healthz"}]
+    for output in ("pygun: the master is not up within 5 s; it is at:\n", "Timeout (0:00:07)!\n"):
+        assert trial._judge(said, output, 1, False, 5).problem == "GET /healthz did not answer within 5 s"
+    assert trial._judge([*said, {"late": True}], "", 4, False, 5).problem == "GET /healthz did not answer within 5 s"
+
+
+def test_what_the_app_writes_between_the_announcements_is_passed_over(attempt):
+    nonsense = b'{"step": nonsense}\n{' + b"[" * 5000 + b"}\n"
+    source = f"""
+import os
+for descriptor in range(3, 20):
+    try:
+        os.write(descriptor, {nonsense!r})
+    except OSError:
+        pass
+"""
+    assert attempt(source + HELLO).problem == ""

@@ -236,6 +236,12 @@ def test_the_documentation_and_the_roles_variables_name_the_same_settings():
                 assert setting.get("required", False) == told[name].get("required", False)
 
 
+def test_a_value_of_a_wrong_type_is_not_missing_as_well():
+    entry = {"name": "x", "command": "/bin/true"}
+    assert [text.partition(" is missing")[0] for text in program_settings.problems("program", entry)] == ["user"]
+    assert list(program_settings.problems("program", entry, rejected={"user"})) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "near"),
     [

@@ -30,8 +30,8 @@ def params(tmp_path):
     archive = tmp_path / "release.tar.gz"
     with tarfile.open(archive, "w:gz") as packed:
         packed.add(tmp_path / "wsgi.py", "src/wsgi.py")
-    given = dict.fromkeys(("name", "content"), "x")
-    given.update(dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={})
+    given = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
+    given.update(dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={})
     return {**given, "archive": str(archive), "group": grp.getgrgid(os.getgid()).gr_name}
 
 

@@ -153,7 +153,7 @@ class Site:
                 file.write_text("app = None\n")
                 packed.add(file, name)
         given = dict.fromkeys(("name", "content"), "x")
-        given.update(dict.fromkeys(("requirements", "overrides"), []), origin={})
+        given.update(dict.fromkeys(("requirements", "overrides"), []), origin={}, service={}, pygun_py_shown="")
         given.update(
             archive=str(archive),
             group=grp.getgrgid(os.getgid()).gr_name,

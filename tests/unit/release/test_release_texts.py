@@ -8,18 +8,6 @@ from ansible_collections.pygun.stack.plugins.action import release as action
 from ansible_collections.pygun.stack.plugins.module_utils.release import differences, texts
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
 
-SETTINGS = """workers = {workers}
-
-# flask_app_gunicorn
-proc_name = '{secret}'
-
-# flask_app_pygun_extra
-token = '{secret}'
-runtime.attach(globals())
-
-runtime.attach(globals())
-"""
-
 
 @pytest.fixture(name="old")
 def old_fixture(tmp_path):
@@ -35,11 +23,12 @@ def old_fixture(tmp_path):
     return make
 
 
-def diffs(folder, before, after):
+def diffs(folder, before, after, shown=""):
     """As the module and the action plugin make them together."""
     changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
     texts = differences.texts_of(folder, changed, before)
-    return list(action._text_diffs(texts, [pack.entry_from_bytes(path, data) for path, data in after.items()]))
+    entries = [pack.entry_from_bytes(path, data) for path, data in after.items()]
+    return list(action._text_diffs(texts, entries, shown))
 
 
 def test_the_text_of_what_changes_is_shown(old):
@@ -74,17 +63,22 @@ def test_names_that_only_look_like_it_are_shown(path):
     assert texts.readable(path)
 
 
-def test_a_users_own_settings_are_not_shown_and_the_others_are(old):
-    def settings(workers, secret):
-        return {"pygun.py": SETTINGS.format(workers=workers, secret=secret).encode()}
+@pytest.mark.parametrize(
+    "record", [None, b"{}", b"[]", b'{"pygun_py_shown": ["x"]}', b'{"pygun_py_shown": "x', b"\xff", b"[" * 5000]
+)
+def test_nothing_of_pygun_py_is_shown_unless_the_release_says_what(old, record):
+    """A release that an older version of the collection has built does not."""
+    before, after = {"pygun.py": b"workers = 2\n"}, {"pygun.py": b"workers = 3\n"}
+    folder = old(**before) if record is None else old(**before, **{"release.json": record})
+    assert diffs(folder, before, after, shown="workers = 3\n") == []
 
-    before = settings(2, "hush")
-    [diff] = diffs(old(**before), before, settings(3, "hush"))
-    assert "workers = 2" in diff["before"]
-    assert "workers = 3" in diff["after"]
-    assert "hush" not in str(diff)
-    assert "token" not in str(diff)
-    assert diffs(old(**before), before, settings(2, "psst")) == []
+
+def test_nothing_of_pygun_py_is_shown_unless_the_caller_says_what(old):
+    before, after = {"pygun.py": b"workers = 2\n"}, {"pygun.py": b"workers = 3\n"}
+    folder = old(**before, **{"release.json": b'{"pygun_py_shown": "workers = 2\\n"}'})
+    assert diffs(folder, before, after) == []
+    [diff] = diffs(folder, before, after, shown="workers = 3\n")
+    assert (diff["before"], diff["after"]) == ("workers = 2\n", "workers = 3\n")
 
 
 def test_passwords_in_addresses_are_masked(old):

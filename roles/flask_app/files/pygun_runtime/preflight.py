@@ -3,8 +3,8 @@
 """Try this release without serving: `python -I preflight.py FD`, run as the app's user.
 
 Does what a worker does before it accepts, and stops there: settings, worker class, import of the app, health check.
-Each step is announced on file descriptor FD as a line of JSON before it begins, so that whoever reads it knows where
-a crash or a time limit struck: {"step": ...}, {"problem": ...} and, at the end, {"done": {...}}.
+Each step is announced on file descriptor FD as a line of JSON before it begins, so that its reader knows where a crash struck:
+{"step": ...}. The other lines are {"late": true} when the time limit strikes, {"problem": ...} and, at the end, {"done": {...}}.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from gunicorn import util
 from gunicorn.config import Config
 
 import pygun_runtime
-from pygun_runtime import health, patching, settings
+from pygun_runtime import health, patching, settings, time_limit
 
 
 class Refused(Exception):
@@ -134,11 +135,17 @@ def main() -> None:
     def tell(**line) -> None:
         print(json.dumps(line), file=out, flush=True)
 
+    # The limit may strike while a line is written, hence without the buffer.
+    time_limit.listeners.append(lambda: os.write(out.fileno(), b'{"late": true}\n'))
     try:
         facts = try_release(lambda step, **more: tell(step=step, **more))
     except (Refused, health.Unhealthy) as error:
         tell(problem=str(error))
         print(*patching.said, sep="\n", file=sys.stderr)
+        status = 1
+    except Exception as error:
+        tell(problem=traceback.format_exception_only(error)[-1].rstrip().splitlines()[-1])
+        traceback.print_exc()
         status = 1
     else:
         tell(done=facts)

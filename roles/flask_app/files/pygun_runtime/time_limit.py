@@ -15,6 +15,9 @@ import traceback
 #: The watchdog fires this much later (seconds) than the alarm: the alarm can say more, and can clean up.
 WATCHDOG_DELAY = 2.0
 
+#: Called, without arguments, when the alarm of any limit strikes. The trial of a release announces it.
+listeners: list = []
+
 
 class TimeLimitExceeded(SystemExit):
     """SystemExit passes an app's `except Exception`, and gevent's hub hands it on to the waiting greenlet."""
@@ -36,6 +39,8 @@ class TimeLimit:
         """
 
         def expired(_signum, frame):
+            for listener in listeners:
+                listener()
             report("".join(traceback.format_stack(_hung(frame))))
             raise TimeLimitExceeded(exit_code)
 

@@ -1,0 +1,109 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a release says of itself, and what is read of one that says nothing or nonsense."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.pygun.stack.plugins.module_utils.release import record
+from ansible_collections.pygun.stack.plugins.module_utils.release.build import _metadata
+from ansible_collections.pygun.stack.plugins.modules import release
+from pygun_runtime import Runtime
+
+ROLE = Path(__file__).parents[3] / "roles" / "flask_app"
+OLD = """
+runtime = pygun_runtime.Runtime(
+    __file__,
+    app="scoring",
+    bind='127.0.0.1:5000',  # when no socket is handed over
+    run_dir="/run/scoring",
+    env_file="/etc/pygun/scoring.env",
+    health_path="/healthz",
+    boot_timeout=45,  # seconds
+    log_dir="/var/log/scoring",
+)
+graceful_timeout = 20
+boot_timeout = 7
+"""
+SERVICE = record.Service(
+    bind="127.0.0.1:5000",
+    health_path="/healthz",
+    boot_timeout=45.0,
+    graceful_timeout=20.0,
+    env_file="/etc/pygun/scoring.env",
+    run_dir="/run/scoring",
+    log_dir="/var/log/scoring",
+)
+
+
+def write(folder, service):
+    folder.joinpath("release.json").write_text(json.dumps({"service": service}))
+
+
+def test_what_a_release_was_built_with_is_read_back(tmp_path):
+    given = {**vars(SERVICE), "boot_timeout": "45", "graceful_timeout": 20, "health_host": None, "colour": "red"}
+    params = dict.fromkeys(
+        ("name", "content", "origin", "requirements", "packages", "server_packages", "overrides", "pygun_py_shown")
+    )
+    (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
+    (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
+    assert record.service_of(str(tmp_path)) == SERVICE
+    assert record.health_of_release(str(tmp_path)) == ("/healthz", "localhost")
+    assert record.boot_timeout_of_release(str(tmp_path), 30.0) == 45.0
+
+
+@pytest.mark.parametrize("metadata", [None, b"{}", b"[]", b"\xff", b'{"service": 7}', b'{"service": {}}', b'{"service": {"bind":'])
+def test_a_release_that_an_older_version_has_built_is_read_by_its_settings(tmp_path, metadata):
+    (tmp_path / "pygun.py").write_text(OLD)
+    if metadata is not None:
+        (tmp_path / "release.json").write_bytes(metadata)
+    assert record.service_of(str(tmp_path)) == SERVICE
+
+
+def test_a_folder_without_anything_says_nothing(tmp_path):
+    assert record.service_of(str(tmp_path / "none")) == record.Service()
+    assert record.boot_timeout_of_release(str(tmp_path / "none"), 30.0) == 30.0
+
+
+@pytest.mark.parametrize("wrong", [None, True, [], {}, "soon", -1, float("nan"), float("inf"), 10**400])
+def test_a_value_of_a_wrong_kind_is_as_if_it_were_not_there(tmp_path, wrong):
+    write(
+        tmp_path, {**vars(SERVICE), "boot_timeout": wrong, "bind": 5000, "health_path": "/a\x1b[31m", "colour": "red"}
+    )
+    found = record.service_of(str(tmp_path))
+    assert (found.boot_timeout, found.bind, found.health_path) == (0.0, "", "")
+    assert found.log_dir == SERVICE.log_dir
+
+
+def test_a_record_without_end_is_not_read(tmp_path):
+    write(tmp_path, {"bind": "x" * 2 * 1024 * 1024})
+    assert record.service_of(str(tmp_path)) == record.Service()
+
+
+def test_the_digest_of_the_environment_is_that_of_the_file_that_the_release_names(tmp_path):
+    file = tmp_path / "app.env"
+    file.write_text("A=1\n")
+    write(tmp_path, {"env_file": str(file)})
+    assert record.environment_of_release(str(tmp_path)) == record.environment_digest(b"A=1\n")
+    write(tmp_path, {})
+    assert record.environment_of_release(str(tmp_path)) == record.environment_digest(b"")
+
+
+def test_module_role_and_runtime_name_the_same_facts():
+    [_what, documented] = yaml.safe_load(release.DOCUMENTATION)["options"]["service"]["description"]
+    documented = set(re.findall(r"V\((\w+)\)", documented))
+    assert documented == set(vars(SERVICE))
+    task = yaml.safe_load((ROLE / "tasks" / "deploy.yml").read_text())[0]["pygun.stack.release"]
+    template = (ROLE / "templates" / "pygun.py.j2").read_text()
+    assert set(task["service"]) == documented - {"health_host"}
+    for name, value in task["service"].items():
+        assert f"{name}={{{{" in template or f"{name} = {{{{" in template, f"pygun.py has no {name}"
+        assert name == "graceful_timeout" or name in inspect.signature(Runtime).parameters
+        assert value
