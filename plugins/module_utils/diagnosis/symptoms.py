@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from . import phrases
+
 
 @dataclasses.dataclass(frozen=True)
 class Symptom:
@@ -365,7 +367,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "health-status",
         "app",
-        r"GET \S+ answered ([45]\d\d)\b",
+        rf"GET \S+ {phrases.ANSWERED} ([45]\d\d)\b",
         "The app boots, but its health endpoint answers {0}.",
         "Look for the reason in the app's own lines above: a missing environment variable, a database it cannot reach."
         " If the path is wrong, correct flask_app_health_path.",
@@ -373,21 +375,21 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "health-silent",
         "app",
-        r"GET \S+ (?:gave no answer|did not answer)",
+        rf"GET \S+ (?:{phrases.NO_ANSWER}|did not answer)",
         "The app boots, but its health endpoint does not answer in time.",
         "It waits for something (a database, another service), or computes. A health endpoint must answer at once.",
     ),
     Symptom(
         "health-raises",
         "app",
-        r"GET \S+ raised (\w+): (.*)",
+        rf"GET \S+ {phrases.RAISED} (\w+): (.*)",
         "The app boots, but its health endpoint raises {0}: {1}.",
         "The traceback in the log names the line.",
     ),
     Symptom(
         "boot-too-slow",
         "app",
-        r"not ready within|is not up within|Timeout \(0:|did not become ready within",
+        rf"{phrases.WORKER_LATE}|{phrases.MASTER_LATE}|{re.escape(phrases.STACKS)}0:|did not become ready within",
         "The app was still booting when flask_app_boot_timeout had passed.",
         "The stack in the log shows where it was. If it must take that long (a big model), raise"
         " flask_app_boot_timeout.",
@@ -402,7 +404,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "early-exit",
         "app",
-        r"\bSystemExit\b|ended before they were ready|ended the process with exit code|Worker \(pid:\d+\) exited with code (?!3\b|4\b)\d+",
+        rf"\bSystemExit\b|{phrases.ENDED_EARLY}|ended the process with exit code|Worker \(pid:\d+\) exited with code (?!3\b|4\b)\d+",
         "A worker ended while it was booting, without an error: the app calls sys.exit() (or os._exit) when it is"
         " imported.",
         "Find the call: often a check of the configuration, or a main() that is not under"

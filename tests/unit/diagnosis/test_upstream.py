@@ -29,7 +29,7 @@ import supervisor.process
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
-from pygun_runtime import health, lifecycle
+from pygun_runtime import health, lifecycle, phrases
 
 PROGRAMS = Path(sys.executable).parent
 CASES: list = []
@@ -263,25 +263,25 @@ def literal(module: object, text: str) -> str:
     """The text, if the source of the module has it. Parts that it fills in are written as {…} there."""
     pieces = inspect.getsource(module)
     assert text in pieces, f"{module} does not print {text!r} any more"
+    text = re.sub(r"\{phrases\.(\w+)\}", lambda phrase: getattr(phrases, phrase[1]), text)
     return re.sub(r"\{[^}]*\}|%s|%r", "7", text)
 
 
 @prints("health-silent")
 def a_health_check_without_an_answer(_folder: Path) -> str:
-    return literal(lifecycle, "GET {self.runtime.health_path or '/'} gave no answer within {seconds:.1f} s").replace(
-        "GET 7", "GET /"
-    )
+    text = literal(lifecycle, "GET {self.runtime.health_path or '/'} {phrases.NO_ANSWER} within {seconds:.1f} s")
+    return text.replace("GET 7", "GET /")
 
 
 @prints("health-raises")
 def a_health_check_with_an_exception(_folder: Path) -> str:
-    text = literal(lifecycle, "GET {self.runtime.health_path or '/'} raised {type(error).__name__}: {error}")
+    text = literal(lifecycle, "GET {self.runtime.health_path or '/'} {phrases.RAISED} {type(error).__name__}: {error}")
     return text.replace("GET 7 raised 7", "GET / raised KeyError")
 
 
 @prints("boot-too-slow")
 def a_boot_that_takes_too_long(_folder: Path) -> str:
-    return literal(lifecycle, "Worker not ready within %s s; it is at:")
+    return literal(lifecycle, "Worker {phrases.WORKER_LATE} %s s; it is at:")
 
 
 # -- supervisor ------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import io
 import sys
 from urllib.parse import unquote_to_bytes
 
+from . import phrases
+
 _BODY_SHOWN = 200  # characters of an answer that end up in the log
 
 
@@ -42,7 +44,7 @@ def check(wsgi, path: str, host: str = "localhost") -> str:
     code = int(status[:3])
     if code >= (400 if path else 500):
         shown = body.decode(errors="replace").strip()
-        raise Unhealthy(f"GET {path or '/'} answered {status}" + (f": {shown}" if shown else ""))
+        raise Unhealthy(f"GET {path or '/'} {phrases.ANSWERED} {status}" + (f": {shown}" if shown else ""))
     return status
 
 

@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, health, log_capture, logs, request_id, signals
+from . import forks, health, log_capture, logs, phrases, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -116,7 +116,8 @@ class Lifecycle:
         self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, self._master_is_late)
 
     def _master_is_late(self, stack: str) -> None:
-        print(f"pygun: the master is not up within {self.runtime.boot_timeout} s; it is at:\n{stack}", file=sys.stderr)
+        seconds = self.runtime.boot_timeout
+        print(f"pygun: the master {phrases.MASTER_LATE} {seconds} s; it is at:\n{stack}", file=sys.stderr)
         sys.stderr.flush()
 
     def _end_boot(self) -> None:
@@ -191,9 +192,9 @@ class Lifecycle:
         server.pygun_gate += boot.gated  # whoever takes its place is gated as well
         took = time.monotonic() - boot.started
         if took >= self.runtime.boot_timeout:
-            reason = f"a worker was not ready within {self.runtime.boot_timeout} s and had to be ended"
+            reason = f"a worker was {phrases.WORKER_LATE} {self.runtime.boot_timeout} s and had to be ended"
         elif server.pygun_early_exits >= EARLY_EXITS:
-            reason = f"{EARLY_EXITS} workers in a row ended before they were ready, the last one after {took:.1f} s"
+            reason = f"{EARLY_EXITS} workers in a row {phrases.ENDED_EARLY}, the last one after {took:.1f} s"
         else:
             return
         server.log.error("Giving up: %s", reason)
@@ -222,7 +223,7 @@ class Lifecycle:
         self.limit = TimeLimit()
 
         def late(stack):
-            worker.log.error("Worker not ready within %s s; it is at:\n%s", self.runtime.boot_timeout, stack)
+            worker.log.error(f"Worker {phrases.WORKER_LATE} %s s; it is at:\n%s", self.runtime.boot_timeout, stack)
 
         self.limit.start(self.runtime.boot_timeout, BOOT_FAILED, late)
 
@@ -288,14 +289,15 @@ class Lifecycle:
             health.check(worker.wsgi, self.runtime.health_path, self.runtime.health_host)
             return "ok"
         except TimeLimitExceeded:
-            why = f"GET {self.runtime.health_path or '/'} gave no answer within {seconds:.1f} s"
+            why = f"GET {self.runtime.health_path or '/'} {phrases.NO_ANSWER} within {seconds:.1f} s"
             detail = "; it is at:\n" + "".join(where)
         except health.Unhealthy as error:
             why = str(error)
             detail = ""
         except Exception as error:
             worker.log.exception("The health check raised an exception")
-            why, detail = f"GET {self.runtime.health_path or '/'} raised {type(error).__name__}: {error}", ""
+            why = f"GET {self.runtime.health_path or '/'} {phrases.RAISED} {type(error).__name__}: {error}"
+            detail = ""
         if boot.gated:
             worker.log.error("Health check failed, refusing to serve: %s%s", why, detail)
             sys.exit(BOOT_FAILED)

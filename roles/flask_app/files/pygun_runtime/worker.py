@@ -47,7 +47,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from . import shortcuts
+from . import phrases, shortcuts
 
 #: Seconds for which idle keep-alive connections stay open after a stop: who sends often enough is told to
 #: go elsewhere in an answer, and only who pauses longer meets a closed connection.
@@ -334,8 +334,8 @@ class LosslessGeventWorker(GeventWorker):
 
     def handle_abort(self, sig, frame):
         faulthandler.cancel_dump_traceback_later()
-        self._report("Worker timeout, cut off: %s")
-        self.log.error("Worker blocked, it is at:\n%s", "".join(traceback.format_stack(frame)))
+        self._report(f"{phrases.CUT_OFF} %s")
+        self.log.error(f"{phrases.WORKER_BLOCKED}\n%s", "".join(traceback.format_stack(frame)))
         super().handle_abort(sig, frame)
 
     def handle(self, server, client, addr):

@@ -1,0 +1,18 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The parts of our messages by which the diagnosis and the doctor recognise them in a log.
+
+plugins/module_utils/diagnosis/phrases.py holds the same texts for the side of Ansible; a test compares the two.
+"""
+
+MASTER_LATE = "is not up within"
+WORKER_LATE = "not ready within"
+ENDED_EARLY = "ended before they were ready"
+#: What faulthandler prints before the stacks of a process that the watchdog ends.
+STACKS = "Timeout ("
+WORKER_BLOCKED = "Worker blocked, it is at:"
+CUT_OFF = "Worker timeout, cut off:"
+#: Of the health check: "GET /path " comes before.
+ANSWERED = "answered"
+NO_ANSWER = "gave no answer"
+RAISED = "raised"
