@@ -176,6 +176,12 @@ def test_a_log_directory_that_is_gone_explains_what_supervisor_refuses_and_that_
     assert codes(state) == ["supervisor-value", "log-dir-missing"]
 
 
+def test_a_log_directory_that_is_gone_explains_that_the_app_is_down():
+    seen = app()
+    seen.files.log_dir_exists, seen.instances = False, [instance(0, "FATAL"), instance(1, "STOPPED")]
+    only(host(seen), "log-dir-missing")
+
+
 def test_a_permission_that_is_missing_explains_that_the_app_is_down_and_is_told_once_for_a_place():
     seen = app()
     seen.files.refusals = [

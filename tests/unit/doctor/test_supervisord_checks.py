@@ -2,6 +2,7 @@
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import findings_of
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import Listener, Outcome
 from tests.unit.doctor.hosts import CONF, SUPERVISORD, codes, host, only, process, stopped
 
@@ -82,6 +83,15 @@ def test_a_configuration_that_keeps_supervisord_from_starting_says_so():
     assert only(state, "conf-missing").symptom == f"there is no {CONF}; {UNIT} is inactive"
 
 
+@pytest.mark.parametrize("text", ["", "Error: .ini file does not include supervisord section", "strange words"])
+def test_a_configuration_that_cannot_be_read_explains_that_the_unit_fails(text):
+    state = stopped(host(), "failed")
+    state.configuration.parser = Outcome(2 if text else 0, text)
+    state.configuration.files = {} if text else {"x.conf": "x\u00a0"}
+    (finding,) = findings_of(state)
+    assert finding.symptom.endswith(f"; {UNIT} is failed")
+
+
 def test_without_a_unit_nobody_misses_the_configuration():
     state = stopped(host(), LoadState="not-found")
     state.configuration.exists, state.configuration.settings = False, {}
@@ -137,6 +147,17 @@ def test_a_supervisord_that_does_not_say_that_it_is_root_is_found():
     state = host()
     del state.configuration.settings["supervisord"]["user"]
     only(state, "supervisor-root", "user=root", severity="warning")
+
+
+@pytest.mark.parametrize("code", ["conf-missing", "conf-invalid", "hidden-character"])
+@pytest.mark.parametrize("control", [Outcome(2, "strange words"), Outcome(-1, "", timed_out=True)])
+def test_a_configuration_that_cannot_be_read_explains_that_nobody_can_talk_to_supervisord(code, control):
+    state = host()
+    state.supervisord.control, state.supervisord.error = control, "no answer"
+    state.configuration.exists = code != "conf-missing"
+    state.configuration.parser = Outcome(2 if code == "conf-invalid" else 0, "strange words")
+    state.configuration.files = {"x.conf": "x\u00a0"} if code == "hidden-character" else {}
+    only(state, code)
 
 
 # -- other programs
