@@ -25,6 +25,13 @@ RELEASE = "0123456789abcdef"
 CONF = "/etc/supervisor/supervisord.conf"
 SECTIONS = {"supervisord": {"user": "root"}, "unix_http_server": {}, "rpcinterface:supervisor": {}, "supervisorctl": {}}
 SUPERVISORD = 100
+#: Words with which supervisor's parser refuses a file -> the code that they get.
+REFUSED = {
+    "Error: not a valid boolean value: 'x' in section 'program:x' (file: '/etc/x.conf')": "supervisor-value",
+    "Error: File contains no section headers.\nfile: '/etc/x.conf', line: 1": "supervisor-syntax",
+    "Error: .ini file does not include supervisord section": "supervisor-section",
+    "strange words": "conf-invalid",
+}
 
 
 def process(pid: int, *command: str, user: str = "root", parent: int = 1, unit: str = "") -> HostProcess:

@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Refusal, Release, SocketUnits
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import Listener, Outcome
 from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import Answer
-from tests.unit.doctor.hosts import RELEASE, SUPERVISORD, app, codes, host, instance, only, process
+from tests.unit.doctor.hosts import REFUSED, RELEASE, SUPERVISORD, app, codes, host, instance, only, process
 
 OPENED = "cannot open its socket tcp://127.0.0.1:5000: [Errno 98]"
 
@@ -110,12 +110,17 @@ def test_an_app_that_nothing_starts_is_found():
     only(host(app(conf="")), "program-missing", f"/srv/shop holds release {RELEASE}, but nothing in")
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_a_file_that_cannot_be_read_explains_that_nothing_starts_the_app(hidden):
+@pytest.mark.parametrize("text", [text for text in REFUSED if REFUSED[text] != "supervisor-section"])
+def test_a_file_that_cannot_be_read_explains_that_nothing_starts_the_app(text):
     state = host(app(conf=""))
-    state.configuration.parser = Outcome(2, "Error: File contains no section headers.\nfile: '/etc/x.conf', line: 1")
-    state.configuration.files = {"/etc/x.conf": "x\u00a0"} if hidden else {}
-    only(state, "hidden-character" if hidden else "supervisor-syntax", "/etc/x.conf")
+    state.configuration.parser = Outcome(2, text)
+    only(state, REFUSED[text])
+
+
+def test_a_hidden_character_explains_that_nothing_starts_the_app():
+    state = host(app(conf=""))
+    state.configuration.files = {"/etc/x.conf": "x\u00a0"}
+    only(state, "hidden-character", "/etc/x.conf")
 
 
 @pytest.mark.parametrize(

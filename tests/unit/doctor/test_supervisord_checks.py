@@ -4,7 +4,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import findings_of
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import Listener, Outcome
-from tests.unit.doctor.hosts import CONF, SUPERVISORD, codes, host, only, process, stopped
+from tests.unit.doctor.hosts import CONF, REFUSED, SUPERVISORD, codes, host, only, process, stopped
 
 UNIT = "supervisord.service"
 
@@ -83,7 +83,7 @@ def test_a_configuration_that_keeps_supervisord_from_starting_says_so():
     assert only(state, "conf-missing").symptom == f"there is no {CONF}; {UNIT} is inactive"
 
 
-@pytest.mark.parametrize("text", ["", "Error: .ini file does not include supervisord section", "strange words"])
+@pytest.mark.parametrize("text", ["", *REFUSED])
 def test_a_configuration_that_cannot_be_read_explains_that_the_unit_fails(text):
     state = stopped(host(), "failed")
     state.configuration.parser = Outcome(2 if text else 0, text)
