@@ -59,7 +59,7 @@ EXPLAINED_BY: dict[str, tuple[tuple[t.Callable[[Finding, Finding], bool], tuple[
     "instance-not-ready": _INSTANCE_IS_DOWN,
     "other-release": ((_same_app, ("interrupted-activation",)),),
     "not-answering": ((_same_app, ("health-failing", "instance-silent")),),
-    "memory": ((_anywhere, ("out-of-memory", "worker-killed")),),
+    "memory": ((_anywhere, ("out-of-memory",)),),
 }  # fmt: skip
 
 
