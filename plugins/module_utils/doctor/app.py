@@ -188,7 +188,7 @@ def check_socket_units(seen: AppState) -> t.Iterator[Finding]:
             ERROR,
             "socket-unit",
             app.name,
-            " and ".join(stopped) or f"{next(iter(units.states))} does not listen on {units.wanted}",
+            " and ".join(stopped) or f"{list(units.states)[0]} does not listen on {units.wanted}",
             "systemd does not hold the app's public socket: the unit is stopped, disabled or failed. Instances that run keep"
             " what they were handed, but no new one gets it.",
             f"supervisorctl stop {app.name}:* && systemctl restart {units.names} && supervisorctl start"
