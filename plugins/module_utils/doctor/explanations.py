@@ -26,7 +26,6 @@ def _same_folder(cause: Finding, effect: Finding) -> bool:
     return bool(cause.missing) and effect.missing.startswith(f"{cause.missing}/")
 
 
-#: Kind -> where a cause must be, and the kinds or codes that explain it there. A line for each reason.
 _INSTANCE_IS_DOWN = (
     (_anywhere, ("disk-full", "inodes-full")),
     (_same_app, ("permission-denied", "run-dir-missing", "log-dir-missing")),
@@ -40,6 +39,7 @@ _UNIT_IS_DOWN = (
     (_anywhere, ("supervisor-value", "supervisor-syntax", "supervisor-section")),
     (_anywhere, ("supervisor-second", "web-port-taken")),
 )
+#: Kind of a finding -> where its cause must be, and the codes of what explains it there.
 EXPLAINED_BY: dict[str, tuple[tuple[t.Callable[[Finding, Finding], bool], tuple[str, ...]], ...]] = {
     "conf-missing": ((_anywhere, ("unit-missing",)),),
     "parser": ((_anywhere, ("hidden-character",)), (_same_folder, ("log-dir-missing",))),
