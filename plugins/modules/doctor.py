@@ -104,9 +104,9 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.doctor.examination import Doctor
-from ..module_utils.doctor.findings import Options
+from ..module_utils.doctor.examination import examine
 from ..module_utils.doctor.report import in_words
+from ..module_utils.doctor.state import Options
 from ..module_utils.supervisor.conf import PLACES_OPTIONS
 
 
@@ -121,7 +121,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    found = Doctor(Options(**module.params)).examine()
+    found = examine(Options(**module.params))
     errors = sum(1 for one in found["findings"] if one["severity"] == "error")
     module.exit_json(changed=False, errors=errors, text=in_words(socket.gethostname(), found), **found)
 

@@ -7,15 +7,22 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ..host import inspection
-
 #: Characters that no editor shows and every parser takes seriously.
 HIDDEN = re.compile("[\\r\\u00a0\\u00ad\\u1680\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u2064\\u3000\\ufeff]")
 #: What word processors make of quotes; Unicode does not know them as the same.
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
 
 
-def find_hidden_in_variable(line: str) -> re.Match | None:
+def find_hidden(path: str, text: str) -> tuple[int, re.Match[str]] | None:
+    """The first hidden character of a file, comments aside: the number of its line, and the match in that line."""
+    for number, line in enumerate(text.split("\n"), 1):
+        found = find_hidden_in_variable(line) if path.endswith(".env") else HIDDEN.search(line)
+        if found and (not line.lstrip().startswith((";", "#")) or found.group() == "\r"):
+            return number, found
+    return None
+
+
+def find_hidden_in_variable(line: str) -> re.Match[str] | None:
     """The same in a line of an environment file: blanks around it are no part of it, and a value may hold what it likes inside."""
     value = re.match(r"""\s*\ufeff?(?:export\s+)?\w+\s*=\s*(["'])(.*)\1\s*(?:#.*)?$""", line)
     inside = range(value.start(2) + 1, value.end(2) - 1) if value else range(0)
@@ -28,9 +35,9 @@ def find_hidden_in_variable(line: str) -> re.Match | None:
     return None
 
 
-def find_lookalike(path: str) -> list[str]:
+def find_lookalike(path: str, text: str) -> list[str]:
     """The first character of a file, comments aside, that looks like one of ASCII and is another: its line and code point."""
-    for number, line in enumerate(inspection.read_text(path).split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         for column, character in enumerate(line, 1):
             plain = character if character.isascii() else unicodedata.normalize("NFKC", character)
             plain = _QUOTES.get(character, plain)

@@ -1,30 +1,26 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the doctor says: findings, and the options of an examination."""
+"""Findings: what a check says is wrong."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from ..diagnosis.symptoms import Diagnosis
+from ..host import foreign
+
 ERROR = "error"
 WARNING = "warning"
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Where things are; see the documentation of the module `doctor`."""
-
-    name: str = ""
-    base_dir: str = "/srv"
-    conf_dir: str = "/etc/supervisor"
-    tools_dir: str = "/opt/pygun"
-    unit: str = "supervisord.service"
-    control_clock: float = 0.0
+#: The fields that users see.
+_SHOWN = ("severity", "code", "subject", "symptom", "cause", "remedy")
 
 
 @dataclasses.dataclass
 class Finding:
-    """One thing that is wrong. ``subject`` is the app, file, process or part of the host that it is about."""
+    """One thing that is wrong. ``subject`` is the app, file, process or part of the host that it is about.
+
+    The fields after ``remedy`` are for `explanations`; nobody is shown them.
+    """
 
     severity: str
     code: str
@@ -32,3 +28,26 @@ class Finding:
     symptom: str
     cause: str
     remedy: str
+    #: What explanations call it. A check that takes its codes from the table of symptoms gives all of them one name.
+    kind: str = ""
+    #: The app that it is about, if it is about one.
+    app: str = ""
+    #: The file or directory that is missing.
+    missing: str = ""
+    #: What the findings that explain this one add to their symptom: it is not seen otherwise.
+    consequence: str = ""
+    #: Whether the symptom names the unit already.
+    names_unit: bool = False
+
+    def __post_init__(self) -> None:
+        self.kind = self.kind or self.code
+
+    def shown(self) -> dict[str, str]:
+        """What users see of it, fit for a terminal."""
+        return {name: foreign.printable_lines(getattr(self, name)) for name in _SHOWN}
+
+
+def from_table(known: Diagnosis, subject: str, symptom: str, kind: str) -> Finding:
+    """A finding straight from the table of symptoms."""
+    severity = WARNING if known.code == "supervisor-root" else ERROR
+    return Finding(severity, known.code, subject, symptom, known.cause, known.remedy, kind=kind)

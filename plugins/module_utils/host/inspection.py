@@ -38,8 +38,17 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
         return ""
 
 
-def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
-    """Exit status and output of a program; -1 and the reason if it cannot be run."""
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a program ended: its exit status and its output; -1 and the reason if it could not be run to its end."""
+
+    status: int
+    text: str
+    timed_out: bool = False
+
+
+def outcome_of(command: list[str], timeout: float = _TIMEOUT) -> Outcome:
+    """Run a program, for so many seconds at most."""
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -55,8 +64,14 @@ def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
             cwd="/",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return -1, str(error)
-    return done.returncode, done.stdout.strip()
+        return Outcome(-1, str(error), isinstance(error, subprocess.TimeoutExpired))
+    return Outcome(done.returncode, done.stdout.strip())
+
+
+def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
+    """Exit status and output of a program; -1 and the reason if it cannot be run."""
+    outcome = outcome_of(command, timeout)
+    return outcome.status, outcome.text
 
 
 def unit_properties(unit: str, names: str) -> dict[str, str]:

@@ -122,8 +122,8 @@ class Patient:
     def examine_quickly(self) -> list[dict[str, str]]:
         """The same examination without Ansible around it."""
         ask = (
-            "import json; from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Doctor, Options;"
-            " print(json.dumps(Doctor(Options()).examine()['findings']))"
+            "import json; from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Options, examine;"
+            " print(json.dumps(examine(Options())['findings']))"
         )
         return json.loads(self.sh(f'PYTHONPATH={HERE} PYTHONDONTWRITEBYTECODE=1 python3 -c "{ask}"'))
 

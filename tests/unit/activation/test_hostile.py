@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Doctor
-from ansible_collections.pygun.stack.plugins.module_utils.doctor.findings import Options
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import findings_of
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.observe import observe, observe_apps
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Options, Supervisord
 from tests.unit.activation.test_status import look
 
 NESTED = "[" * 60_000
@@ -20,11 +21,14 @@ def as_before(release):
 
 
 def examined(app):
-    """The doctor's findings about the apps; he has no systemd here, so he is led to them."""
-    doctor = Doctor(Options(base_dir=str(app.host.folder / "none"), conf_dir=str(app.host.folder)))
-    for one in doctor._apps():
-        doctor._alone(one, doctor._look_at_app, one, app.host.status().all_processes())
-    return doctor.findings
+    """The doctor's findings about the apps. There is no systemd here that tells which supervisord is ours."""
+    state = observe(Options(base_dir=str(app.host.folder / "none"), conf_dir=str(app.host.folder)))
+    supervisor = app.host.status()
+    state.supervisord = Supervisord(
+        pid=supervisor.call("supervisor.getPID"), uptime=60.0, running=supervisor.all_processes()
+    )
+    observe_apps(state, supervisor)
+    return findings_of(state)
 
 
 @pytest.mark.parametrize("launcher", ["of now", "of before"])

@@ -7,16 +7,14 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.characters import find_lookalike
-from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Doctor
-from ansible_collections.pygun.stack.plugins.module_utils.doctor.findings import Options
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.configuration import check_hidden_characters
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Configuration, HostState, Options
 from pygun_runtime import env_file
 
 
-def findings(path, text):
-    path.write_bytes(text.encode())
-    doctor = Doctor(Options())
-    doctor._look_for_hidden_characters(str(path))
-    return [found.symptom.partition(", ")[2] for found in doctor.findings]
+def findings(name, text):
+    state = HostState(Options(), Configuration("x", files={name: text}))
+    return [finding.symptom.partition(", ")[2] for finding in check_hidden_characters(state)]
 
 
 HIDDEN = {
@@ -30,12 +28,12 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("text, said", HIDDEN.values(), ids=HIDDEN.keys())
-def test_a_hidden_character_of_a_configuration_file_is_named(tmp_path, text, said):
-    assert findings(tmp_path / "x.conf", text) == [said]
+def test_a_hidden_character_of_a_configuration_file_is_named(text, said):
+    assert findings("x.conf", text) == [said]
 
 
-def test_a_comment_may_hold_what_it_likes(tmp_path):
-    assert findings(tmp_path / "x.conf", "; für\u00a0alle\n# \u200b\nx=y\n") == []
+def test_a_comment_may_hold_what_it_likes():
+    assert findings("x.conf", "; für\u00a0alle\n# \u200b\nx=y\n") == []
 
 
 MEANT = {
@@ -49,9 +47,9 @@ MEANT = {
 
 
 @pytest.mark.parametrize("line", MEANT)
-def test_what_the_environment_file_means_is_not_told(tmp_path, line):
+def test_what_the_environment_file_means_is_not_told(line):
     """The reader of the file takes it all."""
-    assert findings(tmp_path / "x.env", f"{line}\n") == []
+    assert findings("x.env", f"{line}\n") == []
     assert env_file.parse(f"{line}\n") == {"A": MEANT[line]}
 
 
@@ -64,17 +62,14 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("line", STRANGE)
-def test_what_nobody_means_in_an_environment_file_is_named(tmp_path, line):
-    assert findings(tmp_path / "x.env", f"{line}\n") == [STRANGE[line]]
+def test_what_nobody_means_in_an_environment_file_is_named(line):
+    assert findings("x.env", f"{line}\n") == [STRANGE[line]]
 
 
-def test_a_lookalike_is_named(tmp_path):
-    path = tmp_path / "x.conf"
-    path.write_text("; ＝\n[program:x]\ncommand=/bin/ä\nautostart＝true\n")
-    assert find_lookalike(str(path)) == [
-        f"{path}, line 4, column 10: U+FF1D FULLWIDTH EQUALS SIGN stands in the place of ="
+def test_a_lookalike_is_named():
+    text = "; ＝\n[program:x]\ncommand=/bin/ä\nautostart＝true\n"
+    assert find_lookalike("x.conf", text) == [
+        "x.conf, line 4, column 10: U+FF1D FULLWIDTH EQUALS SIGN stands in the place of ="
     ]
-    path.write_text("x=\u201ctrue\u201d\n")
-    assert "U+201C LEFT DOUBLE QUOTATION MARK" in find_lookalike(str(path))[0]
-    path.write_text("command=/bin/ä\n")
-    assert find_lookalike(str(path)) == []
+    assert "U+201C LEFT DOUBLE QUOTATION MARK" in find_lookalike("x.conf", "x=\u201ctrue\u201d\n")[0]
+    assert find_lookalike("x.conf", "command=/bin/ä\n") == []

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import _blocking_frame
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.logs import blocking_frame
 from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
 
 
@@ -83,6 +83,6 @@ Thread 0x0001 (most recent call first):
   File "/srv/x/releases/0/src/views.py", line 8 in predict
   File "/srv/x/releases/0/src/wsgi.py", line 1 in app
 """
-    assert _blocking_frame(told, "/srv/x") == "/srv/x/releases/0/src/views.py:7 in predict"
-    assert _blocking_frame(told + dumped, "/srv/x") == "/srv/x/releases/0/src/views.py:8 in predict"
-    assert _blocking_frame("nothing of the kind", "/srv/x") == ""
+    assert blocking_frame(told, "/srv/x") == "/srv/x/releases/0/src/views.py:7 in predict"
+    assert blocking_frame(told + dumped, "/srv/x") == "/srv/x/releases/0/src/views.py:8 in predict"
+    assert blocking_frame("nothing of the kind", "/srv/x") == ""

@@ -1,0 +1,196 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Observe one app: read, with bounds, everything that its checks look at. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+from ..diagnosis.log_tail import last_text, raw_log
+from ..host import inspection
+from ..instance.discovery import App
+from ..instance.obstacle import NOT_OPENED, obstacle
+from ..instance.probe import ask_bind
+from ..instance.public_socket import SystemdSocket
+from ..instance.readiness import settle
+from ..instance.run_directory import RunDirectory
+from ..release.record import health_of_release
+from ..release.store import ReleaseStore
+from ..supervisor.rpc import Process, Supervisor
+from .instances import ANSWER_TIMEOUT
+from .state import AppState, Files, InstanceState, Log, Refusal, Release, Settings, SocketUnits
+
+#: Seconds for which an instance that is not ready is looked at again: it may be between two tries to boot.
+SETTLE = 6.0
+
+
+def written_at(app: App) -> dict[str, float]:
+    """The files of an app that deploys write, and when they were written."""
+    paths = (os.path.join(app.root, "state.json"), os.path.join(app.root, "current", "release.json"))
+    return {path: changed for path, changed in ((path, _changed_at(path)) for path in paths) if changed}
+
+
+def observe_app(
+    seen: AppState, settings: Settings, pids: t.Collection[int], supervisor: Supervisor, running: list[Process] | None
+) -> None:
+    """Fill in the state of an app.
+
+    :param settings: the sections of the file that starts it
+    :param pids: the processes of the host
+    :param running: the processes of all programs; None if supervisord does not answer
+    """
+    app = seen.app
+    seen.release = _observe_release(app)
+    if not app.conf or not seen.release.can_run:
+        return
+    section = next((name for name in settings if name.partition(":")[2].strip() == app.name), "")
+    seen.program = settings.get(section, {})
+    seen.files = _observe_files(app, str(seen.release.id))
+    seen.deploying = _deploying(app, pids)
+    seen.has_journal = os.path.exists(os.path.join(app.root, "activation.json"))
+    if app.by_systemd:
+        seen.socket_units = _observe_socket_units(app)
+    if running is not None:
+        own = [process for process in running if process.group == app.name]
+        seen.is_loaded = bool(own)
+        _observe_instances(seen, supervisor, own)
+
+
+def _observe_release(app: App) -> Release:
+    store = ReleaseStore(app.root)
+    current = store.current()
+    inside = os.path.join(app.root, "current")
+    text = inspection.read_text(os.path.join(inside, "pygun.py"))
+    graceful = re.search(r"^graceful_timeout *= *(\d+)", text, re.MULTILINE)
+    return Release(
+        id=current,
+        is_complete=bool(current and store.is_complete(current)),
+        python_runs=os.access(os.path.join(inside, "venv", "bin", "python"), os.X_OK),
+        mount=inspection.mount_of(app.root),
+        unmounted=_unmounted_above(app.root),
+        graceful_timeout=int(graceful.group(1)) if graceful else None,
+        health_path=health_of_release(inside)[0],
+        history=store.history(),
+    )
+
+
+def _unmounted_above(path: str) -> tuple[str, str] | None:
+    """The nearest volume of /etc/fstab that a path should lie on and that is not mounted: mount point and device."""
+    wanted = inspection.expected_mounts()
+    place = os.path.normpath(path)
+    while place != "/":
+        if place in wanted and not os.path.ismount(place):
+            return place, wanted[place]
+        place = os.path.dirname(place)
+    return None
+
+
+def _observe_files(app: App, release: str) -> Files:
+    inside = os.path.join(app.root, "releases", release)
+    environment = f"/etc/pygun/{app.name}.env"
+    opened = os.path.exists(environment) and os.stat(environment).st_mode & 0o007
+    return Files(
+        run_dir_exists=os.path.isdir(app.run_dir),
+        tmpfiles_exists=os.path.exists(f"/etc/tmpfiles.d/pygun-{app.name}.conf"),
+        log_dir_exists=os.path.isdir(app.log_dir),
+        refusals=[
+            Refusal(purpose, place, inspection.describe_mode(place))
+            for path, wanted, purpose in _needed(app, inside)
+            for place in [inspection.refusal(app.user, path, wanted)]
+            if place
+        ],
+        open_environment=inspection.describe_mode(environment) if opened else "",
+        writable_release="" if inspection.refusal(app.user, inside, os.W_OK) else inspection.describe_mode(inside),
+    )
+
+
+def _needed(app: App, inside: str) -> list[tuple[str, int, str]]:
+    """What the app's user needs: path, access, and what for."""
+    needed = [
+        (os.path.join(inside, "pygun.py"), os.R_OK, "read the release"),
+        (os.path.join(inside, "venv", "bin", "gunicorn"), os.R_OK | os.X_OK, "run gunicorn"),
+        (os.path.join(inside, "lib", "pygun_runtime", "launch.py"), os.R_OK, "read the runtime"),
+        (f"/etc/pygun/{app.name}.env", os.R_OK, "read its environment file"),
+        (app.run_dir, os.W_OK | os.X_OK, "write its sockets and readiness records"),
+        *(
+            (os.path.join(app.log_dir, f"{app.name}-{number}.log"), os.W_OK, "write its log")
+            for number in range(app.instances)
+        ),
+        (os.path.join(app.root, "shared"), os.W_OK | os.X_OK, "write its shared directory"),
+    ]
+    if os.path.isdir(os.path.join(inside, "src")):
+        needed.append((os.path.join(inside, "src"), os.R_OK | os.X_OK, "read its source"))
+    return needed
+
+
+def _deploying(app: App, pids: t.Collection[int]) -> str:
+    """Who deploys right now."""
+    path = os.path.join(app.root, "activation.lock")
+    try:
+        holder = json.loads(inspection.read_text(path) or "{}")
+    except ValueError:
+        holder = {}
+    pid = holder.get("pid")
+    if pid in pids or inspection.lock_holders(path):
+        return f"pid {pid} since {holder.get('since', '?')}, by {holder.get('by') or '?'}"
+    return ""
+
+
+def _observe_socket_units(app: App) -> SocketUnits:
+    socket = SystemdSocket(app.name)
+    _code, text = inspection.run(["systemctl", "is-active", *socket.sockets])
+    states = {**dict.fromkeys(socket.sockets, ""), **dict(zip(socket.sockets, text.split()))}
+    return SocketUnits(states, socket.wanted() or "", socket.listening())
+
+
+def _observe_instances(seen: AppState, supervisor: Supervisor, own: list[Process]) -> None:
+    app = seen.app
+    count = min(app.instances or len(own), len(own))
+    for process in own:
+        if process.number < count:
+            seen.instances.append(_observe_instance(app, supervisor, process))
+    if any(NOT_OPENED in one.process.spawn_error for one in seen.instances if not one.ready):
+        seen.obstacle = obstacle(app.bind)
+    if any(one.ready for one in seen.instances):
+        _ask(seen)
+
+
+def _observe_instance(app: App, supervisor: Supervisor, process: Process) -> InstanceState:
+    process, ready = settle(app, supervisor, process, SETTLE)
+    directory = RunDirectory(app.run_dir)
+    return InstanceState(
+        process=process,
+        ready=ready,
+        log=_observe_log(process.log_file or os.path.join(app.log_dir, f"{process.name}.log")),
+        uptime=inspection.uptime_of(process.pid),
+        record=directory.record(process.name),
+        record_error=directory.wrong(process.name),
+        ready_workers=directory.ready_workers(process.name, process.pid),
+    )
+
+
+def _observe_log(path: str) -> Log:
+    raw = raw_log(path)
+    return Log(path, last_text(path), _changed_at(path), last_text(raw), _changed_at(raw))
+
+
+def _ask(seen: AppState) -> None:
+    """Ask the instances that are ready on their private sockets, and all of them on the public address."""
+    app, directory = seen.app, RunDirectory(seen.app.run_dir)
+    path, host = health_of_release(os.path.join(app.root, "current"))
+    for instance in seen.instances:
+        if instance.ready:
+            process = instance.process
+            instance.answer = directory.ask(process.name, process.pid, path or "/", ANSWER_TIMEOUT, host)
+    if app.bind:
+        seen.answer = ask_bind(app.bind, path or "/", ANSWER_TIMEOUT, host)
+
+
+def _changed_at(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
