@@ -220,7 +220,7 @@ idle:
   returned: success
   type: list
   elements: str
-ready_environments:
+ready:
   description: Those of O(venvs) that need nothing, as they were given.
   returned: success
   type: list
@@ -334,7 +334,7 @@ def main():
             for name, (state, at_boot) in services.items()
             if state not in ("active", "activating") or at_boot != "enabled"
         ],
-        ready_environments=python_env.ready(params["venvs"], params["python"]),
+        ready=python_env.ready(params["venvs"], params["python"]),
         programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
     )
 
