@@ -40,6 +40,8 @@ _NAME_AT_MOST = 32  # of useradd
 _FIRST_PERSON = 1000
 #: Seconds within which processes that were killed must be gone.
 _PATIENCE = 10.0
+#: Seconds between two looks for daemons that a program waits for.
+_LOOK_EVERY = 5.0
 _OUTPUT_AT_MOST = 256 * 1024
 _ENTRIES_AT_MOST = 1_000_000
 _DEPTH_AT_MOST = 100
@@ -165,13 +167,42 @@ def run(
             preexec_fn=(lambda: _become(account, limits, network)) if account else None,
         )
         try:
-            process.wait(timeout)
+            _wait(process, account, timeout)
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             end_processes(account)
         return subprocess.CompletedProcess(command, process.returncode, _end_of(output), _end_of(errors))
+
+
+def _wait(process: subprocess.Popen[bytes], account: Account | None, timeout: float) -> None:
+    """Wait for a program. A daemon of a package keeps the pipe that the program reads to its end: once the program has
+    nothing else that runs, end the daemon.
+    """
+    give_up = time.monotonic() + timeout
+    while True:
+        try:
+            process.wait(max(0.0, min(_LOOK_EVERY, give_up - time.monotonic())) if account else timeout)
+            return
+        except subprocess.TimeoutExpired:
+            if not account or time.monotonic() >= give_up:
+                raise subprocess.TimeoutExpired(process.args, timeout) from None
+        alive = {
+            pid: inspection.read_text(f"/proc/{pid}/stat").rpartition(")")[2].split() for pid in _processes(account)
+        }
+        parents = {pid: int(fields[1]) for pid, fields in alive.items() if fields}
+        if process.pid not in parents.values():
+            for pid, parent in parents.items():
+                if parent == os.getpid() and pid != process.pid:
+                    _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _limits() -> dict[int, int]:
@@ -215,10 +246,7 @@ def end_processes(account: Account | None) -> None:
         if time.monotonic() > give_up:
             raise InstallError(f"processes of {account.name} do not end: {', '.join(map(str, found))}")
         for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+            _kill(pid)
         time.sleep(0.01)
 
 

@@ -216,7 +216,9 @@ class Uninstall:
         plan = Plan()
         for app in self._apps():
             plan.processes += [process.full_name for process in self._processes(app) if _runs(process)]
-            plan.add(app.things(self.options.data))
+            things = standing(app.things(self.options.data))
+            if any(thing.kind != "system" for thing in things):  # a folder of all apps is no trace of this one
+                plan.add(things)
             plan.accounts += app.account(self._users_of_others(app)) if self.options.data else []
         if self.options.everything:
             plan.add(BalancerPlaces().things())

@@ -1,15 +1,17 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Runs supervisord so that a socket which cannot be opened costs its own program alone: `supervisord.py SCRIPT ARGUMENT...`
+"""Runs supervisord so that what one program lacks costs only that program: `supervisord.py SCRIPT ARGUMENT...`
 
-supervisor itself ends, and with it every program of the host, when it cannot open the socket of one [fcgi-program].
-Here that program waits in BACKOFF, with the reason as its spawn error, and is tried again. SCRIPT is the `supervisord`
-of supervisor's own virtual environment, whose Python runs this file. Nothing is changed on disk. A supervisor that is
-made differently runs as it is.
+supervisor itself ends, and with it every program of the host, when it cannot open the socket of one [fcgi-program],
+or when the user or the log directory of one program does not exist. Here that program waits in BACKOFF, with the
+reason as its spawn error, and is tried again. A public socket stays open from the start of supervisord to that of the
+first process. SCRIPT is the `supervisord` of supervisor's own virtual environment, whose Python runs this file.
+Nothing is changed on disk. A supervisor that is made differently runs as it is.
 """
 
 import os
 import runpy
+import stat
 import sys
 import time
 
@@ -31,6 +33,7 @@ def separate_sockets(process):
         def spawn(self):
             tries, begun = self.backoff, time.time()
             pid = super().spawn()
+            self.group.first_socket = None
             if self.no_socket:
                 self.no_socket = ""
                 self.backoff = max(min(tries + 1, LONGEST_PAUSE), int(SHARE * (time.time() - begun)))
@@ -40,8 +43,9 @@ def separate_sockets(process):
         def before_spawn(self):
             config = self.group.config.socket_config
             try:
-                if isinstance(getattr(config, "owner", None), UnknownOwner):
-                    raise ValueError(f"there is no {config.owner[0]} (socket_owner) on this host")
+                for name in getattr(config, "owner", None) or ():
+                    if isinstance(name, Unknown):
+                        raise ValueError(f"there is no {name} (socket_owner) on this host")
                 super().before_spawn()
             except Exception as error:  # supervisor and the system have many kinds
                 self.no_socket = f"cannot open its socket {config.url}: {reason(error)}"
@@ -52,9 +56,13 @@ def separate_sockets(process):
             return super().get_execv_args()
 
     class Group(process.FastCGIProcessGroup):
+        first_socket = None  # while no process has it, supervisor would close it: for a second at each start
+
         def __init__(self, config, **kwargs):
             try:
                 super().__init__(config, **kwargs)
+                if any(program.autostart for program in config.process_configs):
+                    self.first_socket = self.socket_manager.get_socket()
             except ValueError as error:
                 if not hasattr(self, "socket_manager"):
                     raise
@@ -63,28 +71,74 @@ def separate_sockets(process):
     process.FastCGISubprocess, process.FastCGIProcessGroup = Subprocess, Group
 
 
-class UnknownOwner(tuple):
-    """A socket_owner that is nobody on this host, in the place of a uid and a gid."""
+class Unknown(str):
+    """The name of a user or a group that does not exist on this host, where supervisor has a number."""
 
 
-def admit_unknown_owners(options):
-    """Have supervisor's module *options* read a program's socket_owner whom nobody knows."""
-    known, read = options.colon_separated_user_group, options.ServerOptions.process_groups_from_parser
+def admit_missing(options, process):
+    """Have supervisor read a program whose user, socket_owner or log directory does not exist."""
+    names = ("name_to_uid", "gid_for_uid", "colon_separated_user_group", "logfile_name")
+    strict = {name: getattr(options, name) for name in names}
+    read, command = options.ServerOptions.process_groups_from_parser, process.Subprocess.get_execv_args
 
-    def owner(text):
-        try:
-            return known(text)
-        except ValueError:
-            return UnknownOwner((text, text))
+    def lenient(name, substitute):
+        def function(value):
+            try:
+                return value if isinstance(value, Unknown) else strict[name](value)
+            except ValueError:
+                return substitute(value)
+
+        return function
+
+    substitutes = (Unknown, Unknown, lambda text: (Unknown(text), Unknown(text)), os.path.expanduser)
+    functions = {name: lenient(name, substitute) for name, substitute in zip(names, substitutes)}
 
     def process_groups_from_parser(self, parser):
-        options.colon_separated_user_group = owner
+        vars(options).update(functions)
         try:
             return read(self, parser)
         finally:
-            options.colon_separated_user_group = known
+            vars(options).update(strict)
+
+    def get_execv_args(self):
+        if isinstance(self.config.uid, Unknown):
+            try:
+                self.config.uid = strict["name_to_uid"](self.config.uid)
+            except ValueError:
+                raise process.ProcessException(f"there is no user {self.config.uid} on this host") from None
+        return command(self)
 
     options.ServerOptions.process_groups_from_parser = process_groups_from_parser
+    process.Subprocess.get_execv_args = get_execv_args
+
+
+def secure_socket_files(options):
+    """Have supervisor change the owner and the mode of a socket file, never of what the app has put in its place."""
+
+    class SocketConfig(options.UnixStreamSocketConfig):
+        def _chown(self):
+            if self.owner is not None:
+                self._change("ownership", os.chown, *self.owner)
+
+        def _chmod(self):
+            if self.mode is not None:
+                self._change("permissions", os.chmod, self.mode)
+
+        def _change(self, subject, change, *values):
+            try:
+                file = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if not stat.S_ISSOCK(os.fstat(file).st_mode):
+                        raise ValueError(f"{self.path} is no socket any more")
+                    change(f"/proc/self/fd/{file}", *values)
+                finally:
+                    os.close(file)
+            except Exception as error:
+                raise ValueError(f"Could not change {subject} of socket file: {error}") from error
+
+    for name in ("_chown", "_chmod"):
+        getattr(options.UnixStreamSocketConfig, name)  # or it is made differently
+    options.UnixStreamSocketConfig = SocketConfig
 
 
 def reason(error):
@@ -100,7 +154,8 @@ def main():
         from supervisor import options, process
 
         separate_sockets(process)
-        admit_unknown_owners(options)
+        admit_missing(options, process)
+        secure_socket_files(options)
     except (ImportError, AttributeError) as error:
         print(f"this supervisor ends when it cannot open one program's socket: {error}", file=sys.stderr, flush=True)
     try:

@@ -351,6 +351,22 @@ def test_a_daemon_that_holds_the_output_does_not_hold_the_build(folder):
     assert not _of_the_account()
 
 
+def test_a_daemon_that_holds_the_pipe_of_a_build_does_not_hold_its_installer(folder, monkeypatch):
+    """uv and pip read what a package's build prints until all who could print have ended."""
+    monkeypatch.setattr(build_account, "_LOOK_EVERY", 0.2)
+    daemon = "import os, signal, time; os.fork() and os._exit(0); os.setsid(); signal.signal(15, 1); time.sleep(60)"
+    busy = "import time; time.sleep(1); print('built')"  # the build goes on while its daemon runs
+    code = (
+        "import subprocess, sys\n"
+        f"build = [sys.executable, '-c', 'import subprocess, sys; [subprocess.run([sys.executable, \"-c\", c]) for c in sys.argv[1:]]']\n"
+        f"print(subprocess.run([*build, {daemon!r}, {busy!r}], stdout=subprocess.PIPE).stdout)"
+    )
+    begun = time.monotonic()
+    done = build_account.run([PYTHON, "-ISc", code], ACCOUNT, {}, 20)
+    assert (done.returncode, done.stdout) == (0, "b'built\\n'\n"), done.stderr
+    assert 1 < time.monotonic() - begun < 10 and not _of_the_account()
+
+
 def _of_the_account() -> list[str]:
     done = subprocess.run(["pgrep", "-U", str(ACCOUNT.uid)], capture_output=True, text=True, check=False)
     return done.stdout.split()

@@ -1,5 +1,7 @@
 """`gunicorn -c pygun.py wsgi:app`, as in every tutorial; and the worker classes of gunicorn."""
 
+import contextlib
+import os
 import signal
 import socket
 import sys
@@ -25,6 +27,28 @@ def test_it_binds_its_own_address(host, eventually, worker_class):
     assert host.get(address=("127.0.0.1", port))[0] == 200
     instance.stop()
     assert "Traceback" not in instance.log()
+
+
+@pytest.mark.parametrize("worker_class", ["runtime.worker_class", "'sync'"])
+def test_it_serves_as_a_daemon(host, eventually, worker_class):
+    """The master forks while its boot is bounded: the watchdog stays behind."""
+    port, pid_file = free_port(), host.folder / "daemon.pid"
+    release = host.release(runtime=f"bind='127.0.0.1:{port}'", worker_class=worker_class)
+    command = [sys.executable, "-m", "gunicorn", "-c", str(release / "pygun.py"), "--pid", str(pid_file), "--daemon"]
+    parent = host.start(listener=False, arguments=[*command, "wsgi:app"], environ={"SUPERVISOR_PROCESS_NAME": None})
+    assert parent.wait_exit() == 0
+
+    def answers():
+        with contextlib.suppress(OSError):
+            return host.get(address=("127.0.0.1", port))[0] == 200
+
+    try:
+        eventually(answers, 20)
+    finally:
+        if pid_file.exists():  # written once it is the daemon's
+            master = int(pid_file.read_text())
+            os.kill(master, signal.SIGTERM)
+            eventually(lambda: not os.path.exists(f"/proc/{master}"), 20)
 
 
 def test_a_unix_socket_that_it_bound_itself_is_removed(host, eventually):

@@ -203,3 +203,75 @@ def test_the_socket_of_a_healthy_program_is_opened_as_before(host):
     eventually(lambda: host.states() == {"RUNNING"}, 10)
     assert answer(socket.AF_UNIX, f"{host.folder}/app.sock") == b"served"
     assert (host.folder / "app.sock").stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.parametrize("lack", ["user", "log directory"])
+def test_a_program_whose_user_or_log_directory_does_not_exist_costs_no_other_program(host, lack):
+    folder = host.folder / "logs"
+    setting = {"user": "no-such-user"} if lack == "user" else {"stderr_logfile": f"{folder}/app.log"}
+    host.program(f"unix://{host.folder}/app.sock", **setting)
+    (host.folder / "conf.d" / "listener.conf").write_text(
+        "[eventlistener:ear]\nevents=TICK_5\ncommand=/bin/cat\n"
+        + "".join(f"{key}={value}\n" for key, value in setting.items())
+    )
+    host.boot()
+    words = "there is no user no-such-user on this host" if lack == "user" else "ENOENT"
+    assert words in host.told() or "no-such-user (socket_owner)" in host.told()
+    assert words in host.told("ear:ear")
+    assert host.states("other") == {"RUNNING"}
+    assert host.supervisor.reload_config() == ([], [], [])
+    if lack == "log directory":
+        folder.mkdir()
+        eventually(lambda: host.states() == {"RUNNING"}, 10)
+
+
+def test_the_public_socket_is_open_from_the_start_of_supervisord(host):
+    """supervisor itself closes it until its first process is spawned a second later: callers are refused meanwhile."""
+    port = free_port()
+    host.program(f"tcp://127.0.0.1:{port}")
+    host.boot()
+    assert answer(socket.AF_INET, ("127.0.0.1", port)) == b"served"
+    eventually(lambda: host.states() == {"RUNNING"}, 10)
+    for number in range(2):
+        host.supervisor.stop(f"app:app-{number}")
+    eventually(lambda: host.states() == {"STOPPED"}, 10)
+    with pytest.raises(ConnectionRefusedError), socket.socket() as client:
+        client.connect(("127.0.0.1", port))
+
+
+def test_what_an_app_puts_in_the_place_of_its_socket_file_keeps_its_owner_and_mode():
+    """The app can rename in its own run directory, between bind(2) and the changes that root makes."""
+    done = subprocess.run(
+        [sys.executable, "-c", SWAP],
+        env={**os.environ, "LAUNCHER": str(LAUNCHER)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "refused 600\nrefused 600\nsocket 660\n", done.stderr
+
+
+SWAP = """
+import importlib.util, os, socket, tempfile
+from supervisor import options
+spec = importlib.util.spec_from_file_location("launcher", os.environ["LAUNCHER"])
+launcher = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(launcher)
+launcher.secure_socket_files(options)
+folder = tempfile.mkdtemp()
+path, secret = f"{folder}/app.sock", f"{folder}/shadow"
+os.close(os.open(secret, os.O_CREAT, 0o600))
+for swap in (os.symlink, os.link):
+    class Swapped(options.UnixStreamSocketConfig):
+        def _chown(self):
+            os.unlink(path)
+            swap(secret, path)
+            super()._chown()
+    try:
+        Swapped(path, mode=0o666, owner=(os.getuid(), os.getgid())).create_and_bind()
+    except ValueError as error:
+        print("refused", oct(os.stat(secret).st_mode & 0o777)[2:])
+config = options.UnixStreamSocketConfig(path, mode=0o660, owner=(os.getuid(), os.getgid()))
+opened = config.create_and_bind()
+print("socket", oct(os.stat(path).st_mode & 0o777)[2:])
+"""

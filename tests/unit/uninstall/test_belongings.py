@@ -76,6 +76,18 @@ def test_a_folder_of_the_system_goes_if_it_is_empty_and_is_not_spoken_of(tmp_pat
     assert folder not in app.things(data=False)
 
 
+def test_of_an_app_that_is_not_there_nothing_goes(tmp_path):
+    """The folder of every app's candidates is empty between two deploys."""
+    (tmp_path / "run" / "pygun").mkdir(parents=True)
+    plan = Uninstall(Options("wrong", base_dir=str(tmp_path), conf_dir=str(tmp_path), tools_dir=str(tmp_path)))
+    places = AppPlaces(
+        "wrong", str(tmp_path / "wrong"), str(tmp_path), str(tmp_path / "log"), str(tmp_path / "run" / "wrong")
+    )
+    assert [thing.kind for thing in standing(places.things(data=False))] == ["system"]
+    plan._apps = lambda: [places]
+    assert not plan._plan()
+
+
 FULL = """[program:a]
 command={root}/current/venv/bin/python -I {root}/current/lib/pygun_runtime/launch.py
 stdout_logfile={log}/%(program_name)s-%(process_num)d.log

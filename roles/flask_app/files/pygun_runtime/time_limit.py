@@ -8,8 +8,11 @@ gunicorn's `timeout` does not apply before a worker's first heartbeat, and never
 from __future__ import annotations
 
 import faulthandler
+import math
+import os
 import signal
 import sys
+import time
 import traceback
 
 #: The watchdog fires this much later (seconds) than the alarm: the alarm can say more, and can clean up.
@@ -30,6 +33,9 @@ class TimeLimit:
         self._armed = False
         self._handler = None
         self._before = signal.SIG_DFL  # the app's, if it has set one meanwhile
+        self._until = 0.0
+        # A child has no watchdog thread, and would wait for it for ever: gunicorn forks when it becomes a daemon.
+        os.register_at_fork(before=self._pause, after_in_parent=self._resume)
 
     def start(self, seconds: float, exit_code: int, report) -> None:
         """After *seconds*, call *report(stack)* with the text of where the code is, and raise TimeLimitExceeded.
@@ -50,7 +56,17 @@ class TimeLimit:
         self._handler = expired
         signal.signal(signal.SIGALRM, expired)
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        faulthandler.dump_traceback_later(seconds + WATCHDOG_DELAY, exit=True, file=sys.__stderr__)
+        self._until = time.monotonic() + seconds + WATCHDOG_DELAY
+        self._resume()
+
+    def _pause(self) -> None:
+        if self._armed:
+            faulthandler.cancel_dump_traceback_later()
+
+    def _resume(self) -> None:
+        if self._armed:
+            left = max(math.ceil(self._until - time.monotonic()), 1)
+            faulthandler.dump_traceback_later(left, exit=True, file=sys.__stderr__)
 
     def stop(self) -> None:
         if self._armed:
