@@ -76,7 +76,7 @@ class Unknown(str):
 
 
 def admit_missing(options, process):
-    """Have supervisor read a program whose user, socket_owner or log directory does not exist."""
+    """Have supervisor start although the user, the socket_owner or the log directory of a program does not exist."""
     names = ("name_to_uid", "gid_for_uid", "colon_separated_user_group", "logfile_name")
     strict = {name: getattr(options, name) for name in names}
     read, command = options.ServerOptions.process_groups_from_parser, process.Subprocess.get_execv_args
@@ -94,7 +94,9 @@ def admit_missing(options, process):
     functions = {name: lenient(name, substitute) for name, substitute in zip(names, substitutes)}
 
     def process_groups_from_parser(self, parser):
-        vars(options).update(functions)
+        starts, self.has_read = not hasattr(self, "has_read"), True
+        names = functions if starts else ("colon_separated_user_group",)  # a reread is refused, and says why
+        vars(options).update({name: functions[name] for name in names})
         try:
             return read(self, parser)
         finally:

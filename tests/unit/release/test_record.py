@@ -59,7 +59,9 @@ def test_what_a_release_was_built_with_is_read_back(tmp_path):
     assert record.boot_timeout_of_release(str(tmp_path), 30.0) == 45.0
 
 
-@pytest.mark.parametrize("metadata", [None, b"{}", b"[]", b"\xff", b'{"service": 7}', b'{"service": {}}', b'{"service": {"bind":'])
+@pytest.mark.parametrize(
+    "metadata", [None, b"{}", b"[]", b"\xff", b'{"service": 7}', b'{"service": {}}', b'{"service": {"bind":']
+)
 def test_a_release_that_an_older_version_has_built_is_read_by_its_settings(tmp_path, metadata):
     (tmp_path / "pygun.py").write_text(OLD)
     if metadata is not None:

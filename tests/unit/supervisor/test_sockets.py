@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import SpawnError, Supervisor
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import CannotReread, SpawnError, Supervisor
 from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually
 
 #: Answers with its own name.
@@ -219,7 +219,8 @@ def test_a_program_whose_user_or_log_directory_does_not_exist_costs_no_other_pro
     assert words in host.told() or "no-such-user (socket_owner)" in host.told()
     assert words in host.told("ear:ear")
     assert host.states("other") == {"RUNNING"}
-    assert host.supervisor.reload_config() == ([], [], [])
+    with pytest.raises(CannotReread):
+        host.supervisor.reload_config()
     if lack == "log directory":
         folder.mkdir()
         eventually(lambda: host.states() == {"RUNNING"}, 10)
