@@ -31,7 +31,10 @@ _INSTANCE_IS_DOWN = (
     (_same_app, ("permission-denied", "run-dir-missing", "log-dir-missing")),
     (_same_subject, ("record-unreadable",)),
 )
-_SOCKET_IS_NOT_OPENED = ((_same_app, ("port-taken", "orphan")),)
+_SOCKET_IS_NOT_OPENED = (
+    (_same_app, ("port-taken", "orphan")),
+    (_anywhere, ("supervisor-second",)),
+)
 _NOT_READABLE = ("conf-section", "conf-missing", "conf-invalid", "hidden-character")
 _UNIT_IS_DOWN = (
     (_anywhere, ("unit-masked", "unit-disabled", "unit-missing")),

@@ -152,6 +152,8 @@ def reason(error):
 
 def main():
     script = sys.argv[1]
+    if not os.path.isfile(script):
+        sys.exit(f"supervisor is not installed: there is no {script}")
     try:
         from supervisor import options, process
 
