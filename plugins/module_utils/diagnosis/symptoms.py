@@ -201,7 +201,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "not-in-wheelhouse",
         "installer",
-        r"(\S+) was not found in the provided package locations|Failed to read `--find-links` directory: (\S+)"
+        r"(\S+) was not found in the provided package locations|Failed to read `--find-links` directory: (\S+)(?!\S)"
+        r"(?!\s+cause: Permission denied)"
         r"|Location '([^']+)' is ignored: it is either a non-existing path"
         r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)(?=[\s\S]*\npip was told to use no index)",
         "The host installs without an index, and the wheelhouse does not have {0}.",

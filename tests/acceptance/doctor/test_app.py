@@ -359,7 +359,7 @@ def test_a_program_that_supervisord_does_not_run_is_named(patient: Patient) -> N
 
 
 UNREACHABLE = {"python_index_url": "http://127.0.0.1:1/simple"}
-WITHOUT_INDEX = {"python_extra_args": ["--no-index", "--find-links", "/root"]}
+WITHOUT_INDEX = {"python_extra_args": ["--no-index", "--find-links", "/opt"]}
 
 
 @pytest.mark.parametrize(
