@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import shutil
 import subprocess
@@ -90,7 +91,7 @@ def kept_aside(path: str) -> t.Iterator[None]:
     aside, old = f"{path}.before", f"{path}.old"
     put_back(path)
     if os.path.isdir(path):
-        os.rename(path, aside)
+        _rename_folder(path, aside)
     try:
         yield
     except BaseException:
@@ -98,8 +99,35 @@ def kept_aside(path: str) -> t.Iterator[None]:
         put_back(path)
         raise
     if os.path.isdir(aside):
-        os.rename(aside, old)
+        _rename_folder(aside, old)
         remove_tree(old, ignore_errors=True)
+
+
+def _rename_folder(path: str, target: str) -> None:
+    """Rename a folder. A container's file system cannot do so with one that its image holds: it is copied, then removed."""
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = f"{target}.tmp"
+        remove_tree(copy)
+        shutil.copytree(path, copy, symlinks=True, copy_function=_copy_with_owner)
+        for folder, _names, _others in os.walk(copy):
+            _copy_owner(os.path.join(path, os.path.relpath(folder, copy)), folder)
+        os.rename(copy, target)
+        remove_tree(path)
+
+
+def _copy_with_owner(path: str, copy: str) -> str:
+    shutil.copy2(path, copy, follow_symlinks=False)
+    _copy_owner(path, copy)
+    return copy
+
+
+def _copy_owner(path: str, copy: str) -> None:
+    status = os.lstat(path)
+    os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def put_back(path: str) -> None:
@@ -107,5 +135,5 @@ def put_back(path: str) -> None:
     aside = f"{path}.before"
     if os.path.isdir(aside):
         remove_tree(path, ignore_errors=True)
-        os.rename(aside, path)
+        _rename_folder(aside, path)
     remove_tree(f"{path}.old", ignore_errors=True)

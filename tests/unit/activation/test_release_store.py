@@ -1,6 +1,7 @@
 """What stands on a host and what is remembered about it."""
 
 import json
+import errno
 import os
 import stat
 
@@ -136,3 +137,32 @@ def test_a_write_that_fails_leaves_the_old_bytes_and_nothing_beside(tmp_path, mo
         write_atomically(str(path), b"new", 0o644)
     assert path.read_bytes() == b"old"
     assert [name.name for name in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_renamed_is_copied(tmp_path, monkeypatch):
+    """A container's overlay refuses to rename a folder of its image (EXDEV)."""
+    folder = tmp_path / "venv"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to("/usr/bin/python3")
+    (folder / "bin" / "tool").write_text("old")
+    (folder / "bin" / "tool").chmod(0o750)
+    os.utime(folder / "bin" / "tool", (1, 1))
+    of_the_image, rename = os.stat(folder).st_ino, os.rename
+
+    def refusing(source, target):
+        if os.lstat(source).st_ino == of_the_image:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(atomic.os, "rename", refusing)
+    with pytest.raises(RuntimeError), atomic.kept_aside(str(folder)):
+        (folder / "half").mkdir(parents=True)
+        raise RuntimeError
+    assert (folder / "bin" / "tool").read_text() == "old"
+    status = (folder / "bin" / "tool").stat()
+    assert (status.st_mode & 0o777, status.st_mtime) == (0o750, 1)
+    assert os.readlink(folder / "bin" / "python") == "/usr/bin/python3"
+    with atomic.kept_aside(str(folder)):
+        folder.mkdir()
+    assert sorted(os.listdir(tmp_path)) == ["venv"]
+    assert os.listdir(folder) == []
