@@ -1,7 +1,7 @@
 """What stands on a host and what is remembered about it."""
 
-import json
 import errno
+import json
 import os
 import stat
 
