@@ -71,14 +71,6 @@ def last_text(path: str) -> str:
     return _read(path, 0)
 
 
-def raw_text(path: str, since: float) -> str:
-    """The end of an instance's raw log, if anything was written to it since then (seconds since 1970)."""
-    try:
-        return last_text(raw_log(path)) if os.stat(raw_log(path)).st_mtime >= since else ""
-    except OSError:
-        return ""
-
-
 _TEXT_LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z ([A-Z]+) +\S+\[\d+\] \S+ \S+ (.*)")
 
 
