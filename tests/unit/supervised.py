@@ -1,8 +1,10 @@
 """What the tests share that drive a real supervisord: its configuration, and a module in a process of its own."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +36,14 @@ def eventually(condition, seconds=60.0):
         assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
         time.sleep(0.02)
     return found
+
+
+def listens(path):
+    """Whether somebody accepts on this unix socket; supervisord gives it its name before it listens."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        return True
+    return False
 
 
 def start_module(command, given, **variables):

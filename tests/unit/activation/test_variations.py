@@ -309,7 +309,7 @@ def snapshot(folder):
         path: (path.lstat().st_mtime_ns, path.lstat().st_ino)
         for path in folder.rglob("*")
         # Running workers log, and write how many requests they have answered into the run directory.
-        if not path.name.endswith((".log", ".requests")) and path.name != "run"
+        if not (path.name.endswith(".log") or ".requests" in path.name or path.name == "run")
     }
 
 

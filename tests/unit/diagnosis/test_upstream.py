@@ -28,6 +28,7 @@ import supervisor.process
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
+from tests.unit.supervised import listens
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
 from pygun_runtime import health, lifecycle, phrases
 
@@ -329,7 +330,7 @@ def running(folder: Path, conf: Path) -> Iterator[None]:
     )
     try:
         give_up = time.monotonic() + 10
-        while not (folder / "d.sock").exists() and time.monotonic() < give_up:
+        while not listens(folder / "d.sock") and time.monotonic() < give_up:
             time.sleep(0.05)
         yield
     finally:

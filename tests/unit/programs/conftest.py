@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.supervised import START_SUPERVISORD, SUPERVISORD, eventually, outcome, start_module
+from tests.unit.supervised import START_SUPERVISORD, SUPERVISORD, eventually, listens, outcome, start_module
 
 HERE = Path(__file__).parent
 
@@ -36,7 +36,7 @@ class Host:
             stderr=output,
             start_new_session=True,
         )
-        eventually(lambda: (self.folder / "supervisor.sock").exists())
+        eventually(lambda: listens(self.folder / "supervisor.sock"))
 
     def shut_down(self):
         if self.process is not None:

@@ -57,7 +57,7 @@ def test_it_serves_as_a_daemon(host, eventually, worker_class):
         if pid_file.exists():  # written once it is the daemon's
             master = int(pid_file.read_text())
             os.kill(master, signal.SIGTERM)
-            eventually(lambda: not os.path.exists(f"/proc/{master}"), 20)
+            eventually(lambda: has_ended(master), 20)
 
 
 def test_a_unix_socket_that_it_bound_itself_is_removed(host, eventually):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import CannotReread, SpawnError, Supervisor
-from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually
+from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually, listens
 
 #: Answers with its own name.
 SERVER = (
@@ -52,7 +52,7 @@ class Host:
                 stderr=output,
                 start_new_session=True,
             )
-        eventually(lambda: (self.folder / "supervisor.sock").exists() or self.process.poll() is not None, 20)
+        eventually(lambda: listens(self.folder / "supervisor.sock") or self.process.poll() is not None, 20)
         assert self.process.poll() is None, (self.folder / "supervisord.out").read_text()
 
     def shut_down(self):
