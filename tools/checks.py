@@ -20,13 +20,13 @@ LOGS = CACHE / "logs"
 # Tests of what (almost) never meets Ansible, and takes minutes because real servers run in them.
 WITHOUT_ANSIBLE = (
     "app/tests",
-    "tests/unit/activation",
-    "tests/unit/load",
-    "tests/unit/logs",
-    "tests/unit/preflight",
-    "tests/unit/programs",
-    "tests/unit/runtime",
-    "tests/unit/upgrade",
+    "tests/component/activation",
+    "tests/component/load",
+    "tests/component/logs",
+    "tests/component/trial",
+    "tests/component/programs",
+    "tests/component/runtime",
+    "tests/component/upgrade",
 )
 # They wait for real processes more than they compute.
 PROCESSES = "3"

@@ -13,7 +13,7 @@ from tools.shell import ROOT
 PAGE = ROOT / "docs" / "docsite" / "rst" / "troubleshooting.rst"
 
 # A line that upstream prints for each entry of the table, by who prints it; for some the lines around it as well.
-# tests/unit/diagnosis provokes the entries with the real programs.
+# tests/component/diagnosis provokes the entries with the real programs.
 SAID: dict[str, tuple[str, ...]] = {
     "app": (
         "[CRITICAL] WORKER TIMEOUT (pid:742)",

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.unit.runtime.conftest import read_records
+from tests.component.runtime.conftest import read_records
 
 
 def test_the_record_describes_the_running_master(host):

@@ -186,7 +186,7 @@ def test_processes_that_fill_a_volume_together_leave_no_half_line(volume):
 
 def test_a_service_goes_on_while_its_log_volume_is_full_and_says_so_once(host, volume, eventually):
     """The whole way: two workers, a marker, a report when there is room."""
-    from tests.unit.logs.conftest import Service  # noqa: PLC0415
+    from tests.component.logs.conftest import Service  # noqa: PLC0415
 
     service = Service(host)
     service.folder, service.path = volume, volume / "app-0.log"

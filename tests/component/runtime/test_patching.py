@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.runtime.conftest import RUNTIME
+from tests.component.runtime.conftest import RUNTIME
 
 # What urllib3 does: a class that was taken from ssl before it was patched fails at each use.
 TLS = """

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import lock_holders
-from tests.unit.supervised import eventually
+from tests.component.supervised import eventually
 
 # -- nothing to do ---------------------------------------------------------------------------------------------------
 

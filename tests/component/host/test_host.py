@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor import program_scope
-from tests.unit.supervised import outcome, start_module
+from tests.component.supervised import outcome, start_module
 
 RUN = Path(__file__).parents[1] / "run_module.py"
 ME = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgid()).gr_name}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.unit.runtime.test_worker import answered
+from tests.component.runtime.test_worker import answered
 
 APP = """
 import faulthandler, os, signal, subprocess, sys, time

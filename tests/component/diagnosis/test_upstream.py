@@ -21,16 +21,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import index
 import pytest
 import supervisor.options
 import supervisor.process
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
-from tests.unit.supervised import listens
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
 from pygun_runtime import health, lifecycle, phrases
+from tests.component.diagnosis import index
+from tests.component.supervised import listens
 
 PROGRAMS = Path(sys.executable).parent
 CASES: list = []

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import read_text
 from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import table
-from tests.unit.supervised import eventually
+from tests.component.supervised import eventually
 
 
 def look(app, **more):

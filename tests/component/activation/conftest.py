@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.supervised import START_SUPERVISORD, SUPERVISORD, eventually, listens, outcome, start_module
+from tests.component.supervised import START_SUPERVISORD, SUPERVISORD, eventually, listens, outcome, start_module
 
 HERE = Path(__file__).parent
 COLLECTION = HERE.parents[2]

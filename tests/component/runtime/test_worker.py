@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.runtime.conftest import APP
+from tests.component.runtime.conftest import APP
 
 STOCK = {"worker_class": "'gevent'"}
 LOSSLESS = {"worker_class": "runtime.worker_class"}

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import build
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
-from tests.unit.supervised import outcome, start_module
+from tests.component.supervised import outcome, start_module
 
 RELEASE = "0123456789abcdef"
 RUN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "run_module.py")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.activation.conftest import as_root
-from tests.unit.supervised import outcome, start_module
+from tests.component.activation.conftest import as_root
+from tests.component.supervised import outcome, start_module
 
 RUN = Path(__file__).parents[1] / "run_module.py"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import CannotReread, SpawnError, Supervisor
-from tests.unit.supervised import LAUNCHER, SUPERVISORD, eventually, listens
+from tests.component.supervised import LAUNCHER, SUPERVISORD, eventually, listens
 
 #: Answers with its own name.
 SERVER = (

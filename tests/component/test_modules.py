@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from tests.unit.host.test_host import RUN as MODULE
-from tests.unit.host.test_host import wanted
-from tests.unit.supervised import outcome, start_module
+from tests.component.host.test_host import RUN as MODULE
+from tests.component.host.test_host import wanted
+from tests.component.supervised import outcome, start_module
 
 SECRET = 'DB="hunter2-\\very-secret"\nTOKEN=hunter2\n'
 ENV_FILE = {"path": "/nowhere/app.env", "content": SECRET}

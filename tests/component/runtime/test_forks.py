@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.runtime.test_signals import WORKERS
+from tests.component.runtime.test_signals import WORKERS
 
 APP = """
 import concurrent.futures, multiprocessing, os, pty, subprocess, time

@@ -7,7 +7,7 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import findings_of
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.observe import observe, observe_apps
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Options, Supervisord
-from tests.unit.activation.test_status import look
+from tests.component.activation.test_status import look
 
 NESTED = "[" * 60_000
 
