@@ -8,8 +8,6 @@ from ..supervisor import program_settings
 from ..supervisor.rpc import Process
 
 POLL = 0.05
-#: Seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop.
-STOP_MARGIN = 5.0
 #: Seconds within which supervisord has to answer.
 ANSWER_TIMEOUT = 5.0
 #: Seconds that supervisord may take to listen after it was started, also on a busy host.

@@ -26,7 +26,7 @@ import typing as t
 
 from ..diagnosis.log_tail import LogMark, last_text, plain_lines
 from ..host.atomic import remove_file, sync_directory, write_atomically
-from ..supervisor import program_files, program_settings
+from ..supervisor import conf, program_files, program_settings
 from ..supervisor.program_scope import GONE, files_of, scope_of
 from ..supervisor.rpc import (
     STOPPABLE_STATES,
@@ -43,7 +43,7 @@ from ..supervisor.rpc import (
 )
 from .errors import NotStarted, ProgramsError
 from .files import ProgramFile, file_owner, mode_of
-from .groups import LOG_LINES, POLL, START_TIMEOUT, STOP_MARGIN, entry_of, is_up
+from .groups import LOG_LINES, POLL, START_TIMEOUT, entry_of, is_up
 from .requirements import account_of, start_obstacles, with_account
 
 #: Seconds to wait for another run.
@@ -349,13 +349,10 @@ class Programs:
 
     def _patience_to_stop(self, group: str) -> float:
         """By the longer of the stop times that its old and its new file give."""
-        longest = 10
-        for content in (self._files[group].before, self._files[group].after) if group in self._files else ():
-            for line in (content or b"").splitlines():
-                name, _equals, value = line.partition(b"=")
-                if name == b"stopwaitsecs" and value.isdigit():
-                    longest = max(longest, int(value))
-        return longest + STOP_MARGIN
+        files = (self._files[group].before, self._files[group].after) if group in self._files else ()
+        parsed = [conf.parse_text((content or b"").decode("utf-8", "replace")) for content in files]
+        said = [conf.get(one, section, "stopwaitsecs") for one in parsed for section in one.sections()]
+        return max([conf.STOPWAITSECS, *(int(text) for text in said if text.isdigit())]) + conf.STOP_MARGIN
 
     def _put_in(self, group: str) -> None:
         """Have supervisord take a group into service as its file says now; what starts by itself starts."""
