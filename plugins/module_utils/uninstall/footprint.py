@@ -36,9 +36,25 @@ FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
 KEEPER = "keep_server_state.py"
 #: Folders of the tools. What ends with .before or .build, an interrupted upgrade has left.
-_TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "supervisor.build", "uv", "uv.before", "uv.build")
+_TOOLS = (
+    "wheelhouse",
+    "supervisor",
+    "supervisor.before",
+    "supervisor.build",
+    "uv",
+    "uv.before",
+    "uv.build",
+    "pygun_reader",
+)
 #: Programs of ours beside them.
-_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py", "foreign.py", "survivor.py")
+_SCRIPTS = (
+    "keeper.py",
+    "supervisord.py",
+    "end_orphans.py",
+    "memory_guard.py",
+    "foreign.py",
+    "survivor.py",
+)  # the last two until 1.0.0
 
 
 @dataclasses.dataclass(frozen=True)
