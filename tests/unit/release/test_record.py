@@ -100,7 +100,7 @@ def test_module_role_and_runtime_name_the_same_facts():
     documented = set(re.findall(r"V\((\w+)\)", documented))
     assert documented == set(vars(SERVICE))
     told = inspect.signature(Runtime).parameters
-    assert set(role_vars.VARS["__flask_app_runtime"]) | {"graceful_timeout", "health_host"} >= documented
+    assert documented - {"health_host"} <= {key for name in role_vars.NAMES for key in role_vars.VARS[name]}
     assert set(role_vars.VARS["__flask_app_runtime"]) <= set(told)
     assert record.Service().boot_timeout == told["boot_timeout"].default
     assert record.Service().health_host == told["health_host"].default

@@ -30,7 +30,7 @@ from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settin
 from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
 from ansible_collections.pygun.stack.plugins.plugin_utils.validation import check, gunicorn
 from pygun_runtime import env_file
-from tests.unit.role_vars import runtime_arguments
+from tests.unit.role_vars import told_by_pygun_py
 
 ROOT = Path(__file__).parents[3]
 ROLES = ("flask_app", "supervisor", "python")
@@ -116,7 +116,7 @@ def environment(role: str) -> Environment:
 
 def render(template: str, role: str = "flask_app", **given) -> str:
     values = {**BASE, **given}
-    values["__flask_app_runtime"] = runtime_arguments(environment("flask_app"), values)
+    values |= told_by_pygun_py(environment("flask_app"), values)
     return environment(role).get_template(template).render(values)
 
 
