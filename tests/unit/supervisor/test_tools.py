@@ -3,6 +3,7 @@
 """The tools that run on a host without Ansible find there what they import, and nothing of it outlives an uninstall."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,3 +47,10 @@ def test_every_copy_is_the_modules_own_file():
 def test_an_uninstall_knows_every_tool():
     names = {name.partition("/")[0] for name in WRITTEN} - {"supervisord.py"}
     assert names <= {*footprint._TOOLS, *footprint._SCRIPTS}
+
+
+def test_the_guard_is_restarted_when_any_file_that_it_imports_changes():
+    code = yaml.safe_load((ROLE.parent / "flask_app" / "vars" / "main.yml").read_text())["__flask_app_guard_code"]
+    patterns = [pattern[1:] for pattern in re.findall(r"'(/[^']+\.py)'", code)]
+    watched = {str(path.relative_to(ROLE / "files")) for one in patterns for path in (ROLE / "files").glob(one)}
+    assert watched == {name for name in WRITTEN if "/" in name} | {"memory_guard.py"}
