@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The options of modules that find the apps of a host by themselves; `apps.PLACES_OPTIONS` is their argument spec."""
+"""The options of modules that find the apps of a host by themselves; `supervisor.conf.PLACES_OPTIONS` is their argument spec."""
 
 from __future__ import annotations
 

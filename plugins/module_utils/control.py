@@ -18,20 +18,18 @@ import typing as t
 
 from .activation.errors import ActivationError, StepFailure
 from .activation.files import ManagedFile
-from .activation.instances import STOP_MARGIN, UP, Instances
+from .activation.instances import UP, Instances
 from .activation.journal import Journal
 from .activation.options import Options as ActivationOptions
 from .activation.report import Report
 from .activation.transaction import Activation
+from .host import places
 from .instance import discovery, readiness
-from .release import record
 from .release.lock import Held, locked
 from .release.store import ID_PATTERN, ReleaseStore
 from .supervisor import conf
 from .supervisor.rpc import STOPPABLE_STATES, STOPPED_STATES, NotRunning, Process, SupervisorError, unusable
 
-#: Seconds for the boot of a release that does not say how long its may take.
-BOOT_TIMEOUT = 30.0
 NOTHING = "Nothing was changed."
 
 
@@ -43,8 +41,8 @@ class Options:
     state: str
     instance: str = ""
     force: bool = False
-    base_dir: str = "/srv"
-    conf_dir: str = "/etc/supervisor"
+    base_dir: str = places.BASE_DIR
+    conf_dir: str = places.CONF_DIR
     by: str = ""
 
 
@@ -83,12 +81,9 @@ def _as_activation(app: discovery.App, options: Options) -> ActivationOptions:
         run_dir=app.run_dir,
         log_dir=app.log_dir,
         supervisor_socket=conf.socket_path(conf.parse(os.path.join(options.conf_dir, "supervisord.conf"))),
-        boot_timeout=record.boot_timeout_of_release(os.path.join(app.root, "current"), BOOT_TIMEOUT),
-        stop_timeout=app.stop_timeout,
         program_conf=ManagedFile(app.conf, None, 0o644),
-        env_file=ManagedFile(f"/etc/pygun/{app.name}.env", None, 0o640),
+        env_file=ManagedFile(places.env_file(app.name), None, 0o640),
         restart=True,
-        bind=app.bind,
         keep=sys.maxsize,  # to prune is a deploy's business
         by=options.by,
     )
@@ -116,7 +111,7 @@ class Control:
         self.report.step = {"started": "start", "stopped": "stop", "restarted": "restart"}[self.asked.state]
         if check:
             return self._predict()
-        patience = self.options.stop_timeout + STOP_MARGIN
+        patience = self.instances.program.stop_timeout() + conf.STOP_MARGIN
         try:
             with locked(self.options.root, self.options.by, patience):
                 return self._act()

@@ -11,6 +11,8 @@ import socket
 import time
 import typing as t
 
+from .host import places
+
 #: Bits of srv_admin_state by which a server gets no new requests: maintenance (of any kind), then drain (of any kind).
 _MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
 _DRAIN = 0x08 | 0x10
@@ -38,7 +40,7 @@ class Options:
     required: bool = True
     leave: int = 1
     timeout: float = 60.0
-    socket: str = "/run/haproxy/admin.sock"
+    socket: str = places.HAPROXY_SOCKET
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,13 +11,13 @@ import os
 import time
 import typing as t
 
-from .host import foreign, inspection
+from .host import foreign, inspection, places
 from .host.atomic import now
 from .instance import discovery, readiness
 from .instance.obstacle import NOT_OPENED, obstacle
 from .instance.public_socket import SystemdSocket
 from .instance.run_directory import RunDirectory
-from .release import record
+from .release.record import service_of
 from .release.store import ReleaseStore
 from .supervisor import conf, other_programs
 from .supervisor.rpc import Process, Supervisor, SupervisorError
@@ -33,8 +33,8 @@ class Options:
     """Where things are; see the documentation of the module `status`."""
 
     name: str = ""
-    base_dir: str = "/srv"
-    conf_dir: str = "/etc/supervisor"
+    base_dir: str = places.BASE_DIR
+    conf_dir: str = places.CONF_DIR
     unit: str = "supervisord.service"
 
 
@@ -183,7 +183,7 @@ class Status:
         seen = obstacle(app.bind, running) if any(NOT_OPENED in one.spawn_error for one in running) else ""
         if seen:
             self._problem(app.name, f"its socket cannot be opened: {seen}")
-        environment = record.environment_of_release(os.path.join(app.root, "current"))
+        environment = service_of(os.path.join(app.root, "current")).environment_digest()
         for process in instances:
             told = self._instance(app, facts, process)
             facts["processes"].append(told)

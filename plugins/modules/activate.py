@@ -14,6 +14,8 @@ description:
   - Restarts the instances of an app one after the other on another release, and waits after each until it serves.
   - A release that does not pass leaves the old one in service, and the host as it was.
   - A run that was killed, or cut off by a reboot, is finished or undone by the next one.
+  - Health path and boot timeout are those of the release, as M(pygun.stack.release) has kept them in it. The user, the public address, the
+    number of instances and the time to stop are those of the program's configuration.
   - Needs an app that runs under supervisord as an C(fcgi-program) with the runtime of this collection.
 options:
   name:
@@ -40,31 +42,6 @@ options:
     description: The unix socket of supervisord.
     type: path
     default: /run/supervisor/supervisor.sock
-  instances:
-    description:
-      - How many processes of the program serve. Other processes of the program only hold the socket open.
-      - Needed only if the program's configuration does not tell (C(PYGUN_INSTANCES)).
-    type: int
-  health_path:
-    description:
-      - The path that an instance must answer with 2xx or 3xx. If empty, C(/) is asked, and any answer below 500 will do.
-      - What the release itself says has precedence, since an older release may not have today's endpoint.
-    type: str
-    default: ""
-  bind:
-    description:
-      - The public address, C(HOST:PORT) or C(unix:PATH). At the end, an HTTP request is made to it, too.
-      - If empty, only the instances themselves are asked.
-    type: str
-    default: ""
-  boot_timeout:
-    description: Seconds that an instance may take to become ready. 10 more are added for the runtime to tell why it did not.
-    type: float
-    default: 30
-  stop_timeout:
-    description: Seconds after which supervisord kills an instance that does not stop (C(stopwaitsecs)). 5 more are waited.
-    type: float
-    default: 40
   restart:
     description: Restart instances that run the release already, too.
     type: bool
@@ -116,10 +93,6 @@ options:
       content:
         description: What it shall contain. If not given, the file is removed.
         type: str
-  user:
-    description: The app's user. The default is the one in the program's configuration.
-    type: str
-    default: ""
   preflight:
     description:
       - Whether a release that does not serve yet is tried first, as M(pygun.stack.preflight) does.
@@ -154,7 +127,6 @@ EXAMPLES = r"""
   pygun.stack.activate:
     name: scoring
     release: 0a1b2c3d4e5f6071
-    health_path: /healthz
 
 - name: Go back to the release before
   pygun.stack.activate:

@@ -115,6 +115,7 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.haproxy import BalancerError, Options, run
+from ..module_utils.host import places
 
 #: What the role `load_balancer` has put there; HAProxy does it itself before a reload and a stop, but not before a crash.
 KEEPER = ("/usr/local/lib/pygun/keep_server_state.py", "/var/lib/haproxy/server-state")
@@ -140,7 +141,7 @@ def main():
             "required": {"type": "bool", "default": True},
             "leave": {"type": "int", "default": 1},
             "timeout": {"type": "float", "default": 60},
-            "socket": {"type": "path", "default": "/run/haproxy/admin.sock"},
+            "socket": {"type": "path", "default": places.HAPROXY_SOCKET},
         },
         supports_check_mode=True,
     )

@@ -107,6 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.doctor.examination import examine
 from ..module_utils.doctor.report import in_words
 from ..module_utils.doctor.state import Options
+from ..module_utils.host import places
 from ..module_utils.supervisor.conf import PLACES_OPTIONS
 
 
@@ -115,7 +116,7 @@ def main():
         argument_spec={
             "name": {"type": "str", "default": ""},
             **PLACES_OPTIONS,
-            "tools_dir": {"type": "path", "default": "/opt/pygun"},
+            "tools_dir": {"type": "path", "default": places.TOOLS_DIR},
             "unit": {"type": "str", "default": "supervisord.service"},
             "control_clock": {"type": "float", "default": 0},
         },

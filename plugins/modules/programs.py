@@ -353,6 +353,7 @@ rolled_back:
   type: bool
 """
 
+from ..module_utils.host import places
 from ..module_utils.programs.errors import ProgramsError
 from ..module_utils.programs.transaction import Options, Programs
 from ..module_utils.stack_module import StackModule
@@ -381,9 +382,9 @@ ARGUMENT_SPEC = {
     "scope": {"type": "str", "required": True},
     "programs": {"type": "list", "elements": "dict", "default": [], "options": suboptions("program")},
     "listeners": {"type": "list", "elements": "dict", "default": [], "options": suboptions("eventlistener")},
-    "conf_dir": {"type": "path", "default": "/etc/supervisor/conf.d"},
-    "log_dir": {"type": "path", "default": "/var/log/supervisor"},
-    "supervisor_socket": {"type": "path", "default": "/run/supervisor/supervisor.sock"},
+    "conf_dir": {"type": "path", "default": f"{places.CONF_DIR}/conf.d"},
+    "log_dir": {"type": "path", "default": places.SUPERVISOR_LOG_DIR},
+    "supervisor_socket": {"type": "path", "default": places.SUPERVISOR_SOCKET},
     "start_timeout": {"type": "float", "default": 30},
 }
 

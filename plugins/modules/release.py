@@ -100,7 +100,7 @@ options:
     description:
       - What O(pygun_py) serves, where and how long it may take. It is kept in the release for all that ask what runs, such as
         M(pygun.stack.status).
-      - Known are V(bind), V(health_path), V(health_host), V(boot_timeout), V(graceful_timeout), V(env_file), V(run_dir) and V(log_dir).
+      - What nobody asks for is left out.
     type: dict
     default: {}
   activation:

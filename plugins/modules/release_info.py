@@ -60,6 +60,7 @@ history:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host import places
 from ..module_utils.release.store import ReleaseStore
 
 
@@ -69,7 +70,7 @@ def main():
         argument_spec={"name": {"type": "str", "required": True}, "root": {"type": "path"}},
         supports_check_mode=True,
     )
-    store = ReleaseStore(module.params["root"] or f"/srv/{module.params['name']}")
+    store = ReleaseStore(module.params["root"] or places.root(module.params["name"]))
     module.exit_json(
         changed=False,
         current=store.current(),

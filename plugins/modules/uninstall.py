@@ -100,6 +100,7 @@ packages:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.host import places
 from ..module_utils.supervisor.conf import PLACES_OPTIONS
 from ..module_utils.uninstall.removal import Options, Uninstall, UninstallError
 
@@ -113,8 +114,8 @@ def main():
             "apps": {"type": "list", "elements": "str", "default": []},
             "data": {"type": "bool", "default": False},
             **PLACES_OPTIONS,
-            "tools_dir": {"type": "path", "default": "/opt/pygun"},
-            "cache_dir": {"type": "path", "default": "/var/cache/pygun"},
+            "tools_dir": {"type": "path", "default": places.TOOLS_DIR},
+            "cache_dir": {"type": "path", "default": places.CACHE_DIR},
             "ctl_link": {"type": "str", "default": "/usr/local/bin/supervisorctl"},
             "by": {"type": "str", "default": ""},
         },

@@ -71,3 +71,38 @@ def test_every_room_has_a_floor():
     assert {room_of(module) for module in GRAPH if "." in module} - {"doc_fragments"} <= FLOOR_OF.keys() | {
         "module_utils"
     }
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------------------
+
+ROOT = PLUGINS.parent
+SOURCES = [
+    path for folder in (PLUGINS, *ROOT.glob("roles/*/files")) for path in folder.rglob("*.py") if not path.is_symlink()
+]
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_CLASS = 500, 300
+#: The files that docs/ARCHITECTURE.md excuses, each in a line with its reason.
+EXCUSED = {
+    line.split("`")[1]
+    for line in (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("- Longer than the others: `")
+}
+
+
+def too_long(source):
+    """The names of what has too many lines in the source of a file."""
+    if len(source.splitlines()) > MOST_LINES_OF_A_FILE:
+        yield "the file"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and node.end_lineno - node.lineno + 1 > MOST_LINES_OF_A_CLASS:
+            yield f"class {node.name}"
+
+
+def test_no_file_and_no_class_is_too_long():
+    found = {str(path.relative_to(ROOT)): list(too_long(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    assert {name: what for name, what in found.items() if what and name not in EXCUSED} == {}
+
+
+def test_a_long_class_and_a_long_file_are_found():
+    assert list(too_long("class A:\n" + "    a = 1\n" * 300)) == ["class A"]
+    assert list(too_long("class A:\n" + "    a = 1\n" * 299)) == []
+    assert list(too_long("a = 1\n" * 501)) == ["the file"]

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
 import typing as t
 
@@ -13,16 +11,14 @@ from ..diagnosis.log_tail import LogMark
 from ..instance.obstacle import NOT_OPENED, why_not_opened
 from ..instance.probe import ask_bind
 from ..instance.run_directory import RunDirectory
+from ..release.record import BOOT_MARGIN
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import DEAD_STATES, Process, Supervisor
 from .errors import StepFailure
-from .options import Options
 from .program import Program
 
 #: Seconds between two looks at a process; each look also makes supervisord reap its children at once.
 POLL = 0.05
-#: Seconds that a boot may take beyond boot_timeout: the runtime's own limit should strike first, it can say more.
-BOOT_MARGIN = 10.0
 #: Seconds that one HTTP answer of an instance may take.
 ANSWER_TIMEOUT = 10.0
 #: Seconds within which everything must answer once all instances are ready.
@@ -32,10 +28,7 @@ VERIFY_TIMEOUT = 5.0
 class Gate:
     """Waits until instances serve a release. Owns the marks: the end of each instance's log before its start."""
 
-    def __init__(
-        self, options: Options, store: ReleaseStore, supervisor: Supervisor, run_dir: RunDirectory, program: Program
-    ) -> None:
-        self.options = options
+    def __init__(self, store: ReleaseStore, supervisor: Supervisor, run_dir: RunDirectory, program: Program) -> None:
         self.store = store
         self.supervisor = supervisor
         self.run_dir = run_dir
@@ -49,15 +42,16 @@ class Gate:
     def wait(self, full_name: str, release: str, pid: int, patience: float | None = None, strict: bool = True) -> None:
         """Wait until the instance serves the release. Raises StepFailure as soon as it cannot any more.
 
-        :param patience: seconds; by default those that a boot may take
+        :param patience: seconds; by default those that the release gives a boot
         :param strict: if not, for the way back, any HTTP answer is enough: the old release is put back even if something that
             it depends on is down at the moment
         """
         begun = time.monotonic()
-        patience = self.options.boot_timeout + BOOT_MARGIN if patience is None else patience
+        service = self.store.service(release)
+        health_path = service.health_path
+        patience = service.boot_timeout + BOOT_MARGIN if patience is None else patience
         name = full_name.partition(":")[2]
         answer = None
-        health_path, host = self.health(release)
         while True:
             self._refuse_ended(name, self.supervisor.process(full_name), pid, begun)
             record = self.run_dir.record(name)
@@ -68,7 +62,7 @@ class Gate:
                     raise self._refusal(name, f"it runs release {record.get('release')} instead", begun, False)
                 if ready and ready >= _positive_or_one(record.get("workers")):
                     timeout = max(0.1, min(ANSWER_TIMEOUT, left))
-                    answer = self.run_dir.ask(name, pid, health_path or "/", timeout, host)
+                    answer = self.run_dir.ask(name, pid, health_path or "/", timeout, service.health_host)
                     if answer.is_healthy(health_path) or (answer.status and not strict):
                         return
             if left <= 0:
@@ -115,28 +109,15 @@ class Gate:
 
     def wait_for_public_address(self, release: str) -> None:
         """Wait until the public address answers, with any status."""
-        path, host = self.health(release)
+        bind, service = self.program.bind(), self.store.service(release)
         give_up = time.monotonic() + VERIFY_TIMEOUT
-        while True:
-            answer = ask_bind(self.options.bind, path or "/", ANSWER_TIMEOUT, host)
+        while bind:
+            answer = ask_bind(bind, service.health_path or "/", ANSWER_TIMEOUT, service.health_host)
             if answer.status:
                 return
             if time.monotonic() > give_up:
-                raise StepFailure(f"the public address {self.options.bind} does not answer: {answer.text}")
+                raise StepFailure(f"the public address {bind} does not answer: {answer.text}")
             time.sleep(POLL)
-
-    def health(self, release: str) -> tuple[str, str]:
-        """Path and Host header of the health check, as the release has them.
-
-        An older release may not have today's endpoint, so what its own pygun.py says has precedence.
-        """
-        try:
-            with open(os.path.join(self.store.path(release), "pygun.py"), encoding="utf-8") as stream:
-                settings = stream.read()
-        except (OSError, UnicodeDecodeError):
-            settings = ""
-        said = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", settings, re.MULTILINE))
-        return said.get("path", self.options.health_path), said.get("host") or "localhost"
 
 
 def _positive_or_one(value: t.Any) -> int:

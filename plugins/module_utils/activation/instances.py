@@ -20,6 +20,7 @@ from ..instance.obstacle import NOT_OPENED, obstacle
 from ..instance.public_socket import SocketError, SystemdSocket
 from ..instance.run_directory import RunDirectory
 from ..release.store import ReleaseStore
+from ..supervisor.conf import STOP_MARGIN
 from ..supervisor.rpc import (
     STOPPABLE_STATES,
     STOPPED_STATES,
@@ -36,8 +37,6 @@ from .program import Program
 
 #: States of a process that runs, be it ready or not.
 UP = ("RUNNING", "STARTING")
-#: Seconds beyond stop_timeout, after which supervisord should have killed what did not stop.
-STOP_MARGIN = 5.0
 
 
 class Instances:
@@ -56,7 +55,7 @@ class Instances:
         self.run_dir = RunDirectory(options.run_dir)
         self.candidates = Candidates(options.run_dir, options.root)
         self.program = Program(options, self.socket)
-        self.gate = Gate(options, store, self.supervisor, self.run_dir, self.program)
+        self.gate = Gate(store, self.supervisor, self.run_dir, self.program)
         self.processes: list[Process] = []
         self.count = 0
         self.ended: list[str] = []
@@ -74,7 +73,7 @@ class Instances:
 
     def count_again(self) -> None:
         """Count the processes that serve, by the program's configuration on disk."""
-        self.count = min(self.program.instances() or len(self.processes), len(self.processes))
+        self.count = min(self.program.on_disk().instances or len(self.processes), len(self.processes))
 
     def serving(self) -> list[Process]:
         """The instances: processes that serve while they run."""
@@ -116,7 +115,7 @@ class Instances:
         return Leftovers(self.supervisor, [process.pid for process in processes], self.program.uid())
 
     def _wait_until_stopped(self, full_names: list[str]) -> None:
-        patience = self.options.stop_timeout + STOP_MARGIN
+        patience = self.program.stop_timeout() + STOP_MARGIN
         give_up = time.monotonic() + patience
         while True:
             waiting = []
@@ -197,7 +196,7 @@ class Instances:
 
     def configured(self) -> int:
         """How many instances the program has by its configuration."""
-        return self.program.instances() or 2
+        return self.program.on_disk().instances or self.program.wanted().instances or 2
 
     def update_group(self) -> None:
         """Stop the group, take it out, put it in again as configured now, and have it started."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..host import places
 from .files import ManagedFile
 
 
@@ -19,10 +20,6 @@ class Options:
     root: str
     run_dir: str
     supervisor_socket: str
-    instances: int | None = None
-    health_path: str = ""
-    boot_timeout: float = 30.0
-    stop_timeout: float = 40.0
     restart: bool = False
     retry_failed: bool = False
     program_conf: ManagedFile | None = None
@@ -31,8 +28,6 @@ class Options:
     log_dir: str = ""
     by: str = ""
     rollout: str = ""
-    bind: str = ""
-    user: str = ""
     preflight: bool = True
     socket_units: tuple[ManagedFile, ...] = ()
 
@@ -44,12 +39,7 @@ ARGUMENT_SPEC = {
     "root": {"type": "path"},
     "run_dir": {"type": "path"},
     "log_dir": {"type": "path"},
-    "supervisor_socket": {"type": "path", "default": "/run/supervisor/supervisor.sock"},
-    "instances": {"type": "int"},
-    "health_path": {"type": "str", "default": ""},
-    "bind": {"type": "str", "default": ""},
-    "boot_timeout": {"type": "float", "default": 30},
-    "stop_timeout": {"type": "float", "default": 40},
+    "supervisor_socket": {"type": "path", "default": places.SUPERVISOR_SOCKET},
     "restart": {"type": "bool", "default": False},
     "retry_failed": {"type": "bool", "default": False},
     "program_conf": {
@@ -70,7 +60,6 @@ ARGUMENT_SPEC = {
         "default": [],
         "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
     },
-    "user": {"type": "str", "default": ""},
     "preflight": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 5},
     "by": {"type": "str", "default": ""},
@@ -91,12 +80,12 @@ def options_from(params: dict[str, t.Any]) -> Options:
     """The module's parameters with their defaults that depend on the app's name."""
     given = dict(params)
     name = given["name"]
-    given["root"] = given["root"] or f"/srv/{name}"
-    given["run_dir"] = given["run_dir"] or f"/run/{name}"
-    given["log_dir"] = given["log_dir"] or f"/var/log/{name}"
-    conf = given["program_conf"] or {"path": f"/etc/supervisor/conf.d/{name}.conf", "content": None}
+    given["root"] = given["root"] or places.root(name)
+    given["run_dir"] = given["run_dir"] or places.run_dir(name)
+    given["log_dir"] = given["log_dir"] or places.log_dir(name)
+    conf = given["program_conf"] or {"path": places.program_conf(name), "content": None}
     given["program_conf"] = _managed_file(conf, 0o644)
-    env = given["env_file"] or {"path": f"/etc/pygun/{name}.env", "content": None}
+    env = given["env_file"] or {"path": places.env_file(name), "content": None}
     given["env_file"] = _managed_file(env, 0o640)
     given["socket_units"] = tuple(_managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
     return Options(**given)

@@ -1,44 +1,43 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Read the configuration of an app's program."""
+"""The program of the app in an activation: as its configuration on disk describes it, and as it shall be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pwd
-import re
 
 from ..instance.public_socket import SystemdSocket
+from ..supervisor.app_program import AppProgram, program_of
+from ..supervisor.conf import parse_text
 from .options import Options
 
 
 class Program:
-    """The program of one app, as its configuration describes it; the options say the rest."""
+    """The program of one app. Owns the longest time that its configuration has given it to stop."""
 
     def __init__(self, options: Options, socket: SystemdSocket) -> None:
         self.options = options
         self.socket = socket
+        self._stop_timeout = 0.0
 
-    def _on_disk(self) -> bytes:
+    def _described(self, content: bytes | None) -> AppProgram:
+        return program_of(parse_text((content or b"").decode("utf-8", "replace")), self.options.name)
+
+    def on_disk(self) -> AppProgram:
+        """As the configuration on disk describes it."""
         conf = self.options.program_conf
-        return (conf.on_disk() if conf else None) or b""
+        return self._described(conf.on_disk() if conf else None)
 
-    def instances(self) -> int | None:
-        """How many processes of the program serve; None if neither the configuration nor the options say it."""
-        return self.instances_on_disk() or self.options.instances
-
-    def instances_on_disk(self) -> int | None:
-        """How many processes of the program serve, as the configuration on disk says it."""
-        match = re.search(rb"PYGUN_INSTANCES=[\"']?(\d+)", self._on_disk())
-        return int(match.group(1)) if match else None
+    def wanted(self) -> AppProgram:
+        """As the configuration shall be; as it is, if nobody wants another."""
+        conf = self.options.program_conf
+        return self._described(conf.content) if conf and conf.content is not None else self.on_disk()
 
     def user(self) -> str:
-        """The app's user, as the options or the program's configuration name it; empty if neither does."""
-        conf = self.options.program_conf
-        text = (conf.content if conf else None) or self._on_disk()
-        match = re.search(rb"^user\s*=\s*([^\s:]+)", text, re.MULTILINE)
-        return self.options.user or (match.group(1).decode() if match else "")
+        """The app's user; empty if the configuration names none."""
+        return self.wanted().user
 
     def uid(self) -> int | None:
         """The number of the app's user; None if it has none on this host."""
@@ -47,11 +46,16 @@ class Program:
         return None
 
     def bind(self) -> str:
-        """The public address that supervisord or systemd opens, as ``address:port`` or ``unix:path``."""
-        match = re.search(rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", self._on_disk(), re.MULTILINE)
-        if match is None:
-            return self.socket.wanted() or self.options.bind
-        return match.group(1).decode() if match.group(1) else f"unix:{match.group(2).decode()}"
+        """The public address that supervisord or systemd opens, as ``address:port`` or ``unix:path``; empty if neither does."""
+        return self.on_disk().bind or self.socket.wanted() or ""
+
+    def stop_timeout(self) -> float:
+        """Seconds after which supervisord kills a process that does not stop.
+
+        Processes run by the configuration that was there when they were started: the longest time that any has named holds.
+        """
+        self._stop_timeout = max(self._stop_timeout, self.on_disk().stop_timeout, self.wanted().stop_timeout)
+        return self._stop_timeout
 
     def log_file(self, name: str) -> str:
         """The log of an instance whose process supervisord does not know yet."""

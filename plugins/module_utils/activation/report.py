@@ -129,7 +129,7 @@ class Report:
         place, up = (source, "../") if os.path.isdir(source) else (folder, "")
         run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {up}venv/bin/python {up}venv/bin/gunicorn"
         if diagnosis is not None and diagnosis.needs_request:
-            path, _host = self.instances.gate.health(release)
+            path = self.store.service(release).health_path
             return (
                 f"{run} -c {up}pygun.py --bind 127.0.0.1:8999"
                 f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"

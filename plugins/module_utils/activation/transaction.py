@@ -31,11 +31,12 @@ from ..release.lock import Held, locked
 from ..release.server_packages import stock_worker
 from ..release.store import ReleaseStore
 from ..release.trial import too_many_workers, try_release, warnings_of
+from ..supervisor.conf import STOP_MARGIN
 from ..supervisor.rpc import SupervisorError, Unreachable, unusable
 from .errors import ActivationError, StepFailure, error_text
 from .files import put_back, remove_leftovers
 from .gate import VERIFY_TIMEOUT
-from .instances import STOP_MARGIN, Instances
+from .instances import Instances
 from .journal import Journal
 from .options import Options
 from .report import Report
@@ -69,7 +70,7 @@ class Activation:
         if not os.path.isdir(options.root):
             raise ActivationError(f"There is no {options.root}. Nothing was changed.", step="prepare")
         try:
-            with locked(options.root, options.by, options.stop_timeout + STOP_MARGIN):
+            with locked(options.root, options.by, self.instances.program.stop_timeout() + STOP_MARGIN):
                 return self._run_locked()
         except Held as error:
             raise ActivationError(str(error), step="lock", holder=error.holder) from error
@@ -228,7 +229,7 @@ class Activation:
         self.journal.save(step="preflight")
         self.checkpoint("preflight")
         home = os.path.join(options.root, "shared")
-        outcome = try_release(self.store.path(wanted), user, home, options.boot_timeout)
+        outcome = try_release(self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout)
         if outcome.problem:
             raise StepFailure(
                 f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",
@@ -238,7 +239,9 @@ class Activation:
             )
         for text in warnings_of(outcome.facts):
             self.warn(text)
-        crowd = too_many_workers(outcome.facts, options.instances or 1, memory_of_host("MemTotal"))
+        crowd = too_many_workers(
+            outcome.facts, self.instances.program.wanted().instances or 1, memory_of_host("MemTotal")
+        )
         if crowd:
             self.warn(crowd)
 
@@ -254,8 +257,7 @@ class Activation:
                 self.report.account(process, "kept", wanted)
         for text in sorted({stock_worker(instances.run_dir.record(process.name)) for process in serving} - {""}):
             self.warn(f"{self.options.name}: {text}")
-        if self.options.bind:
-            instances.gate.wait_for_public_address(wanted)
+        instances.gate.wait_for_public_address(wanted)
 
     # -- commit ------------------------------------------------------------------------------------------------------
 

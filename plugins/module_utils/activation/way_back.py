@@ -107,7 +107,7 @@ class WayBack:
         instances.remove_candidates()
         instances.supervisor.reload_config()
         instances.update_group()
-        count = instances.program.instances_on_disk() or instances.count
+        count = instances.program.on_disk().instances or instances.count
         for process in instances.now():
             if process.number < count:
                 self._gate_back(process.full_name, process.pid)

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ..host import places
+from ..supervisor.conf import STOPWAITSECS
 from .findings import ERROR, WARNING, Finding
 from .state import AppState, HostState
 
 #: Seconds that supervisor gives a program to stop if its file does not say.
-_STOPWAITSECS = 10
 _OFF = ("false", "off", "no", "0")
 
 
@@ -51,18 +52,18 @@ def check_release(state: HostState, seen: AppState) -> t.Iterator[Finding]:
     )
 
 
-def check_program_exists(state: HostState, seen: AppState) -> t.Iterator[Finding]:
+def missing_program(state: HostState, seen: AppState) -> t.Iterator[Finding]:
+    """The error of an app that no program starts."""
     app = seen.app
-    if not app.conf:
-        yield Finding(
-            ERROR,
-            "program-missing",
-            app.name,
-            f"{app.root} holds release {seen.release.id}, but nothing in {state.options.conf_dir}/conf.d starts it",
-            "The program's file was removed, or is not readable as one.",
-            "Deploy: the file is written anew.",
-            app=app.name,
-        )
+    yield Finding(
+        ERROR,
+        "program-missing",
+        app.name,
+        f"{app.root} holds release {seen.release.id}, but nothing in {state.options.conf_dir}/conf.d starts it",
+        "The program's file was removed, or is not readable as one.",
+        "Deploy: the file is written anew.",
+        app=app.name,
+    )
 
 
 def check_program(seen: AppState) -> t.Iterator[Finding]:
@@ -80,15 +81,15 @@ def check_program(seen: AppState) -> t.Iterator[Finding]:
         )
 
 
-def _wrong_settings(program: dict[str, str], graceful: int | None) -> t.Iterator[str]:
+def _wrong_settings(program: dict[str, str], graceful: float) -> t.Iterator[str]:
     seconds = {name: int(value) for name, value in program.items() if value.isdigit()}
-    patience = seconds.get("stopwaitsecs", _STOPWAITSECS)
+    patience = seconds.get("stopwaitsecs", STOPWAITSECS)
     if seconds.get("startsecs") == 0:
         yield "startsecs=0: an instance that crashes at once counts as started, and is started again without a pause"
-    if graceful is not None and patience <= graceful:
+    if patience <= graceful:
         yield (
             f"stopwaitsecs={patience}: supervisord kills an instance before gunicorn's graceful_timeout"
-            f" ({graceful} s) is over, with the requests in flight"
+            f" ({graceful:g} s) is over, with the requests in flight"
         )
     if program.get("stopsignal", "") not in ("", "TERM"):
         yield f"stopsignal={program['stopsignal']}: gunicorn then cuts off its requests, or does not stop"
@@ -106,7 +107,7 @@ def check_files(seen: AppState) -> t.Iterator[Finding]:
             "run-dir-missing",
             app.name,
             f"there is no {app.run_dir}",
-            f"/run is empty after a boot; /etc/tmpfiles.d/pygun-{app.name}.conf makes the directory anew"
+            f"/run is empty after a boot; {places.tmpfiles(app.name)} makes the directory anew"
             + ("." if files.tmpfiles_exists else ", and that file is gone."),
             "systemd-tmpfiles --create, then restart the app; or deploy, which makes both.",
             app=app.name,
@@ -141,7 +142,7 @@ def check_secrets(seen: AppState) -> t.Iterator[Finding]:
     """Modes that allow too much."""
     app, files = seen.app, seen.files
     if files.open_environment:
-        path = f"/etc/pygun/{app.name}.env"
+        path = places.env_file(app.name)
         yield Finding(
             WARNING,
             "secret-readable",

@@ -74,7 +74,7 @@ def _check_app(state: HostState, seen: AppState) -> t.Iterator[Finding]:
             yield from app.check_release(state, seen)
         return
     if not seen.app.conf:
-        yield from app.check_program_exists(state, seen)
+        yield from app.missing_program(state, seen)
         return
     yield from app.check_program(seen)
     yield from app.check_files(seen)

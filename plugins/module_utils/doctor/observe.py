@@ -10,7 +10,7 @@ import re
 import time
 
 from ..diagnosis.log_tail import last_text
-from ..host import foreign, inspection
+from ..host import foreign, inspection, places
 from ..instance.discovery import App, find_apps, programs_beside
 from ..supervisor.conf import get, parse, program_files, socket_path
 from ..supervisor.other_programs import program_settings, wrong_with
@@ -57,7 +57,7 @@ def observe(options: Options) -> HostState:
     observe_apps(state, supervisor)
     state.programs = _observe_programs(state, known, supervisor)
     state.memory_kills = _memory_kills(state.unit.properties.get("ControlGroup", ""))
-    if glob.glob("/etc/pygun/logrotate.d/*.conf"):
+    if glob.glob(f"{places.LOGROTATE_DIR}/*.conf"):
         state.rotation = inspection.unit_properties("pygun-logrotate.timer", "UnitFileState,ActiveState")
     return state
 
@@ -81,7 +81,7 @@ def settings_of(path: str) -> Settings:
 
 def _observe_disks(state: HostState) -> list[Disk]:
     options = state.options
-    paths = [options.base_dir, options.conf_dir, "/var/log", "/run", "/tmp", "/dev/shm"]
+    paths = [options.base_dir, options.conf_dir, places.LOGS, "/run", "/tmp", "/dev/shm"]
     for app in (seen.app for seen in state.apps):
         paths += [app.root, f"{app.root}/shared", app.log_dir, app.run_dir]
     mounts = dict.fromkeys(inspection.mount_of(path) for path in paths if os.path.isdir(path))
@@ -95,7 +95,7 @@ def _observe_disk(mount: str) -> Disk:
 
 def _observe_configuration(options: Options) -> Configuration:
     conf = Configuration(os.path.join(options.conf_dir, "supervisord.conf"))
-    paths = [conf.path, *program_files(options.conf_dir), *sorted(glob.glob("/etc/pygun/*.env"))]
+    paths = [conf.path, *program_files(options.conf_dir), *sorted(glob.glob(places.env_file("*")))]
     conf.files = {path: inspection.read_text(path, _LARGEST_FILE) for path in paths}
     conf.exists = os.path.isfile(conf.path)
     conf.settings = settings_of(conf.path)
@@ -137,7 +137,7 @@ def _observe_unit(state: HostState) -> None:
         _code, state.unit.journal = inspection.run(
             ["journalctl", "--no-pager", "-o", "cat", "-n", str(_LINES), "-u", state.options.unit]
         )
-        log = conf.get("supervisord", "logfile") or "/var/log/supervisor/supervisord.log"
+        log = conf.get("supervisord", "logfile") or f"{places.SUPERVISOR_LOG_DIR}/supervisord.log"
         state.unit.log = "\n".join(last_text(log).splitlines()[-_LINES:])
 
 

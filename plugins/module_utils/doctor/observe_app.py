@@ -6,18 +6,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import typing as t
 
 from ..diagnosis.log_tail import last_text, raw_log
-from ..host import inspection
+from ..host import inspection, places
 from ..instance.discovery import App
 from ..instance.obstacle import NOT_OPENED, obstacle
 from ..instance.probe import ask_bind
 from ..instance.public_socket import SystemdSocket
 from ..instance.readiness import settle
 from ..instance.run_directory import RunDirectory
-from ..release.record import health_of_release
+from ..release.record import service_of
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import Process, Supervisor
 from .instances import ANSWER_TIMEOUT
@@ -63,16 +62,16 @@ def _observe_release(app: App) -> Release:
     store = ReleaseStore(app.root)
     current = store.current()
     inside = os.path.join(app.root, "current")
-    text = inspection.read_text(os.path.join(inside, "pygun.py"))
-    graceful = re.search(r"^graceful_timeout *= *(\d+)", text, re.MULTILINE)
+    service = service_of(inside)
     return Release(
         id=current,
         is_complete=bool(current and store.is_complete(current)),
         python_runs=os.access(os.path.join(inside, "venv", "bin", "python"), os.X_OK),
         mount=inspection.mount_of(app.root),
         unmounted=_unmounted_above(app.root),
-        graceful_timeout=int(graceful.group(1)) if graceful else None,
-        health_path=health_of_release(inside)[0],
+        graceful_timeout=service.graceful_timeout,
+        health_path=service.health_path,
+        health_host=service.health_host,
         history=store.history(),
     )
 
@@ -90,11 +89,11 @@ def _unmounted_above(path: str) -> tuple[str, str] | None:
 
 def _observe_files(app: App, release: str) -> Files:
     inside = os.path.join(app.root, "releases", release)
-    environment = f"/etc/pygun/{app.name}.env"
+    environment = places.env_file(app.name)
     opened = os.path.exists(environment) and os.stat(environment).st_mode & 0o007
     return Files(
         run_dir_exists=os.path.isdir(app.run_dir),
-        tmpfiles_exists=os.path.exists(f"/etc/tmpfiles.d/pygun-{app.name}.conf"),
+        tmpfiles_exists=os.path.exists(places.tmpfiles(app.name)),
         log_dir_exists=os.path.isdir(app.log_dir),
         refusals=[
             Refusal(purpose, place, inspection.describe_mode(place))
@@ -113,7 +112,7 @@ def _needed(app: App, inside: str) -> list[tuple[str, int, str]]:
         (os.path.join(inside, "pygun.py"), os.R_OK, "read the release"),
         (os.path.join(inside, "venv", "bin", "gunicorn"), os.R_OK | os.X_OK, "run gunicorn"),
         (os.path.join(inside, "lib", "pygun_runtime", "launch.py"), os.R_OK, "read the runtime"),
-        (f"/etc/pygun/{app.name}.env", os.R_OK, "read its environment file"),
+        (places.env_file(app.name), os.R_OK, "read its environment file"),
         (app.run_dir, os.W_OK | os.X_OK, "write its sockets and readiness records"),
         *(
             (os.path.join(app.log_dir, f"{app.name}-{number}.log"), os.W_OK, "write its log")
@@ -180,13 +179,13 @@ def _observe_log(path: str) -> Log:
 def _ask(seen: AppState) -> None:
     """Ask the instances that are ready on their private sockets, and all of them on the public address."""
     app, directory = seen.app, RunDirectory(seen.app.run_dir)
-    path, host = health_of_release(os.path.join(app.root, "current"))
+    path, host = seen.release.health_path or "/", seen.release.health_host
     for instance in seen.instances:
         if instance.ready:
             process = instance.process
-            instance.answer = directory.ask(process.name, process.pid, path or "/", ANSWER_TIMEOUT, host)
+            instance.answer = directory.ask(process.name, process.pid, path, ANSWER_TIMEOUT, host)
     if app.bind:
-        seen.answer = ask_bind(app.bind, path or "/", ANSWER_TIMEOUT, host)
+        seen.answer = ask_bind(app.bind, path, ANSWER_TIMEOUT, host)
 
 
 def _changed_at(path: str) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..host import places
 from ..host.inspection import HostProcess, Listener, Outcome
 from ..instance.discovery import App
 from ..instance.probe import Answer
@@ -21,9 +22,9 @@ class Options:
     """Where things are; see the documentation of the module `doctor`."""
 
     name: str = ""
-    base_dir: str = "/srv"
-    conf_dir: str = "/etc/supervisor"
-    tools_dir: str = "/opt/pygun"
+    base_dir: str = places.BASE_DIR
+    conf_dir: str = places.CONF_DIR
+    tools_dir: str = places.TOOLS_DIR
     unit: str = "supervisord.service"
     control_clock: float = 0.0
 
@@ -149,8 +150,9 @@ class Release:
     mount: str = "/"
     #: The volume above it that is not mounted (mount point, device); None if there is none.
     unmounted: tuple[str, str] | None = None
-    graceful_timeout: int | None = None
+    graceful_timeout: float = 0.0  # seconds; 0 is what the release does not say
     health_path: str = ""
+    health_host: str = "localhost"
     history: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
     @property

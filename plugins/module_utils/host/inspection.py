@@ -15,27 +15,12 @@ import subprocess
 import typing as t
 
 from . import foreign
+from .text import read_text
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
 _TIMEOUT = 20.0
 _LONGEST_NAME = 40  # characters of a program's name that are shown
-_LARGEST_TABLE = 64 * 1024 * 1024
-
-
-def read_text(path: str, most: int = 1024 * 1024) -> str:
-    """The text of a file that may not be there; the last ``most`` bytes of a long one."""
-    try:
-        with open(path, "rb") as stream:
-            try:
-                if os.fstat(stream.fileno()).st_size > most:
-                    stream.seek(-most, os.SEEK_END)
-            except OSError:
-                pass  # not every file of /proc can seek
-            # What the kernel tells has no size: its tables are long on a busy host.
-            return stream.read(most if os.fstat(stream.fileno()).st_size else _LARGEST_TABLE).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 @dataclasses.dataclass(frozen=True)

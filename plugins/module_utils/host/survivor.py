@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Work in a child process that outlives its parent.
 
-The standard library only, and no other file of the collection: on a host the memory guard has a copy of this file beside itself.
+The standard library only, and no other file of the collection: on a host the memory guard has a copy of this file.
 """
 
 from __future__ import annotations

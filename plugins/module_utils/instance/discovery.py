@@ -4,19 +4,17 @@
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import glob
 import os
 import typing as t
 
+from ..host import places
 from ..release.record import service_of
-from ..supervisor.conf import get, parse, program_files, variables
+from ..supervisor.app_program import AppProgram, app_programs
+from ..supervisor.conf import STOPWAITSECS, parse, program_files
 from ..supervisor.rpc import Process
 from .public_socket import SystemdSocket
-
-#: supervisor's own default, for a program that does not say how long it may take to stop.
-_STOPWAITSECS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +30,14 @@ class App:
     instances: int
     log_dir: str
     by_systemd: bool
-    stop_timeout: float = _STOPWAITSECS
+    stop_timeout: float = STOPWAITSECS
 
 
 def find_apps(base_dir: str, conf_dir: str) -> list[App]:
     """What conf.d names, and what stands in the base directory beside, in the order of their names."""
-    found: dict[str, App] = {}
-    for path in program_files(conf_dir):
-        parser = parse(path)
-        for section in parser.sections():
-            kind, _sep, name = section.partition(":")
-            if kind in ("program", "fcgi-program") and "/pygun_runtime/launch.py" in get(parser, section, "command"):
-                found[name.strip()] = _app(name.strip(), path, parser, section)
+    found = {
+        program.name: _app(path, program) for path in program_files(conf_dir) for program in app_programs(parse(path))
+    }
     for state in sorted(glob.glob(os.path.join(glob.escape(base_dir), "*", "state.json"))):
         root = os.path.dirname(state)
         name = os.path.basename(root)
@@ -55,32 +49,22 @@ def find_apps(base_dir: str, conf_dir: str) -> list[App]:
 def _without_program(name: str, root: str) -> App:
     """An app that supervisord does not know. Its places are the usual ones: to remove others, its release's word is not enough."""
     bind = service_of(os.path.join(root, "current")).bind
-    return App(name, root, "", f"/run/{name}", name, bind, 0, f"/var/log/{name}", False)
+    return App(name, root, "", places.run_dir(name), name, bind, 0, places.log_dir(name), False)
 
 
-def _app(name: str, path: str, parser: configparser.RawConfigParser, section: str) -> App:
-    command = get(parser, section, "command")
-    environment = variables(get(parser, section, "environment"))
-    root = command.partition("/current/")[0]
-    socket = get(parser, section, "socket")
-    log = os.path.dirname(get(parser, section, "stdout_logfile"))
-    instances = environment.get("PYGUN_INSTANCES", "")
-    stop_timeout = get(parser, section, "stopwaitsecs")
-    by_systemd = "PYGUN_SOCKET_KEEPER" in environment
-    bind = socket.removeprefix("tcp://").replace("unix://", "unix:")
-    if by_systemd:
-        bind = SystemdSocket(name).wanted() or ""
+def _app(path: str, program: AppProgram) -> App:
+    name = program.name
     return App(
         name=name,
-        root=root,
+        root=program.root,
         conf=path,
-        run_dir=environment.get("PYGUN_RUN_DIR", f"/run/{name}"),
-        user=get(parser, section, "user").partition(":")[0] or name,
-        bind=bind,
-        instances=int(instances) if instances.isdigit() else 0,
-        log_dir=log or f"/var/log/{name}",
-        by_systemd=by_systemd,
-        stop_timeout=float(stop_timeout) if stop_timeout.isdigit() else _STOPWAITSECS,
+        run_dir=program.run_dir or places.run_dir(name),
+        user=program.user or name,
+        bind=SystemdSocket(name).wanted() or "" if program.by_systemd else program.bind,
+        instances=program.instances,
+        log_dir=program.log_dir or places.log_dir(name),
+        by_systemd=program.by_systemd,
+        stop_timeout=program.stop_timeout,
     )
 
 

@@ -16,26 +16,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import glob
 import os
 import re
 import signal
-import time
 import typing as t
 
-from ..diagnosis.log_tail import LogMark, last_text, plain_lines
 from ..host.atomic import remove_file, sync_directory, write_atomically
 from ..supervisor import program_files, program_settings
 from ..supervisor.program_scope import GONE, files_of, scope_of
 from ..supervisor.rpc import (
     STOPPABLE_STATES,
-    STOPPED_STATES,
-    BadName,
     CannotReread,
     NotRunning,
     Process,
-    ShuttingDown,
     Supervisor,
     SupervisorError,
     Unreachable,
@@ -43,11 +37,9 @@ from ..supervisor.rpc import (
 )
 from .errors import NotStarted, ProgramsError
 from .files import ProgramFile, file_owner, mode_of
-from .groups import LOG_LINES, POLL, START_TIMEOUT, STOP_MARGIN, entry_of, is_up
+from .groups import START_TIMEOUT, Groups
+from .lock import alone
 from .requirements import account_of, start_obstacles, with_account
-
-#: Seconds to wait for another run.
-LOCK_TIMEOUT = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +65,7 @@ class Programs:
         self._entries: dict[str, list[tuple[str, program_settings.Entry]]] = {}
         self._files: dict[str, ProgramFile] = {}
         self._running: dict[str, list[Process]] = {}
-        self._marks: dict[str, LogMark] = {}
+        self._groups = Groups(self.supervisor, self._entries, self._files, options.log_dir, options.start_timeout)
 
     def checkpoint(self, name: str) -> None:
         """Called between two steps. Tests interrupt here."""
@@ -83,40 +75,13 @@ class Programs:
     def run(self) -> dict[str, t.Any]:
         """Make it so; raises ProgramsError and leaves the host as it was."""
         self._refuse([*self._wrong(), *self._missing_on_host()])
-        with self._alone():
+        with alone(self.options.conf_dir):
             return self._run()
-
-    @contextlib.contextmanager
-    def _alone(self) -> t.Iterator[None]:
-        """One run at a time, of any scope: what supervisord has re-read is the same for all."""
-        folder = self.options.conf_dir
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise ProgramsError(
-                f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
-            ) from error
-        try:
-            give_up = time.monotonic() + LOCK_TIMEOUT
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > give_up:
-                        raise ProgramsError(
-                            f"Another run has been changing programs in {folder} for {LOCK_TIMEOUT:g} s. Nothing was changed."
-                            " Wait for it to end, then run this again."
-                        ) from None
-                    time.sleep(POLL)
-            yield
-        finally:
-            os.close(descriptor)
 
     def _run(self) -> dict[str, t.Any]:
         self._look()
         try:
-            self._running = self._groups(patience=START_TIMEOUT)
+            self._running = self._groups.now(patience=START_TIMEOUT)
             pending = self._pending()
         except SupervisorError as error:
             raise ProgramsError(unusable(error)) from error
@@ -140,7 +105,7 @@ class Programs:
             self.warn(f"{text} This is a check: something before it may only have pretended to make that.")
         self._look()
         try:
-            self._running = self._groups()
+            self._running = self._groups.now()
             pending = self._pending()
         except (Unreachable, CannotReread):
             pending = set()
@@ -234,22 +199,6 @@ class Programs:
         paths = files_of(self.options.scope, self.options.conf_dir)
         return [os.path.basename(path)[: -len(".conf" + GONE)] for path in paths if path.endswith(GONE)]
 
-    def _groups(self, patience: float = 0.0) -> dict[str, list[Process]]:
-        """What supervisord runs. It may have been started a moment ago, and not listen yet."""
-        give_up = time.monotonic() + patience
-        while True:
-            try:
-                found = self.supervisor.all_processes()
-                break
-            except (Unreachable, ShuttingDown):
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(POLL)
-        groups: dict[str, list[Process]] = {}
-        for process in found:
-            groups.setdefault(process.group, []).append(process)
-        return groups
-
     def _pending(self) -> set[str]:
         """Groups that supervisord does not run as the files on disk say; those of others among them."""
         try:
@@ -285,15 +234,15 @@ class Programs:
             actions = self._actions({*added, *changed, *pending})
             self.checkpoint("read")
             for action in ("removed", "changed", "added"):
-                for group in self._in_order(name for name in actions if actions[name] == action):
-                    self._take_out(group)
+                for group in self._groups.in_order(name for name in actions if actions[name] == action):
+                    self._groups.take_out(group)
                     self.checkpoint(f"took out {group}")
                     if action != "removed":
-                        self._put_in(group)
+                        self._groups.put_in(group)
                         self.checkpoint(f"put in {group}")
-            for group in self._in_order(actions):
+            for group in self._groups.in_order(actions):
                 if actions[group] != "removed":
-                    self._wait(group)
+                    self._groups.wait(group)
         except (NotStarted, SupervisorError, OSError) as error:
             raise self._back(error, actions, stopped) from error
         for group, file in self._files.items():
@@ -303,18 +252,6 @@ class Programs:
             remove_file(self._path(group) + GONE)
         return actions
 
-    def _in_order(self, groups: t.Iterable[str]) -> list[str]:
-        """As supervisord starts them: a low priority first."""
-
-        def key(group: str) -> tuple[int, str]:
-            priorities = [
-                int(entry["priority"]) if entry.get("priority") is not None else (999 if kind == "program" else -1)
-                for kind, entry in self._entries.get(group, ())
-            ]
-            return min(priorities, default=999), group
-
-        return sorted(groups, key=key)
-
     def _write(self, file: ProgramFile) -> None:
         if not file.differs():
             return
@@ -323,95 +260,6 @@ class Programs:
             sync_directory(os.path.dirname(file.path))
         else:
             write_atomically(file.path, file.after, file.mode, *file_owner())
-
-    def _take_out(self, group: str) -> None:
-        """Stop a group and have supervisord forget it."""
-        processes = self.supervisor.processes(group)
-        if not processes and group not in self._groups_known():
-            return
-        for process in processes:
-            if process.state in STOPPABLE_STATES:
-                with contextlib.suppress(NotRunning):
-                    self.supervisor.stop(process.full_name)
-        begun = time.monotonic()
-        while True:
-            left = [process for process in self.supervisor.processes(group) if process.state not in STOPPED_STATES]
-            if not left:
-                break
-            if time.monotonic() - begun > self._patience_to_stop(group):
-                raise NotStarted(f"{left[0].name} (pid {left[0].pid}) does not stop", left[0].full_name)
-            time.sleep(POLL)
-        with contextlib.suppress(BadName):
-            self.supervisor.remove_group(group)
-
-    def _groups_known(self) -> set[str]:
-        return {process.group for process in self.supervisor.all_processes()}
-
-    def _patience_to_stop(self, group: str) -> float:
-        """By the longer of the stop times that its old and its new file give."""
-        longest = 10
-        for content in (self._files[group].before, self._files[group].after) if group in self._files else ():
-            for line in (content or b"").splitlines():
-                name, _equals, value = line.partition(b"=")
-                if name == b"stopwaitsecs" and value.isdigit():
-                    longest = max(longest, int(value))
-        return longest + STOP_MARGIN
-
-    def _put_in(self, group: str) -> None:
-        """Have supervisord take a group into service as its file says now; what starts by itself starts."""
-        for path in self._log_files(group):
-            self._marks[path] = LogMark(path)
-        self.supervisor.add_group(group)
-
-    def _log_files(self, group: str) -> list[str]:
-        """The files that the processes of a group may log to, before supervisord knows the group."""
-        found = []
-        for kind, entry in self._entries.get(group, ()):
-            for line in program_files.section(kind, entry, self.options.log_dir).splitlines():
-                setting, _equals, value = line.partition("=")
-                if setting in ("stdout_logfile", "stderr_logfile") and value.startswith("/"):
-                    for number in range(int(entry.get("numprocs") or 1)):
-                        shown = value.replace("%(program_name)s", entry["name"])
-                        found.append(
-                            shown.replace("%(process_num)d", str(number + int(entry.get("numprocs_start") or 0)))
-                        )
-        return found
-
-    # -- wait --------------------------------------------------------------------------------------------------------
-
-    def _wait(self, group: str) -> None:
-        """Until all processes of the group that start by themselves are up, which supervisord says after startsecs."""
-        entries = {entry["name"]: entry for _kind, entry in self._entries[group]}
-        begun = time.monotonic()
-        waiting = {process.full_name for process in self.supervisor.processes(group)}
-        while waiting:
-            for process in self.supervisor.processes(group):
-                if process.full_name not in waiting:
-                    continue
-                entry = entry_of(entries, process.name)
-                if entry.get("autostart") is False or is_up(process, entry):
-                    waiting.discard(process.full_name)
-                    continue
-                startsecs = entry["startsecs"] if entry.get("startsecs") is not None else 1
-                late = time.monotonic() - begun > startsecs + self.options.start_timeout
-                if process.state in ("EXITED", "FATAL", "UNKNOWN") or late:
-                    raise self._not_started(process)
-            if waiting:
-                time.sleep(POLL)
-
-    def _not_started(self, process: Process) -> NotStarted:
-        info = self.supervisor.call("supervisor.getProcessInfo", process.full_name)
-        why = process.state
-        if process.spawn_error:
-            why += f": {process.spawn_error}"
-        if process.state == "EXITED":
-            why += f" with code {process.exit_status}"
-        for path in (info["stderr_logfile"], info["stdout_logfile"]):
-            mark = self._marks.get(path)
-            lines = plain_lines(mark.since() if mark else last_text(path))[-LOG_LINES:]
-            if lines:
-                return NotStarted(f"{process.name} did not start ({why})", process.full_name, lines, path)
-        return NotStarted(f"{process.name} did not start ({why}) and logged nothing", process.full_name)
 
     # -- back --------------------------------------------------------------------------------------------------------
 
@@ -430,8 +278,8 @@ class Programs:
             except CannotReread:
                 if actions:
                     raise
-            for group in self._in_order(actions):
-                self._take_out(group)
+            for group in self._groups.in_order(actions):
+                self._groups.take_out(group)
                 if group in self._running and self._files.get(group) and self._files[group].before is not None:
                     self.supervisor.add_group(group)
             for process in self.supervisor.all_processes():
@@ -474,7 +322,7 @@ class Programs:
     def _result(self, changed: bool, actions: dict[str, str]) -> dict[str, t.Any]:
         programs = []
         with contextlib.suppress(SupervisorError):
-            self._running = self._groups()
+            self._running = self._groups.now()
         for group in sorted({*self._entries, *actions}):
             action = actions.get(group, "kept")
             for process in self._running.get(group, ()):

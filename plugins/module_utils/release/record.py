@@ -3,8 +3,8 @@
 """What a release says of itself, in its release.json: the one reader of a release's facts.
 
 It says what its pygun.py was rendered from, and the id of a release covers that. How many instances run, as which user, and how long
-they may take to stop belongs to the program, which outlives a release: `instance/discovery.py` reads that in supervisor's
-configuration.
+they may take to stop belongs to the program, which outlives a release: `supervisor/app_program.py` reads that in supervisor's
+configuration. The standard library alone: on a host the memory guard has a copy of this file.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import os
 import re
 import typing as t
 
-from ..host import foreign, inspection
+from ..host import foreign, text
 
+#: Seconds that a boot may take beyond boot_timeout: the runtime's own limit should strike first, it can say more.
+BOOT_MARGIN = 10.0
 #: Bytes of a release.json.
 _LARGEST = 1024 * 1024
 #: Characters of one of its texts.
@@ -28,16 +30,24 @@ _LARGEST_ENVIRONMENT = 4 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """What a release serves, where and how long it may take. Empty and 0 is what it does not say."""
+    """What a release serves, where and how long it may take. Empty and 0 is what it does not say; the others are the runtime's defaults."""
 
     bind: str = ""  # the public address, as flask_app_bind has it
     health_path: str = ""
     health_host: str = "localhost"
-    boot_timeout: float = 0.0  # seconds, as the other one
+    boot_timeout: float = 30.0  # seconds, as the other one
     graceful_timeout: float = 0.0
     env_file: str = ""
     run_dir: str = ""
     log_dir: str = ""
+
+    def environment_digest(self) -> str:
+        """The digest of the environment file, as an instance that starts now records it."""
+        try:
+            content = foreign.read(os.path.realpath(self.env_file), _LARGEST_ENVIRONMENT) if self.env_file else b""
+        except (OSError, foreign.Unreadable):
+            content = b""
+        return environment_digest(content)
 
 
 _TYPES = {field.name: field.type for field in dataclasses.fields(Service)}
@@ -50,36 +60,36 @@ def service_from(given: dict[str, t.Any] | None) -> dict[str, t.Any]:
 
 
 def service_of(path: str) -> Service:
-    """What the release in this folder serves."""
-    found = _read(path).get("service")
+    """What the release in this folder serves. The one place that knows of releases which an older version has built."""
+    found = metadata(path).get("service")
     if not found or not isinstance(found, dict):
-        return _service_of_before(path)
+        found = _service_of_before(path)
     return Service(**{name: value for name, value in found.items() if _fits(name, value)})
 
 
 def _fits(name: str, value: t.Any) -> bool:
     if _TYPES.get(name) == "float":
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     return name in _TYPES and isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isprintable()
 
 
-def _service_of_before(path: str) -> Service:
+def _service_of_before(path: str) -> dict[str, t.Any]:
     """For a release that was built without the field, by an older version: the settings in its pygun.py.
 
     Remove this once no such release can be on a host.
     """
-    text = inspection.read_text(os.path.join(path, "pygun.py"))
+    settings = text.read_text(os.path.join(path, "pygun.py"))
     names = "|".join(_TYPES)
     found: dict[str, t.Any] = {}
     for name, word, number in re.findall(
-        rf"""^\s*({names})\s*=\s*(?:["']([^"'\n]*)["']|(\d+(?:\.\d+)?))""", text, re.MULTILINE
+        rf"""^\s*({names})\s*=\s*(?:["']([^"'\n]*)["']|(\d+(?:\.\d+)?))""", settings, re.MULTILINE
     ):
         found.setdefault(name, float(number) if number else word)
-    return Service(**{name: value for name, value in found.items() if _fits(name, value)})
+    return found
 
 
-def _read(path: str) -> dict[str, t.Any]:
-    """The release.json of a release; empty if it has none that can be read."""
+def metadata(path: str) -> dict[str, t.Any]:
+    """The release.json of the release in this folder; empty if it has none that can be read."""
     try:
         found = foreign.parse(foreign.read(os.path.join(path, "release.json"), _LARGEST).decode())
     except (OSError, ValueError, foreign.Unreadable):
@@ -89,28 +99,8 @@ def _read(path: str) -> dict[str, t.Any]:
 
 def shown_settings(path: str) -> str:
     """What a diff may show of a release's pygun.py; empty when the release does not say so."""
-    text = _read(path).get("pygun_py_shown")
-    return text if isinstance(text, str) else ""
-
-
-def health_of_release(path: str) -> tuple[str, str]:
-    """Path and Host header of the health check of a release."""
-    service = service_of(path)
-    return service.health_path, service.health_host
-
-
-def boot_timeout_of_release(path: str, otherwise: float) -> float:
-    """Seconds that a release gives a boot."""
-    return service_of(path).boot_timeout or otherwise
-
-
-def environment_of_release(path: str) -> str:
-    """The digest of the environment file of a release, as an instance that starts now records it."""
-    file = service_of(path).env_file
-    try:
-        return environment_digest(foreign.read(os.path.realpath(file), _LARGEST_ENVIRONMENT) if file else b"")
-    except (OSError, foreign.Unreadable):
-        return environment_digest(b"")
+    shown = metadata(path).get("pygun_py_shown")
+    return shown if isinstance(shown, str) else ""
 
 
 def environment_digest(content: bytes) -> str:

@@ -27,6 +27,7 @@ from ..host.atomic import (
     write_atomically,
     write_link,
 )
+from . import record
 
 ID_PATTERN = re.compile(r"[0-9a-f]{16}")
 HISTORY_LENGTH = 20
@@ -51,12 +52,11 @@ class ReleaseStore:
 
     def metadata(self, release: str) -> dict[str, t.Any]:
         """What release.json says; empty if the release is missing or half-built."""
-        try:
-            with open(os.path.join(self.path(release), "release.json"), encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return record.metadata(self.path(release))
+
+    def service(self, release: str) -> record.Service:
+        """What a release serves."""
+        return record.service_of(self.path(release))
 
     def is_complete(self, release: str) -> bool:
         """Whether the release was built to its end (release.json is written last)."""

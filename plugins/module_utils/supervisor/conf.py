@@ -1,6 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""supervisor's configuration files, read as supervisor reads them."""
+"""supervisor's configuration files, read as supervisor reads them.
+
+The standard library alone: on a host the tools have a copy of this file.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,17 @@ import glob
 import os
 import shlex
 
-from ..host import inspection
+from ..host import places, text
 
+#: Seconds; supervisor's own default, for a program that does not say how long it may take to stop.
+STOPWAITSECS = 10
+#: Seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop.
+STOP_MARGIN = 5.0
 #: Argument spec of the options in plugins/doc_fragments/places.py.
 PLACES_OPTIONS = {
-    "base_dir": {"type": "path", "default": "/srv"},
-    "conf_dir": {"type": "path", "default": "/etc/supervisor"},
+    "base_dir": {"type": "path", "default": places.BASE_DIR},
+    "conf_dir": {"type": "path", "default": places.CONF_DIR},
 }
-#: Where supervisord listens when its configuration does not say so.
-_SOCKET = "/run/supervisor/supervisor.sock"
 
 
 def program_files(conf_dir: str) -> list[str]:
@@ -28,9 +33,14 @@ def program_files(conf_dir: str) -> list[str]:
 
 def parse(path: str) -> configparser.RawConfigParser:
     """As much of a file as can be read; whether supervisor takes it, supervisor's own parser says."""
+    return parse_text(text.read_text(path))
+
+
+def parse_text(content: str) -> configparser.RawConfigParser:
+    """The same for the text of a file."""
     parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
     try:
-        parser.read_string(inspection.read_text(path).lstrip("\ufeff").replace("\r", ""))
+        parser.read_string(content.lstrip("\ufeff").replace("\r", ""))
     except configparser.Error:
         pass
     return parser
@@ -41,9 +51,9 @@ def get(parser: configparser.RawConfigParser, section: str, option: str) -> str:
     return parser.get(section, option, fallback="") or ""
 
 
-def variables(text: str) -> dict[str, str]:
+def variables(environment: str) -> dict[str, str]:
     """The names and values of an `environment`, taken apart as supervisor does; empty if it is none."""
-    lexer = shlex.shlex(text)
+    lexer = shlex.shlex(environment)
     lexer.wordchars += "/.+-():"
     try:
         words = list(lexer)
@@ -54,4 +64,4 @@ def variables(text: str) -> dict[str, str]:
 
 def socket_path(settings: configparser.RawConfigParser) -> str:
     """Where supervisord listens, as supervisord.conf says."""
-    return get(settings, "unix_http_server", "file") or _SOCKET
+    return get(settings, "unix_http_server", "file") or places.SUPERVISOR_SOCKET

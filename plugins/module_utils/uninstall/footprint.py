@@ -17,7 +17,7 @@ import pwd
 import re
 import typing as t
 
-from ..host import build_account
+from ..host import build_account, places
 from ..host.atomic import remove_tree
 from ..host.inspection import read_text
 from ..instance.candidates import candidates_folder
@@ -25,8 +25,6 @@ from ..instance.candidates import candidates_folder
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
 UNITS = "/etc/systemd/system"
-ETC = "/etc/pygun"
-LOGS = "/var/log"
 LOGROTATE_STATE = "/var/lib/pygun-logrotate"
 _WANTS = f"{UNITS}/sockets.target.wants"
 #: Kinds of folders that go only if nothing else is in them.
@@ -38,9 +36,25 @@ FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
 KEEPER = "keep_server_state.py"
 #: Folders of the tools. What ends with .before or .build, an interrupted upgrade has left.
-_TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "supervisor.build", "uv", "uv.before", "uv.build")
+_TOOLS = (
+    "wheelhouse",
+    "supervisor",
+    "supervisor.before",
+    "supervisor.build",
+    "uv",
+    "uv.before",
+    "uv.build",
+    "pygun_reader",
+)
 #: Programs of ours beside them.
-_SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py", "foreign.py", "survivor.py")
+_SCRIPTS = (
+    "keeper.py",
+    "supervisord.py",
+    "end_orphans.py",
+    "memory_guard.py",
+    "foreign.py",
+    "survivor.py",
+)  # the last two until 1.0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +106,7 @@ def _with_leftovers(*paths: str) -> list[Thing]:
 def _log_folders(path: str) -> list[Thing]:
     """A folder of logs, and those that were made on the way to it; not the system's, nor what may be a mount point."""
     found, parent = [Thing(path, "empty")], os.path.dirname(path)
-    while parent.startswith(f"{LOGS}/"):
+    while parent.startswith(f"{places.LOGS}/"):
         found.append(Thing(parent, "system"))
         parent = os.path.dirname(parent)
     return found
@@ -108,7 +122,7 @@ class AppPlaces:
     log_dir: str
     run_dir: str
     program_files: tuple[str, ...] = ()
-    cache_dir: str = "/var/cache/pygun"
+    cache_dir: str = places.CACHE_DIR
 
     @property
     def shared(self) -> str:
@@ -125,13 +139,13 @@ class AppPlaces:
             *_with_leftovers(os.path.join(self.conf_dir, "conf.d", f"{self.name}.conf"), *self.program_files),
             *self._enabled(),
             *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
-            *_with_leftovers(f"{ETC}/{self.name}.env", f"/etc/tmpfiles.d/pygun-{self.name}.conf"),
+            *_with_leftovers(places.env_file(self.name), places.tmpfiles(self.name)),
             Thing(self.run_dir, "tree"),
             Thing(candidates_folder(self.run_dir), "tree"),
             Thing(os.path.dirname(candidates_folder(self.run_dir)), "system"),
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
-            *_with_leftovers(f"{ETC}/logrotate.d/{self.name}.conf"),
+            *_with_leftovers(f"{places.LOGROTATE_DIR}/{self.name}.conf"),
             Thing(os.path.join(self.cache_dir, build_account.name_for(self.name)), "tree"),
             *([Thing(self.shared, "tree")] if data else []),
             Thing(os.path.join(root, "releases"), "tree"),
@@ -195,8 +209,8 @@ class HostPlaces:
             Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
             *_with_leftovers(os.path.join(self.conf_dir, "supervisord.conf")),
             Thing(self.conf_dir, "empty"),
-            Thing(f"{ETC}/logrotate.d", "empty"),
-            Thing(ETC, "empty"),
+            Thing(f"{places.LOGROTATE_DIR}", "empty"),
+            Thing(places.ETC, "empty"),
             Thing(LOGROTATE_STATE, "tree"),
             *self._link(),
             *[Thing(path, "tree") for path in self._caches()],

@@ -16,7 +16,7 @@ import re
 import time
 import typing as t
 
-from ..host import build_account, inspection
+from ..host import build_account, inspection, places
 from ..host.inspection import read_text
 from ..instance import discovery
 from ..instance.leftovers import Leftovers
@@ -37,8 +37,6 @@ from .footprint import AppPlaces, BalancerPlaces, HostPlaces, Thing, standing
 from .plan import Plan
 
 NOTHING = "Nothing was changed."
-#: Seconds beyond the longest time that a program may take to stop.
-STOP_MARGIN = 10.0
 SYSTEMCTL_TIMEOUT = 600.0
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 #: The first line of a file that the module `programs` wrote: whose it is.
@@ -57,10 +55,10 @@ class Options:
     everything: bool = False
     apps: tuple[str, ...] = ()
     data: bool = False
-    base_dir: str = "/srv"
-    conf_dir: str = "/etc/supervisor"
-    tools_dir: str = "/opt/pygun"
-    cache_dir: str = "/var/cache/pygun"
+    base_dir: str = places.BASE_DIR
+    conf_dir: str = places.CONF_DIR
+    tools_dir: str = places.TOOLS_DIR
+    cache_dir: str = places.CACHE_DIR
     ctl_link: str = "/usr/local/bin/supervisorctl"
     by: str = ""
 
@@ -72,7 +70,7 @@ class Uninstall:
         self.options = options
         settings = conf.parse(os.path.join(options.conf_dir, "supervisord.conf"))
         self.supervisor = Supervisor(conf.socket_path(settings))
-        self._log_dir = os.path.dirname(conf.get(settings, "supervisord", "logfile")) or "/var/log/supervisor"
+        self._log_dir = os.path.dirname(conf.get(settings, "supervisord", "logfile")) or places.SUPERVISOR_LOG_DIR
         self._confs = {path: read_text(path) for path in conf.program_files(options.conf_dir)}
         self._known = {app.name: app for app in discovery.find_apps(options.base_dir, options.conf_dir)}
         self.removed: list[str] = []
@@ -149,8 +147,8 @@ class Uninstall:
         """Apps that stand on the host, wholly or in part."""
         found = set(self._known)
         for folder, pattern in (
-            (footprint.ETC, r"(.+)\.env"),
-            (os.path.join(footprint.ETC, "logrotate.d"), r"(.+)\.conf"),
+            (places.ETC, r"(.+)\.env"),
+            (places.LOGROTATE_DIR, r"(.+)\.conf"),
             ("/etc/tmpfiles.d", r"pygun-(.+)\.conf"),
             (self.options.base_dir, r"(.+)"),
         ):
@@ -176,17 +174,15 @@ class Uninstall:
             root=known.root if known else os.path.join(self.options.base_dir, name),
             conf_dir=self.options.conf_dir,
             log_dir=log_dir,
-            run_dir=known.run_dir if known else f"/run/{name}",
+            run_dir=known.run_dir if known else places.run_dir(name),
             program_files=tuple(self._files_of(name)),
             cache_dir=self.options.cache_dir,
         )
 
     def _log_dir_of(self, name: str) -> str:
         """As the rules of its rotation say, which go after the logs."""
-        found = re.search(
-            r'^"(/[^"]+)/[^/"]+\.log"', read_text(f"{footprint.ETC}/logrotate.d/{name}.conf"), re.MULTILINE
-        )
-        return found.group(1) if found else f"/var/log/{name}"
+        found = re.search(r'^"(/[^"]+)/[^/"]+\.log"', read_text(f"{places.LOGROTATE_DIR}/{name}.conf"), re.MULTILINE)
+        return found.group(1) if found else places.log_dir(name)
 
     def _files_of(self, scope: str) -> list[str]:
         """Files that the module `programs` wrote for an app, or for the role `supervisor`."""
@@ -265,7 +261,7 @@ class Uninstall:
     def _stop(self, app: AppPlaces) -> None:
         processes = self._processes(app)
         known = self._known.get(app.name)
-        patience = (known.stop_timeout if known else 60.0) + STOP_MARGIN
+        patience = (known.stop_timeout if known else 60.0) + conf.STOP_MARGIN
         left = Leftovers(self.supervisor, [process.pid for process in processes], _uid(known))
         for group in dict.fromkeys(process.group for process in processes):
             members = [process for process in processes if process.group == group]

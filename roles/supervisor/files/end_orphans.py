@@ -12,22 +12,25 @@ A process is known by its pid and its control group, for what it inherits, its c
 gunicorn's, its app says. All that an app can gain by a lie is that time.
 """
 
-import configparser
-import json
 import os
 import re
 import select
 import signal
-import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+sys.dont_write_bytecode = True
+sys.path.append(str(Path(__file__).parent))  # root's, as this file
+from pygun_reader.host import foreign, places  # noqa: E402
+from pygun_reader.supervisor.app_program import app_programs  # noqa: E402
+from pygun_reader.supervisor.conf import parse  # noqa: E402
+
 PATIENCE, AFTER_A_CRASH = 2.0, 10.0  # seconds between SIGTERM and SIGKILL
 LONGEST_GRACE = 3600.0  # seconds, whatever stopwaitsecs says
 KILLING = 5.0  # seconds for which what goes on forking is killed
-LARGEST_RECORD = 64 * 1024
+MOST_INSTANCES = 1000  # of one app, beyond which nobody looks
 DRAIN = "--drain"
 
 
@@ -83,49 +86,30 @@ def members():
 # -- gunicorn ---------------------------------------------------------------------------------------------------------
 
 
-def apps(folder):
-    """(name, run directory, instances, seconds to stop) of each app in a folder of programs."""
-    for path in sorted(Path(folder).glob("*.conf")):
-        parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(";", "#"))
-        try:
-            parser.read_string(path.read_text(errors="replace"))
-        except (OSError, configparser.Error):
-            continue
-        for section in parser.sections():
-            kind, _sep, name = section.partition(":")
-            text = dict(parser.items(section))
-            run_dir = re.search(r'PYGUN_RUN_DIR="?([^",]+)', text.get("environment", ""))
-            count = re.search(r'PYGUN_INSTANCES="?(\d{1,3})', text.get("environment", ""))
-            if kind in ("program", "fcgi-program") and run_dir and count:
-                seconds = text.get("stopwaitsecs", "")
-                yield name, run_dir[1], int(count[1]), float(seconds) if seconds.isdecimal() else AFTER_A_CRASH
-
-
 def recorded(path):
     """The pid in a record that an app's master has written about itself, and the record's owner; (0, 0) without one."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as stream:
-            found = os.fstat(stream.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                return 0, 0
-            pid = json.loads(stream.read(LARGEST_RECORD))["pid"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        owner = os.lstat(path).st_uid
+        pid = foreign.record(path, {"pid": int}).get("pid", 0)
+    except (OSError, foreign.Unreadable):
         return 0, 0
-    return (pid, found.st_uid) if isinstance(pid, int) and not isinstance(pid, bool) else (0, 0)
+    return (pid, owner) if pid else (0, 0)
 
 
 def gunicorns(folder, left):
     """Masters of apps and their workers among the processes that are left: process -> seconds that it may finish in."""
     found = {}
-    for name, run_dir, instances, seconds in apps(folder):
-        for number in range(instances):
-            master, owner = recorded(f"{run_dir}/{name}-{number}.json")
+    programs = [program for path in sorted(Path(folder).glob("*.conf")) for program in app_programs(parse(path))]
+    for program in programs:
+        run_dir = program.run_dir or places.run_dir(program.name)
+        for number in range(min(program.instances, MOST_INSTANCES)):
+            instance = f"{run_dir}/{program.name}-{number}"
+            master, owner = recorded(f"{instance}.json")
             for process in left.values():
-                ready = f"{run_dir}/{name}-{number}.{master}.{process.pid}.ready"
+                ready = f"{instance}.{master}.{process.pid}.ready"
                 worker = master in (process.parent, process.group) and os.path.lexists(ready)
                 if master > 1 and process.uid == owner and (process.pid == master or worker):
-                    found[process] = min(seconds, LONGEST_GRACE)
+                    found[process] = min(program.stop_timeout, LONGEST_GRACE)
     return found
 
 

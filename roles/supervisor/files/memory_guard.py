@@ -29,13 +29,14 @@ from superlance.memmon import Memmon
 from supervisor import childutils
 from supervisor.datatypes import byte_size
 
+sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).parent))  # root's, as this file
-import foreign  # noqa: E402
-import survivor  # noqa: E402
+from pygun_reader.host import foreign, places, survivor  # noqa: E402
+from pygun_reader.release.record import BOOT_MARGIN, service_of  # noqa: E402
+from pygun_reader.supervisor.app_program import program_of  # noqa: E402
+from pygun_reader.supervisor.conf import STOP_MARGIN, parse  # noqa: E402
 
 POLL = 0.05
-STOP_MARGIN = 5.0  # seconds beyond stopwaitsecs, after which supervisord should have killed what did not stop
-BOOT_MARGIN = 10.0  # seconds beyond the boot timeout, which the instance itself keeps
 LOOK_AGAIN = 2.0  # seconds; ticks that come sooner have waited while an instance restarted
 REMIND = 300.0  # seconds after which the same reason for doing nothing is told again
 PAUSES = (60.0, 3600.0)  # seconds, least and most, to leave alone an instance that is above the cap as soon as it is up
@@ -130,10 +131,10 @@ def locked(path, who, seconds):
 
 
 class App:
-    """The instances of one app, as supervisord and their records tell. Stands in for memmon's RPC interface."""
+    """The instances of one app, as its program, supervisord and their records tell. Stands in for memmon's RPC interface."""
 
-    def __init__(self, name, run_dir, instances):
-        self.name, self.run_dir, self.instances = name, Path(run_dir), instances
+    def __init__(self, name, conf):
+        self.name, self.conf = name, conf
         self.supervisor = self
         self._looked = -LOOK_AGAIN
         self.connect()
@@ -141,6 +142,18 @@ class App:
     def connect(self):
         """A connection of one's own: a child must not share its parent's."""
         self._rpc = childutils.getRPCInterface(os.environ)
+
+    @property
+    def program(self):
+        """The app's program as its configuration is now; a deploy may change it while the guard runs."""
+        program = program_of(parse(self.conf), self.name)
+        if not program.root:
+            raise Later(f"{self.conf} has no program of it")
+        return program
+
+    @property
+    def run_dir(self):
+        return Path(self.program.run_dir or places.run_dir(self.name))
 
     def call(self, method, *arguments):
         return getattr(self._rpc.supervisor, method)(*arguments)
@@ -151,6 +164,9 @@ class App:
             return []
         try:
             infos = sorted(self.serving(), key=lambda info: -sum(resident_memory(info["pid"]).values()))
+        except Later as error:
+            say("WARNING", f"{self.name} is not watched: {error}")
+            infos = []
         except (OSError, HTTPException, xmlrpc.client.Error) as error:
             say("WARNING", f"supervisord cannot be asked: {error}")
             infos = []
@@ -161,7 +177,8 @@ class App:
 
     def serving(self):
         infos = [info for info in self.call("getAllProcessInfo") if info["group"] == self.name]
-        return [info for info in infos if self._number(info["name"]) < self.instances]
+        count = self.program.instances
+        return [info for info in infos if self._number(info["name"]) < count]
 
     @staticmethod
     def _number(name):
@@ -173,20 +190,21 @@ class App:
 
     def is_ready(self, info):
         """Whether all workers of the running master have passed their own check."""
+        run_dir = self.run_dir
         try:
-            record = foreign.record(self.run_dir / f"{info['name']}.json", {"pid": int, "workers": int})
+            record = foreign.record(run_dir / f"{info['name']}.json", {"pid": int, "workers": int})
         except foreign.Unreadable:
             return False
         if info["statename"] not in ("STARTING", "RUNNING") or record.get("pid") != info["pid"]:
             return False
-        names = foreign.names(self.run_dir, f"{info['name']}.{info['pid']}.")
+        names = foreign.names(run_dir, f"{info['name']}.{info['pid']}.")
         return sum(name.endswith(".ready") for name in names) >= (record.get("workers") or 1)
 
 
 class Guard(Memmon):
     """memmon for the instances of one app, with a restart that loses nothing."""
 
-    def __init__(self, app, limit, root, stop_timeout, boot_timeout):
+    def __init__(self, app, limit):
         super().__init__(
             cumulative=True,
             programs={},
@@ -199,8 +217,6 @@ class Guard(Memmon):
             rpc=app,
         )
         self.app, self.limit = app, limit
-        self.lock = Path(root, "activation.lock")
-        self.stop_timeout, self.boot_timeout = stop_timeout, boot_timeout
         self.stderr = open(os.devnull, "w")  # noqa: SIM115  memmon's own three lines every five seconds
         self._told = {}
         self._pauses = {}
@@ -225,17 +241,21 @@ class Guard(Memmon):
         self.app.looked()
 
     def _restart(self, instance):
-        patience = self.stop_timeout + STOP_MARGIN + self.boot_timeout + BOOT_MARGIN
+        program = self.app.program
+        to_stop = program.stop_timeout + STOP_MARGIN
+        to_boot = service_of(os.path.join(program.root, "current")).boot_timeout + BOOT_MARGIN
         self._others_ready(instance)
-        with locked(self.lock, f"the memory guard of {self.app.name}", patience):
+        with locked(
+            os.path.join(program.root, "activation.lock"), f"the memory guard of {self.app.name}", to_stop + to_boot
+        ):
             self._others_ready(instance)  # a deploy may have begun, and ended badly, since
             before = self.app.info(instance)
             took = memory(before["pid"], self.limit)
             if not before["pid"] or took is None or took <= self.limit:
                 return
-            stopped = self._stop_and_start(instance)
+            stopped = self._stop_and_start(instance, to_stop)
             begun = time.monotonic()
-            info = self._wait_until_ready(instance)
+            info = self._wait_until_ready(instance, to_boot)
             seconds = time.monotonic() - begun
         if info is None:
             say(
@@ -267,14 +287,14 @@ class Guard(Memmon):
             if info["name"] != instance and not self.app.is_ready(info):
                 raise Later(f"{info['name']} is not ready ({info['statename']})")
 
-    def _stop_and_start(self, instance):
+    def _stop_and_start(self, instance, patience):
         """In a child that outlives this process: what it stops it starts again. Returns the seconds that the stop took."""
         begun = time.monotonic()
 
         def work():
             try:
                 self.app.connect()
-                self._stop(instance)
+                self._stop(instance, patience)
                 stopped = time.monotonic() - begun
                 self.app.call("startProcess", f"{self.app.name}:{instance}", False)
             except Exception as error:
@@ -284,17 +304,17 @@ class Guard(Memmon):
 
         return float(survivor.finish(work) or "nan")
 
-    def _stop(self, instance):
+    def _stop(self, instance, patience):
         """Its workers finish what is in flight (TERM); supervisord kills it after stopwaitsecs."""
         self.app.call("stopProcess", f"{self.app.name}:{instance}", False)
-        give_up = time.monotonic() + self.stop_timeout + STOP_MARGIN
+        give_up = time.monotonic() + patience
         while self.app.info(instance)["statename"] not in ("STOPPED", "EXITED", "FATAL"):
             if time.monotonic() > give_up:
                 raise Later("it does not stop")
             time.sleep(POLL)
 
-    def _wait_until_ready(self, instance):
-        give_up = time.monotonic() + self.boot_timeout + BOOT_MARGIN
+    def _wait_until_ready(self, instance, patience):
+        give_up = time.monotonic() + patience
         while time.monotonic() < give_up:
             info = self.app.info(instance)
             if self.app.is_ready(info):
@@ -309,16 +329,12 @@ def main():
     parser.add_argument(
         "--max", required=True, type=byte_size, help="the most that one instance may take, such as 500MB"
     )
-    parser.add_argument("--root", required=True, help="the app's directory, with its lock")
-    parser.add_argument("--run-dir", required=True, help="the directory of the records of its instances")
-    parser.add_argument("--instances", required=True, type=int, help="how many processes of the group serve")
-    parser.add_argument("--stop-timeout", required=True, type=float, help="seconds: stopwaitsecs")
-    parser.add_argument("--boot-timeout", required=True, type=float, help="seconds until an instance must be ready")
+    parser.add_argument("--conf", required=True, help="the configuration of the app's program")
     parser.add_argument("--code", help="changes when this file does, so that supervisord starts it anew")
     given = parser.parse_args()
-    app = App(given.app, given.run_dir, given.instances)
+    app = App(given.app, given.conf)
     say("INFO", f"watching the instances of {given.app}: {given.max / MB:.0f} MB each")
-    Guard(app, given.max, given.root, given.stop_timeout, given.boot_timeout).runforever()
+    Guard(app, given.max).runforever()
 
 
 if __name__ == "__main__":

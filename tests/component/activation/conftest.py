@@ -180,7 +180,9 @@ class App:
                 settings=settings,
             )
         )
-        (folder / "release.json").write_text(json.dumps({"id": release}))
+        service = {"health_path": health_path, "boot_timeout": self.boot_timeout, "graceful_timeout": 5}
+        places = {"env_file": str(self.env), "run_dir": str(self.run), "log_dir": str(self.log)}
+        (folder / "release.json").write_text(json.dumps({"id": release, "service": {**service, **places}}))
         return release
 
     # -- activate --
@@ -216,10 +218,6 @@ class App:
             "log_dir": str(self.log),
             "supervisor_socket": str(self.host.folder / "supervisor.sock"),
             "program_conf": {"path": str(self.conf)},
-            "health_path": "/healthz",
-            "bind": f"127.0.0.1:{self.port}",
-            "boot_timeout": self.boot_timeout,
-            "stop_timeout": 8,
             "by": "tester",
         }
         found.update(more)

@@ -47,8 +47,7 @@ class Guarded:
     def start(self, cap):
         entry = {
             "name": self.name,
-            "command": f"{sys.executable} -I {GUARD} --app {self.app.name} --max {cap} --root {self.app.root}"
-            f" --run-dir {self.app.run} --instances {self.app.instances} --stop-timeout 8 --boot-timeout 10",
+            "command": f"{sys.executable} -I {GUARD} --app {self.app.name} --max {cap} --conf {self.app.conf}",
             "user": "root",
             "events": ["TICK_5"],
             "serverurl": f"unix://{self.host.folder}/supervisor.sock",

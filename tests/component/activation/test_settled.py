@@ -71,7 +71,6 @@ def test_what_an_activation_would_change_is_not_settled(app, ask):
 
 
 def test_an_app_that_does_not_run_or_answer_is_not_settled(app, ask, host):
-    assert not ask(health_path="/healthz", bind="127.0.0.1:1")["settled"]
     host.status().stop(f"{app.name}:{app.name}-0")
     assert not ask()["settled"]
 
@@ -90,6 +89,6 @@ def test_while_somebody_else_works_or_was_interrupted_nothing_is_settled(app, as
 
 
 def test_an_activation_that_cannot_be_understood_is_refused(app, ask):
-    told = ask(instances="many")
+    told = ask(keep="many")
     assert told["failed"]
-    assert "instances" in told["msg"]
+    assert "keep" in told["msg"]

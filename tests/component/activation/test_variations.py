@@ -96,7 +96,7 @@ def test_a_rollback_asks_for_the_health_path_that_the_release_had(served):
     plain = served.release(health="404 NO SUCH PATH", health_path="")
     served.deploy(plain)
     served.deploy(served.release())
-    result = served.rollback(plain, health_path="/healthz")
+    result = served.rollback(plain)
     assert not result.get("failed"), result["msg"]
     assert set(served.releases_running().values()) == {plain}
 
@@ -385,18 +385,20 @@ def test_supervisord_that_does_not_answer_is_said_so(served):
     assert served.leftovers() == []
 
 
-def test_workers_that_the_hosts_memory_cannot_hold_are_a_warning(old):
-    result = old.deploy(old.release(), user="root", instances=2, memory=1 << 20)
+def test_workers_that_the_hosts_memory_cannot_hold_are_a_warning(served):
+    served.conf_extra = "user=root\n"
+    result = served.deploy(served.release(), memory=1 << 20)
     assert not result.get("failed"), result
     assert "2 instances with 1 workers each need" in str(result["warnings"]), result["warnings"]
     assert "Lower flask_app_workers" in str(result["warnings"])
-    assert "warnings" not in old.deploy(old.release(), user="root", instances=2)
+    assert "warnings" not in served.deploy(served.release())
 
 
 def test_an_app_that_has_no_user_on_this_host_is_a_failure_that_leaves_nothing(served):
     before, environment = served.current, served.env.read_text()
     served.env_content = "COLOUR=unwanted\n"
-    result = served.deploy(served.release(), user="nobody-has-this-name", bind="")
+    served.conf_extra = "user=nobody-has-this-name\n"
+    result = served.deploy(served.release())
     assert result["failed"]
     assert result["rolled_back"] is True
     assert "nobody-has-this-name" in result["msg"]
@@ -417,7 +419,7 @@ def test_who_holds_the_lock_without_being_a_deploy_is_named(served):
     with subprocess.Popen(["flock", "--exclusive", lock, "sleep", "30"]) as other:
         try:
             eventually(lambda: lock_holders(str(lock)))
-            result = served.deploy(served.release(), stop_timeout=0.1)
+            result = served.deploy(served.release())
         finally:
             other.terminate()
     assert result["step"] == "lock"

@@ -19,8 +19,10 @@ def reproduce(tmp_path):
         root=str(tmp_path),
         run_dir=str(tmp_path / "run"),
         supervisor_socket=str(tmp_path / "none.sock"),
-        health_path="/healthz",
     )
+    release = tmp_path / "releases" / "0123456789abcdef"
+    release.mkdir(parents=True)
+    (release / "release.json").write_text('{"service": {"health_path": "/healthz"}}')
     report = Activation(options).report
 
     def command(why, blames_release=True):

@@ -146,7 +146,7 @@ def test_a_program_that_was_edited_is_found(name, value, words):
 
 def test_a_release_that_does_not_say_how_long_it_takes_to_stop_is_not_judged():
     state = host()
-    state.apps[0].release.graceful_timeout = None
+    state.apps[0].release.graceful_timeout = 0.0
     state.apps[0].program["stopwaitsecs"] = "1"
     assert codes(state) == []
 

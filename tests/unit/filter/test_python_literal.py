@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jinja2 import Environment, StrictUndefined
 
 from ansible_collections.pygun.stack.plugins.filter.python_literal import FilterModule
+from tests.unit.role_vars import told_by_pygun_py
 
 ROLE = Path(__file__).parents[3] / "roles" / "flask_app"
 python_literal = FilterModule().filters()["python_literal"]
@@ -57,9 +58,9 @@ def render(**variables):
     environment = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)  # noqa: S701  not HTML
     environment.filters.update({"pygun.stack.python_literal": python_literal, "bool": bool})
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
-    return environment.from_string((ROLE / "templates" / "pygun.py.j2").read_text()).render(
-        {**defaults, "flask_app_name": "demo", **variables}
-    )
+    values = {**defaults, "flask_app_name": "demo", **variables}
+    values |= told_by_pygun_py(environment, values)
+    return environment.from_string((ROLE / "templates" / "pygun.py.j2").read_text()).render(values)
 
 
 CASES = {

@@ -4,20 +4,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
-import re
-from pathlib import Path
 
 import pytest
-import yaml
 
 from ansible_collections.pygun.stack.plugins.module_utils.release import record
 from ansible_collections.pygun.stack.plugins.module_utils.release.build import _metadata
-from ansible_collections.pygun.stack.plugins.modules import release
 from pygun_runtime import Runtime
+from tests.unit import role_vars
 
-ROLE = Path(__file__).parents[3] / "roles" / "flask_app"
 OLD = """
 runtime = pygun_runtime.Runtime(
     __file__,
@@ -55,8 +52,6 @@ def test_what_a_release_was_built_with_is_read_back(tmp_path):
     (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
     assert record.service_of(str(tmp_path)) == SERVICE
-    assert record.health_of_release(str(tmp_path)) == ("/healthz", "localhost")
-    assert record.boot_timeout_of_release(str(tmp_path), 30.0) == 45.0
 
 
 @pytest.mark.parametrize(
@@ -71,16 +66,16 @@ def test_a_release_that_an_older_version_has_built_is_read_by_its_settings(tmp_p
 
 def test_a_folder_without_anything_says_nothing(tmp_path):
     assert record.service_of(str(tmp_path / "none")) == record.Service()
-    assert record.boot_timeout_of_release(str(tmp_path / "none"), 30.0) == 30.0
+    assert (record.Service().boot_timeout, record.Service().health_host) == (30.0, "localhost")
 
 
-@pytest.mark.parametrize("wrong", [None, True, [], {}, "soon", -1, float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize("wrong", [None, True, [], {}, "soon", -1, 0, float("nan"), float("inf"), 10**400])
 def test_a_value_of_a_wrong_kind_is_as_if_it_were_not_there(tmp_path, wrong):
     write(
         tmp_path, {**vars(SERVICE), "boot_timeout": wrong, "bind": 5000, "health_path": "/a\x1b[31m", "colour": "red"}
     )
     found = record.service_of(str(tmp_path))
-    assert (found.boot_timeout, found.bind, found.health_path) == (0.0, "", "")
+    assert (found.boot_timeout, found.bind, found.health_path) == (30.0, "", "")
     assert found.log_dir == SERVICE.log_dir
 
 
@@ -93,19 +88,15 @@ def test_the_digest_of_the_environment_is_that_of_the_file_that_the_release_name
     file = tmp_path / "app.env"
     file.write_text("A=1\n")
     write(tmp_path, {"env_file": str(file)})
-    assert record.environment_of_release(str(tmp_path)) == record.environment_digest(b"A=1\n")
+    assert record.service_of(str(tmp_path)).environment_digest() == record.environment_digest(b"A=1\n")
     write(tmp_path, {})
-    assert record.environment_of_release(str(tmp_path)) == record.environment_digest(b"")
+    assert record.service_of(str(tmp_path)).environment_digest() == record.environment_digest(b"")
 
 
-def test_module_role_and_runtime_name_the_same_facts():
-    [_what, documented] = yaml.safe_load(release.DOCUMENTATION)["options"]["service"]["description"]
-    documented = set(re.findall(r"V\((\w+)\)", documented))
-    assert documented == set(vars(SERVICE))
-    task = yaml.safe_load((ROLE / "tasks" / "deploy.yml").read_text())[0]["pygun.stack.release"]
-    template = (ROLE / "templates" / "pygun.py.j2").read_text()
-    assert set(task["service"]) == documented - {"health_host"}
-    for name, value in task["service"].items():
-        assert f"{name}={{{{" in template or f"{name} = {{{{" in template, f"pygun.py has no {name}"
-        assert name == "graceful_timeout" or name in inspect.signature(Runtime).parameters
-        assert value
+def test_role_and_runtime_name_the_same_facts():
+    known = {field.name for field in dataclasses.fields(record.Service)}
+    told = inspect.signature(Runtime).parameters
+    assert known - {"health_host"} <= {key for name in role_vars.NAMES for key in role_vars.VARS[name]}
+    assert set(role_vars.VARS["__flask_app_runtime"]) <= set(told)
+    assert record.Service().boot_timeout == told["boot_timeout"].default
+    assert record.Service().health_host == told["health_host"].default

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
+from ansible_collections.pygun.stack.plugins.module_utils.host import places as host_places
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import footprint
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall.footprint import (
     AppPlaces,
@@ -95,7 +96,8 @@ stdout_logfile={log}/%(program_name)s-%(process_num)d.log
 
 
 def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(tmp_path, app, monkeypatch):
-    monkeypatch.setattr(footprint, "ETC", str(tmp_path / "etc"))
+    monkeypatch.setattr(host_places, "ETC", str(tmp_path / "etc"))
+    monkeypatch.setattr(host_places, "LOGROTATE_DIR", str(tmp_path / "etc" / "logrotate.d"))
 
     def install():
         for folder in ("etc/logrotate.d", "conf/conf.d", "log", "srv/a/releases/0", "srv/a/shared"):
@@ -170,7 +172,7 @@ def test_logs_of_declared_programs_go_however_their_names_are_written(tmp_path):
 
 
 def test_folders_on_the_way_to_the_logs_go_if_nothing_else_is_in_them(tmp_path, app, monkeypatch):
-    monkeypatch.setattr(footprint, "LOGS", str(tmp_path))
+    monkeypatch.setattr(host_places, "LOGS", str(tmp_path))
     (tmp_path / "services" / "apps" / "a").mkdir(parents=True)
     (tmp_path / "services" / "of-others").write_text("")
     places = AppPlaces("a", app.root, app.conf_dir, str(tmp_path / "services" / "apps" / "a"), app.run_dir)
@@ -179,7 +181,7 @@ def test_folders_on_the_way_to_the_logs_go_if_nothing_else_is_in_them(tmp_path, 
     assert f"{tmp_path}/services/apps/" in plan.lines()
     assert f"{tmp_path}/services/" not in plan.lines()
     assert f"{tmp_path}/services/of-others" not in plan.left
-    monkeypatch.setattr(footprint, "LOGS", str(tmp_path / "services" / "apps"))
+    monkeypatch.setattr(host_places, "LOGS", str(tmp_path / "services" / "apps"))
     assert f"{tmp_path}/services/apps" not in [thing.path for thing in places.things(data=True)]
 
 

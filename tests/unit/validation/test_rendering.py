@@ -30,6 +30,7 @@ from ansible_collections.pygun.stack.plugins.plugin_utils import gunicorn_settin
 from ansible_collections.pygun.stack.plugins.plugin_utils.systemd_service import DIRECTIVES
 from ansible_collections.pygun.stack.plugins.plugin_utils.validation import check, gunicorn
 from pygun_runtime import env_file
+from tests.unit.role_vars import told_by_pygun_py
 
 ROOT = Path(__file__).parents[3]
 ROLES = ("flask_app", "supervisor", "python")
@@ -114,7 +115,9 @@ def environment(role: str) -> Environment:
 
 
 def render(template: str, role: str = "flask_app", **given) -> str:
-    return environment(role).get_template(template).render({**BASE, **given})
+    values = {**BASE, **given}
+    values |= told_by_pygun_py(environment("flask_app"), values)
+    return environment(role).get_template(template).render(values)
 
 
 def one_of_them(**strategies):

@@ -1,0 +1,1 @@
+../../../../../plugins/module_utils/supervisor/app_program.py
