@@ -94,6 +94,20 @@ options:
       validate:
         description: A command that ends with 0 if the file is right. C(%s) stands for its name. No shell reads it.
         type: str
+  validate_together:
+    description: A check of O(files) that refer to each other, before the first of them is replaced.
+    type: dict
+    suboptions:
+      path:
+        description: The one of O(files) that names the others by their paths.
+        type: path
+        required: true
+      command:
+        description:
+          - A command that ends with 0 if they are right. C(%s) stands for a copy of O(validate_together.path) that names copies of the others.
+            All are as they will be. No shell reads it. Check mode runs it as well, where the program exists.
+        type: str
+        required: true
   links:
     description: Symbolic links. What they point at need not be there.
     type: list
@@ -269,6 +283,13 @@ ARGUMENT_SPEC = {
         "mutually_exclusive": [("content", "secret_content")],
         "required_one_of": [("content", "secret_content")],
     },
+    "validate_together": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path", "required": True},
+            "command": {"type": "str", "required": True},
+        },
+    },
     "links": {
         "type": "list",
         "elements": "dict",
@@ -312,6 +333,7 @@ def main():
         tree.account(given)
     for given in params["files"]:
         tree.validate(given)
+    tree.validate_together(params["files"], params["validate_together"])
     for given in params["directories"]:
         tree.directory(given)
     for given in params["files"]:

@@ -12,7 +12,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 #: Top floor first. A file may import from its own floor and from those below.
 FLOORS = [
-    {"action", "modules", "filter"},
+    {"action", "modules", "filter", "lookup"},
     {"plugin_utils"},
     {"module_utils.control"},
     {"module_utils.activation"},

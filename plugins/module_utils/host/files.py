@@ -7,6 +7,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shlex
 import tempfile
 
@@ -117,6 +118,34 @@ class Tree:
         if code:
             self.refuse(
                 f"{given['path']} would not be right: `{given['validate']}` ends with {code}: {(err or out).strip()}"
+            )
+
+    def validate_together(self, files, given):
+        """Have a command look at files that refer to each other, all as they will be, in a directory beside them."""
+        if not given or not any(differs(one) for one in files):
+            return
+        command = shlex.split(given["command"])
+        if self.module.check_mode and not os.path.exists(command[0]):
+            return  # an earlier task has only pretended to bring it
+        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
+            places = {one["path"]: os.path.join(folder, str(number)) for number, one in enumerate(files)}
+            places = {path: os.path.join(place, os.path.basename(path)) for path, place in places.items()}
+            names = re.compile("|".join(re.escape(path) for path in sorted(places, key=len, reverse=True)))
+            for one in files:
+                text = content(one)
+                if one["path"] == given["path"]:
+                    text = names.sub(lambda match: places[match.group()], text)
+                os.mkdir(os.path.dirname(places[one["path"]]), 0o700)
+                with open(places[one["path"]], "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                    file.write(text)
+            entry = places[given["path"]]
+            code, out, err = self.module.run_command([word.replace("%s", entry) for word in command])
+            said = (err or out).strip()
+            for path, place in places.items():
+                said = said.replace(place, path)
+        if code:
+            self.refuse(
+                f"{given['path']} and the files that it names would not be right: `{given['command']}` ends with {code}: {said}"
             )
 
     def link(self, given):

@@ -129,6 +129,33 @@ def test_a_command_that_cannot_know_yet_does_not_stop_a_check(tmp_path):
         assert run(**wanted(tmp_path, validate=validate))["failed"]
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_files_that_refer_to_each_other_are_checked_as_they_will_be_before_one_is_replaced(tmp_path, check):
+    """A certificate without its key, say: the file that names it does not change."""
+
+    def files(key):
+        main = {"path": f"{tmp_path}/main.cfg", "content": f"{tmp_path}/one.pem\n", **ME}
+        return [main, {"path": f"{tmp_path}/one.pem", "secret_content": key, "mode": "0600", **ME}]
+
+    command = """sh -c 'read name < "$0"; grep -q KEY "$name" || { echo "no key in $name"; exit 1; }' %s"""
+    together = {"path": f"{tmp_path}/main.cfg", "command": command.replace("sh", "/bin/sh", 1)}
+    assert run(files=files("KEY one"), validate_together=together)["changed"]
+    there = everything(tmp_path)
+    done = run(check=check, files=files("another"), validate_together=together)
+    assert done["failed"]
+    assert f"ends with 1: no key in {tmp_path}/one.pem" in done["msg"]
+    assert done["msg"].endswith("Nothing was changed.")
+    assert everything(tmp_path) == there
+    assert (tmp_path / "one.pem").read_text() == "KEY one"
+    assert run(check=check, files=files("KEY two"), validate_together=together)["changed"]
+
+
+def test_a_program_that_a_check_has_not_installed_does_not_stop_it(tmp_path):
+    together = {"path": f"{tmp_path}/main.cfg", "command": "/no/such/program %s"}
+    files = [{"path": f"{tmp_path}/main.cfg", "content": "", **ME}]
+    assert run(check=True, files=files, validate_together=together)["changed"]
+
+
 @pytest.mark.parametrize("name", ["deep/conf.d", "deep/conf.d/app.conf", "ctl"])
 def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
     in_the_way = tmp_path / name
