@@ -151,6 +151,29 @@ options:
     description: The interpreter that they are to be made from.
     type: path
     default: /usr/bin/python3
+  aside:
+    description:
+      - Files that others have put where ours are to be, such as those of RV(foreign). Each is kept under its name with the ending
+        C(.before-pygun).
+    type: list
+    elements: path
+    default: []
+  supervisor:
+    description: Where supervisord is to be, to ask about supervisors that the collection has not installed.
+    type: dict
+    suboptions:
+      conf_dir:
+        description: The directory of its configuration.
+        type: path
+        required: true
+      tools_dir:
+        description: The directory of the collection's tools.
+        type: path
+        required: true
+      ctl_link:
+        description: The link to supervisorctl, if there is to be one.
+        type: str
+        default: ""
   program_scope:
     description: A scope of M(pygun.stack.programs) to ask about.
     type: dict
@@ -234,6 +257,16 @@ idle:
   returned: success
   type: list
   elements: str
+supervisors:
+  description: Supervisors that run and would fight with the one of O(supervisor), in words.
+  returned: success
+  type: list
+  elements: str
+foreign:
+  description: Files of others in the places of O(supervisor), as long as the collection has not installed it.
+  returned: success
+  type: list
+  elements: str
 ready:
   description: Those of O(venvs) that need nothing, as they were given.
   returned: success
@@ -250,6 +283,7 @@ from ..module_utils.host.facts import os_release, states
 from ..module_utils.host.files import OWNED, Tree
 from ..module_utils.host.inspection import installed_packages
 from ..module_utils.stack_module import StackModule
+from ..module_utils.supervisor import others
 from ..module_utils.supervisor.program_scope import files_of
 
 ARGUMENT_SPEC = {
@@ -311,6 +345,15 @@ ARGUMENT_SPEC = {
         },
     },
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "aside": {"type": "list", "elements": "path", "default": []},
+    "supervisor": {
+        "type": "dict",
+        "options": {
+            "conf_dir": {"type": "path", "required": True},
+            "tools_dir": {"type": "path", "required": True},
+            "ctl_link": {"type": "str", "default": ""},
+        },
+    },
     "program_scope": {
         "type": "dict",
         "options": {
@@ -326,6 +369,7 @@ def main():
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     tree = Tree(module)
+    tree.asides = params["aside"]
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))
     if obstacles:
         tree.refuse(" ".join(obstacles))
@@ -334,13 +378,14 @@ def main():
     for given in params["files"]:
         tree.validate(given)
     tree.validate_together(params["files"], params["validate_together"])
+    tree.put_aside(params["aside"])
     for given in params["directories"]:
         tree.directory(given)
     for given in params["files"]:
         tree.write(given)
     for given in params["links"]:
         tree.link(given)
-    fields, scope = os_release(), params["program_scope"]
+    fields, scope, supervisor = os_release(), params["program_scope"], params["supervisor"]
     there = installed_packages(params["packages"])
     services = states(module, params["services"])
     module.exit_json(
@@ -356,6 +401,8 @@ def main():
             for name, (state, at_boot) in services.items()
             if state not in ("active", "activating") or at_boot != "enabled"
         ],
+        supervisors=others.running(supervisor["conf_dir"], supervisor["tools_dir"]) if supervisor else [],
+        foreign=others.in_our_places(**supervisor) if supervisor else [],
         ready=python_env.ready(params["venvs"], params["python"]),
         programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
     )

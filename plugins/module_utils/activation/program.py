@@ -48,11 +48,21 @@ class Program:
 
     def bind(self) -> str:
         """The public address that supervisord or systemd opens, as ``address:port`` or ``unix:path``."""
-        match = re.search(rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", self._on_disk(), re.MULTILINE)
-        if match is None:
-            return self.socket.wanted() or self.options.bind
-        return match.group(1).decode() if match.group(1) else f"unix:{match.group(2).decode()}"
+        return _socket_in(self._on_disk()) or self.socket.wanted() or self.options.bind
+
+    def new_bind(self) -> str:
+        """The public address of the program as it will be; empty if it stays as it is."""
+        conf = self.options.program_conf
+        return (_socket_in(conf.content) or self.options.bind) if conf and conf.content else ""
 
     def log_file(self, name: str) -> str:
         """The log of an instance whose process supervisord does not know yet."""
         return os.path.join(self.options.log_dir, f"{name}.log")
+
+
+def _socket_in(text: bytes) -> str:
+    """The address that a program's configuration has supervisord open; empty if there is none."""
+    match = re.search(rb"^socket\s*=\s*(?:tcp://(\S+)|unix://(\S+))", text, re.MULTILINE)
+    if match is None:
+        return ""
+    return match.group(1).decode() if match.group(1) else f"unix:{match.group(2).decode()}"

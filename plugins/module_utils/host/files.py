@@ -19,6 +19,8 @@ OWNED = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
 }
+#: Ends the name of a file that is kept, and that comes back when the collection is uninstalled.
+ASIDE = ".before-pygun"
 NO_SHELL = "/usr/sbin/nologin"
 
 
@@ -29,6 +31,7 @@ class Tree:
         self.module = module
         self.paths = []
         self.diffs = []
+        self.asides = ()
 
     def obstacles(self, directories, files, links):
         """What stands where something else is to be."""
@@ -38,8 +41,11 @@ class Tree:
             ("link", links, os.path.islink),
         ):
             for path in (given["path"] for given in entries):
-                if os.path.lexists(path) and not right(path):
+                if os.path.lexists(path) and not right(path) and path not in self.asides:
                     yield f"{path} is to be a {kind}, and something else stands there: move it away."
+        for path in self.asides:
+            if os.path.lexists(path) and os.path.lexists(path + ASIDE):
+                yield f"{path} is to be kept as {path}{ASIDE}, and that is there already: move one of them away."
         for given in directories:
             path, in_service = given["path"], given["in_service"]
             if in_service and os.path.lexists(in_service) and os.path.isdir(path):
@@ -52,6 +58,14 @@ class Tree:
                         f" with. Keep user and group, or remove what is in service (playbook uninstall.yml) and install it again, or"
                         f" install it under another name beside it."
                     )
+
+    def put_aside(self, paths):
+        """Keep what others have put where files of ours are to be, or where ours would be made to do with it."""
+        for path in paths:
+            if os.path.lexists(path):
+                self.changed(path, "", f"kept as {path}{ASIDE}\n")
+                if not self.module.check_mode:
+                    os.rename(path, path + ASIDE)
 
     def account(self, given):
         """Have one group, and the user in it."""

@@ -19,6 +19,7 @@ import typing as t
 
 from ..host import build_account
 from ..host.atomic import remove_tree
+from ..host.files import ASIDE
 from ..host.inspection import read_text
 from ..instance.candidates import candidates_folder
 
@@ -31,8 +32,6 @@ LOGROTATE_STATE = "/var/lib/pygun-logrotate"
 _WANTS = f"{UNITS}/sockets.target.wants"
 #: Kinds of folders that go only if nothing else is in them.
 IF_EMPTY = ("empty", "system")
-#: Ends the name of the file that a role has put aside before it wrote its own.
-ASIDE = ".before-pygun"
 #: System accounts have lower ids than this; the roles make no others.
 FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
@@ -192,8 +191,10 @@ class HostPlaces:
             *_with_leftovers(*self.program_files),
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
+            *[Thing(path.removesuffix(ASIDE), "replaced") for path in self._programs_of_others()],
             Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
             *_with_leftovers(os.path.join(self.conf_dir, "supervisord.conf")),
+            Thing(os.path.join(self.conf_dir, "supervisord.conf"), "replaced"),
             Thing(self.conf_dir, "empty"),
             Thing(f"{ETC}/logrotate.d", "empty"),
             Thing(ETC, "empty"),
@@ -207,7 +208,12 @@ class HostPlaces:
             Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),
             Thing(f"{UNITS}/multi-user.target.wants/supervisord.service"),
             *[Thing(f"{UNITS}/{unit}") for unit in self.units()],
+            Thing(f"{UNITS}/supervisord.service", "replaced"),
         ]
+
+    def _programs_of_others(self) -> list[str]:
+        """Programs that were configured before supervisord was installed."""
+        return sorted(glob.glob(os.path.join(glob.escape(self.conf_dir), "conf.d", f"*{ASIDE}")))
 
     def logs(self) -> list[str]:
         """supervisord's own logs and those of the programs that the collection declared."""
@@ -227,8 +233,9 @@ class HostPlaces:
         try:
             target = os.readlink(self.ctl_link)
         except OSError:
-            return []
-        return [Thing(self.ctl_link)] if target == f"{self.tools_dir}/supervisor/bin/supervisorctl" else []
+            target = ""
+        ours = target == f"{self.tools_dir}/supervisor/bin/supervisorctl"
+        return [*([Thing(self.ctl_link)] if ours else []), Thing(self.ctl_link, "replaced")]
 
 
 @dataclasses.dataclass(frozen=True)

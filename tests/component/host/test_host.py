@@ -170,6 +170,32 @@ def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
     assert in_the_way.is_dir() or in_the_way.read_text() == "precious"
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_what_others_have_there_is_kept_under_another_name(tmp_path, check):
+    theirs = [tmp_path / name for name in ("deep/conf.d/app.conf", "deep/conf.d/theirs.ini", "ctl")]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    done = run(check=check, aside=list(map(str, theirs)), **wanted(tmp_path))
+    assert done["changed"], done
+    assert {str(path) for path in theirs} <= set(done["paths"])
+    kept = [path.with_name(f"{path.name}.before-pygun") for path in theirs]
+    assert [path.exists() for path in kept] == [not check] * 3
+    if not check:
+        assert [path.read_text() for path in kept] == ["theirs"] * 3
+        assert not theirs[1].exists() and theirs[2].is_symlink()
+        assert not run(**wanted(tmp_path))["changed"]
+
+
+def test_what_was_kept_before_is_not_lost(tmp_path):
+    (tmp_path / "ctl").write_text("theirs")
+    (tmp_path / "ctl.before-pygun").write_text("before")
+    done = run(aside=[f"{tmp_path}/ctl"], **wanted(tmp_path))
+    assert done["failed"] and "is there already: move one of them away" in done["msg"]
+    assert done["msg"].endswith("Nothing was changed.")
+    assert (tmp_path / "ctl").read_text() == "theirs"
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives a directory to somebody else")
 @pytest.mark.parametrize("other", [{"owner": "daemon"}, {"group": "daemon"}])
 @pytest.mark.parametrize("check", [False, True])

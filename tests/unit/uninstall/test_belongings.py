@@ -251,6 +251,26 @@ def test_a_host_that_is_no_balancer_has_nothing_of_one(tmp_path):
     assert standing(places.things()) == []
 
 
+def test_what_stood_in_the_place_of_supervisor_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(footprint, "UNITS", str(tmp_path))
+    (tmp_path / "conf" / "conf.d").mkdir(parents=True)
+    places = footprint.HostPlaces(str(tmp_path / "conf"), "/no/log", "/opt/pygun", "/no/cache", str(tmp_path / "ctl"))
+    theirs = ["conf/conf.d/x.ini", "conf/supervisord.conf", "ctl", "supervisord.service"]
+    for name in theirs:
+        (tmp_path / f"{name}.before-pygun").write_text("theirs")
+    (tmp_path / "ctl").symlink_to("/opt/pygun/supervisor/bin/supervisorctl")
+    (tmp_path / "conf" / "supervisord.conf").write_text("ours")
+    plan = Plan()
+    plan.add(places.things())
+    assert sum("(as it was before comes back)" in line for line in plan.lines()) == 4
+    assert plan.left == [str(tmp_path / name) for name in ("conf/conf.d", *theirs[:2])]
+    for thing in standing(places.things()):
+        thing.remove()
+    for name in theirs:
+        assert (tmp_path / name).read_text() == "theirs"
+    assert standing(places.things()) == [footprint.Thing(str(tmp_path / "supervisord.service"))]
+
+
 def test_only_packages_that_the_host_has_are_named(monkeypatch):
     told = "dpkg-query: no packages found matching python3-venv\nhaproxy installed\nlogrotate config-files"
     monkeypatch.setattr(inspection, "run", lambda command: (1, told))
