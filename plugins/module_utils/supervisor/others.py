@@ -26,9 +26,19 @@ def is_supervisord(command: tuple[str, ...]) -> bool:
     return "supervisord" in [os.path.basename(part) for part in (*command[:2], *scripts)]
 
 
+def is_our_unit(path: str) -> bool:
+    """Whether a unit runs the supervisord of the collection."""
+    return bool(_OUR_UNIT.search(inspection.read_text(path)))
+
+
+def is_our_configuration(path: str) -> bool:
+    """Whether a supervisord.conf is the collection's."""
+    return _OUR_CONFIGURATION in inspection.read_text(path)
+
+
 def is_installed() -> bool:
     """Whether the collection has installed its supervisord here, to the end."""
-    return bool(_OUR_UNIT.search(inspection.read_text(UNIT)))
+    return is_our_unit(UNIT)
 
 
 def running(conf_dir: str, tools_dir: str) -> list[str]:
@@ -62,7 +72,7 @@ def in_our_places(conf_dir: str, tools_dir: str, ctl_link: str = "") -> list[str
 
 def _files(conf_dir: str) -> t.Iterator[str]:
     configuration = os.path.join(conf_dir, "supervisord.conf")
-    if _OUR_CONFIGURATION not in inspection.read_text(configuration):
+    if not is_our_configuration(configuration):
         yield configuration
     for path in program_files(conf_dir):
         text = inspection.read_text(path)

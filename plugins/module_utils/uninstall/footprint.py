@@ -22,6 +22,7 @@ from ..host.atomic import remove_tree
 from ..host.files import ASIDE
 from ..host.inspection import read_text
 from ..instance.candidates import candidates_folder
+from ..supervisor import others
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
@@ -40,6 +41,11 @@ KEEPER = "keep_server_state.py"
 _TOOLS = ("wheelhouse", "supervisor", "supervisor.before", "supervisor.build", "uv", "uv.before", "uv.build")
 #: Programs of ours beside them.
 _SCRIPTS = ("keeper.py", "supervisord.py", "end_orphans.py", "memory_guard.py", "foreign.py", "survivor.py")
+
+
+#: Of systemd, for the whole host.
+SUPERVISORD = "supervisord.service"
+_UNITS_OF_THE_HOST = ("pygun-logrotate.timer", "pygun-logrotate.service", SUPERVISORD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +188,9 @@ class HostPlaces:
 
     @staticmethod
     def units() -> list[str]:
-        """The units, in the order in which they are stopped."""
-        return ["pygun-logrotate.timer", "pygun-logrotate.service", "supervisord.service"]
+        """The units of ours that are there, in the order in which they are stopped. What was there before has come back."""
+        found = [unit for unit in _UNITS_OF_THE_HOST if os.path.exists(f"{UNITS}/{unit}")]
+        return [unit for unit in found if unit != SUPERVISORD or others.is_our_unit(f"{UNITS}/{unit}")]
 
     def things(self) -> list[Thing]:
         """Everything that belongs to no app, in the order in which it goes: what tells where the rest is goes last."""
@@ -193,8 +200,8 @@ class HostPlaces:
             *_log_folders(self.log_dir),
             *[Thing(path.removesuffix(ASIDE), "replaced") for path in self._programs_of_others()],
             Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
-            *_with_leftovers(os.path.join(self.conf_dir, "supervisord.conf")),
-            Thing(os.path.join(self.conf_dir, "supervisord.conf"), "replaced"),
+            *(_with_leftovers(self._configuration) if others.is_our_configuration(self._configuration) else []),
+            Thing(self._configuration, "replaced"),
             Thing(self.conf_dir, "empty"),
             Thing(f"{ETC}/logrotate.d", "empty"),
             Thing(ETC, "empty"),
@@ -206,10 +213,14 @@ class HostPlaces:
             *[Thing(os.path.join(self.tools_dir, name)) for name in _SCRIPTS],
             Thing(self.tools_dir, "empty"),
             Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),
-            Thing(f"{UNITS}/multi-user.target.wants/supervisord.service"),
+            *([Thing(f"{UNITS}/multi-user.target.wants/{SUPERVISORD}")] if SUPERVISORD in self.units() else []),
             *[Thing(f"{UNITS}/{unit}") for unit in self.units()],
-            Thing(f"{UNITS}/supervisord.service", "replaced"),
+            Thing(f"{UNITS}/{SUPERVISORD}", "replaced"),
         ]
+
+    @property
+    def _configuration(self) -> str:
+        return os.path.join(self.conf_dir, "supervisord.conf")
 
     def _programs_of_others(self) -> list[str]:
         """Programs that were configured before supervisord was installed."""

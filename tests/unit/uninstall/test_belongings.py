@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import others
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import footprint
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall.footprint import (
     AppPlaces,
@@ -259,7 +260,10 @@ def test_what_stood_in_the_place_of_supervisor_comes_back(tmp_path, monkeypatch)
     for name in theirs:
         (tmp_path / f"{name}.before-pygun").write_text("theirs")
     (tmp_path / "ctl").symlink_to("/opt/pygun/supervisor/bin/supervisorctl")
-    (tmp_path / "conf" / "supervisord.conf").write_text("ours")
+    (tmp_path / "conf" / "supervisord.conf").write_text(others._OUR_CONFIGURATION)
+    ours = "ExecStart=/p -I /opt/pygun/supervisord.py /opt/pygun/supervisor/bin/supervisord -n\n"
+    (tmp_path / "supervisord.service").write_text(ours)
+    assert places.units() == ["supervisord.service"]
     plan = Plan()
     plan.add(places.things())
     assert sum("(as it was before comes back)" in line for line in plan.lines()) == 4
@@ -268,7 +272,9 @@ def test_what_stood_in_the_place_of_supervisor_comes_back(tmp_path, monkeypatch)
         thing.remove()
     for name in theirs:
         assert (tmp_path / name).read_text() == "theirs"
-    assert standing(places.things()) == [footprint.Thing(str(tmp_path / "supervisord.service"))]
+    again = Plan()
+    again.add(places.things())
+    assert (again.lines(), places.units()) == ([], []), "what came back is not ours"
 
 
 def test_only_packages_that_the_host_has_are_named(monkeypatch):
