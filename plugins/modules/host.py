@@ -79,6 +79,11 @@ options:
       secret_content:
         description: What stands in it, if nobody may see that. Neither logs nor diffs show it.
         type: str
+      hidden_lines:
+        description:
+          - A regular expression for the beginnings of those lines of O(files[].secret_content) that hold a secret. Diffs then show all other lines.
+        type: str
+        default: ""
       owner:
         description: Its owner.
         type: str
@@ -192,7 +197,7 @@ attributes:
     description: Predicts what would change, on a host of any state. Commands of O(files[].validate) are not run.
   diff_mode:
     support: full
-    description: Shows the files; of those with O(files[].secret_content) only that they change.
+    description: Shows the files; of those with O(files[].secret_content) only that they change, or O(files[].hidden_lines) aside, how.
 """
 
 EXAMPLES = r"""
@@ -312,6 +317,7 @@ ARGUMENT_SPEC = {
             "mode": {"type": "str", "default": "0644"},
             "content": {"type": "str"},
             "secret_content": {"type": "str", "no_log": True},
+            "hidden_lines": {"type": "str", "default": ""},
             "validate": {"type": "str"},
         },
         "mutually_exclusive": [("content", "secret_content")],

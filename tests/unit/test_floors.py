@@ -22,7 +22,7 @@ FLOORS = [
     {"module_utils.supervisor"},
     {"module_utils.release"},
     {"module_utils.python_env"},
-    {"module_utils.diagnosis", "module_utils.haproxy", "module_utils.stack_module"},
+    {"module_utils.diagnosis", "module_utils.balancer_state", "module_utils.haproxy", "module_utils.stack_module"},
     {"module_utils.host"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -55,7 +55,7 @@ class Tree:
                 if belongs != wanted and not any(name.isdigit() for name in belongs):
                     yield (
                         f"{path} is to belong to {':'.join(wanted)}, and belongs to {':'.join(belongs)}, which {in_service} is in service"
-                        f" with. Keep user and group, or remove what is in service (playbook uninstall.yml) and install it again, or"
+                        f" with. Keep user and group, or remove what is in service (ansible-playbook pygun.stack.uninstall) and install it again, or"
                         f" install it under another name beside it."
                     )
 
@@ -110,10 +110,15 @@ class Tree:
         path = given["path"]
         new = differs(given)
         if new:
-            secret = given["secret_content"] is not None
             before, after = read(path), content(given)
-            hidden = "(not shown)\n"
-            self.changed(path, (hidden if secret and before else before) or "", hidden if secret else after)
+            self.changed(
+                path,
+                *(
+                    shown_of(given, before, path in self.asides)
+                    if given["secret_content"] is not None
+                    else (before or "", after)
+                ),
+            )
             if not self.module.check_mode:
                 mode = int(given["mode"], 8)
                 write_atomically(path, after.encode(), mode)
@@ -234,6 +239,16 @@ def differs(given):
 def content(given):
     """What is to stand in a file."""
     return given["content"] if given["content"] is not None else given["secret_content"]
+
+
+def shown_of(given, before, is_foreign):
+    """What a diff shows of a file with secrets, before and after: all but the lines that hold one, or nothing."""
+    hidden = "(not shown)\n"
+    if not given["hidden_lines"] or is_foreign:
+        return hidden if before else "", hidden
+    pattern = re.compile(rf"^({given['hidden_lines']}).*", re.MULTILINE)
+    texts = [pattern.sub(r"\1(not shown)", text or "") for text in (before, content(given))]
+    return (texts[0], texts[1]) if texts[0] != texts[1] else (hidden, f"{hidden}what is not shown changes\n")
 
 
 def read(path):

@@ -109,6 +109,26 @@ def test_a_secret_is_in_no_result(tmp_path):
     assert not run(files=[given])["changed"]
 
 
+def test_a_diff_shows_a_file_with_a_secret_but_for_the_lines_that_hold_it(tmp_path):
+    """Turning on supervisord's web page, say."""
+
+    def given(text):
+        return {"path": f"{tmp_path}/x.conf", "secret_content": text, "hidden_lines": "password=", "mode": "0600", **ME}
+
+    run(files=[given("[one]\n")])
+    for old, new in (("", "password={SHA}first\n"), ("password={SHA}first\n", "password={SHA}other\n")):
+        done = run(check=True, files=[given(f"[one]\nport=1\n{new}")])
+        assert done["changed"] and "SHA" not in str(done)
+        if not old:
+            [diff] = done["diff"]
+            assert (diff["before"], diff["after"]) == ("[one]\n", "[one]\nport=1\npassword=(not shown)\n")
+        else:
+            assert "what is not shown changes" in str(done["diff"])
+        run(files=[given(f"[one]\nport=1\n{new}")])
+    (tmp_path / "x.conf").write_text("[theirs]\nenvironment=KEY=secret\n")
+    assert "secret" not in str(run(check=True, aside=[f"{tmp_path}/x.conf"], files=[given("[one]\n")])["diff"])
+
+
 @pytest.mark.parametrize(
     ("validate", "problem"),
     [("false %s", "`false %s` ends with 1"), ("grep -q two %s", "ends with 1")],

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,17 @@ supervisor_conf_dir={folder}/etc
 ansible_become=false
 ansible_python_interpreter={python}
 """
+
+
+def test_commands_and_messages_name_playbooks_as_the_collection_has_them():
+    """After an installation from Galaxy there is no folder playbooks/ beside the reader."""
+    names = "|".join(path.stem for path in ROOT.glob("playbooks/*.yml"))
+    pages = [*ROOT.glob("README*.md"), *ROOT.glob("docs/docsite/rst/*.rst"), *ROOT.glob("roles/*/README.md")]
+    for path in pages:
+        if path.stem != "quick_start":  # begins with a clone
+            assert re.findall(rf"playbooks/(?:{names})\.yml", path.read_text()) == [], path
+    for path in [*ROOT.glob("plugins/**/*.py"), *ROOT.glob("playbooks/*.yml")]:
+        assert re.findall(rf"(?<![\w/])(?:{names})\.yml", path.read_text()) == [], path
 
 
 @pytest.fixture
@@ -88,6 +100,22 @@ def test_a_parameter_of_a_role_that_nobody_reads_is_told(play, tmp_path):
     assert code != 0
     assert "flask_app_wokers is no variable of pygun.stack and has no effect; is flask_app_workers meant?" in text
     assert "flask_app_env cannot be worked out: correct its template. 'vault' is undefined." in text
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_restart_of_supervisord_is_said_before_it_happens(play, tmp_path, active):
+    running = "supervisord.service" if active else ""
+    (tmp_path / "play.yml").write_text(
+        f"- hosts: a\n  gather_facts: false\n  vars_files: ['{ROOT}/roles/supervisor/defaults/main.yml',"
+        f" '{ROOT}/roles/supervisor/vars/main.yml']\n  vars:\n    python_tools_dir: /opt/pygun\n"
+        f"    __supervisor_installed: {{changed: false}}\n"
+        f"    __supervisor_written: {{paths: [/etc/supervisor/supervisord.conf, /etc/systemd/system/supervisord.service], active: [{running}],"
+        f" idle: [], programs: false}}\n  tasks:\n    - ansible.builtin.import_tasks: {ROOT}/roles/supervisor/tasks/run.yml\n"
+    )
+    _code, text = play(tmp_path / "play.yml", "--check")
+    told = "supervisord would restart on a, because this changes: /etc/supervisor/supervisord.conf, /etc/systemd/system/supervisord.service."
+    assert (told in text) == active, text
+    assert not active or text.index(told) < text.index("Start supervisord and the rotation")
 
 
 def test_who_deploys_is_known_where_the_environment_does_not_say_so(play, tmp_path):
