@@ -112,5 +112,6 @@ def test_a_play_ends_with_a_sentence_of_what_the_host_serves(served, tmp_path):
         capture_output=True, text=True, check=False, env=environ, cwd=tmp_path, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    told = f"{served.name}: here already serves release {served.current} at 127.0.0.1:{served.port}."
+    how = "now" if "changed=1" in done.stdout else "already"
+    told = f"{served.name}: here {how} serves release {served.current} at 127.0.0.1:{served.port}."
     assert done.stdout.splitlines().count(told) == 1
