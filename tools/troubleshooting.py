@@ -115,7 +115,7 @@ HEAD = """\
 Troubleshooting
 ===============
 
-A deploy that fails, and ``playbooks/doctor.yml`` at any time, say what is wrong, why, and what to do, by the table of this page.
+A deploy that fails, and ``pygun.stack.doctor`` at any time, say what is wrong, why, and what to do, by the table of this page.
 The doctor also looks for what no log tells: full disks, wrong clocks, strange sockets, processes left behind, and configuration
 files with characters that cannot be seen.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..plugin_utils import pack, requirement_files
@@ -50,6 +51,9 @@ class ActionModule(ActionBase):
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
             answer = self._module(args, task_vars)
             if answer.get("failed") or answer["exists"]:
+                if answer.get("settled") and not self._task.check_mode:
+                    told = f"{args.get('name')}: {task_vars['inventory_hostname']} already serves release {answer['release']}"
+                    Display().display(f"{told} at {args.get('service', {}).get('bind')}.")
                 return {**result, **answer}
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)

@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
+from ansible.utils.vars import load_extra_vars
 
 from ..module_utils.release import server_packages
 from ..plugin_utils import balancer, requirement_files
-from ..plugin_utils.validation import addresses, check
+from ..plugin_utils.validation import addresses, check, names
 
 ROLES = Path(__file__).parents[2] / "roles"
 #: Each role with those that it brings along: their variables are part of the same play.
@@ -46,6 +48,8 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         role = self._task.args.get("role")
+        if role is None:
+            return {**result, "changed": False, "warnings": list(self._unread(task_vars))}
         if role not in BROUGHT:
             raise AnsibleError(f"validate: role is one of {', '.join(BROUGHT)}, not {role}.")
         if self._brought_along(role):
@@ -57,7 +61,7 @@ class ActionModule(ActionBase):
             apps = [(values.get("flask_app_name"), values.get("flask_app_bind"))]
             for later in self._later_apps(task_vars):
                 report.problems += self._ahead(role, later, apps)
-        result["warnings"] = [f"{name}{text}" for name, text in report.warnings]
+        result["warnings"] = [f"{name}{text}" for name, text in report.warnings] + list(self._unread(task_vars))
         if report.problems:
             result["failed"] = True
             result["msg"] = report.text(role)
@@ -84,7 +88,12 @@ class ActionModule(ActionBase):
                 try:
                     values[name] = plain(templar.template(task_vars[name]))
                 except AnsibleError as error:
-                    told = "" if options[name].get("no_log") else f" {error}"
+                    told = f" {error}"
+                    if options[name].get(
+                        "no_log"
+                    ):  # names of variables are no secret; what else stands there may be one
+                        undefined = re.search(r"'([A-Za-z_]\w*)' is undefined", told)
+                        told = f" {undefined.group()}." if undefined else ""
                     unknown.append((name, f" cannot be worked out: correct its template.{told}"))
         report = check.check(
             {name: option for name, option in options.items() if name not in dict(unknown)},
@@ -100,7 +109,6 @@ class ActionModule(ActionBase):
             report.problems = causes + report.problems
         report.problems += self._on_control_node(values, dict(report.problems))
         report.problems += self._servers(values, dict(report.problems), task_vars)
-        report.warnings += check.misspelt(options, task_vars)
         return report, values
 
     def _later_apps(self, task_vars):
@@ -200,6 +208,12 @@ class ActionModule(ActionBase):
         apps.append((name, bind))
         for variable, text in report.problems:
             yield variable, f"{text} (In the app {name}, later in this play.)"
+
+    def _unread(self, task_vars):
+        """What is to be said of variables that nobody reads."""
+        given = load_extra_vars(self._loader)
+        options = self._options(BROUGHT["flask_app"] + BROUGHT["load_balancer"])
+        return (f"{name}{text}" for name, text in names.unread(options, task_vars, given))
 
     def _options(self, roles):
         options = {}

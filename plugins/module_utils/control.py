@@ -188,7 +188,7 @@ class Control:
 
     def _failed(self, failure: StepFailure) -> ActivationError:
         what = f"The {self.report.step} of {self.app.name} did not come to its end."
-        after = "supervisord goes on trying to start what did not start; doctor.yml looks for the cause."
+        after = "supervisord goes on trying to start what did not start; `ansible-playbook pygun.stack.doctor` looks for the cause."
         if self.report.step == "stop":
             after = "What did not stop still runs."
         return self.report.error(failure, self.current, what, after)
@@ -233,7 +233,7 @@ class Control:
             names = ", ".join(one.name for one in others)
             raise ActivationError(
                 f"{process.name} is the only instance that serves: to restart it would leave nobody. Start {names}"
-                f" first (start.yml), or restart the whole app, which takes care of the order. {NOTHING}",
+                f" first (ansible-playbook pygun.stack.start), or restart the whole app, which takes care of the order. {NOTHING}",
                 step="prepare",
             )
         for holder in self._holding:

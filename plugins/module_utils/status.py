@@ -11,6 +11,7 @@ import os
 import time
 import typing as t
 
+from . import balancer_state
 from .host import foreign, inspection, places
 from .host.atomic import now
 from .instance import discovery, readiness
@@ -56,10 +57,12 @@ class Status:
         """Everything that is known, with what is not as it should be."""
         known = discovery.find_apps(self.options.base_dir, self.options.conf_dir)
         wanted = [app for app in known if self.options.name in ("", app.name)]
-        if self.options.name and not wanted:
+        balancer = self._balancer()
+        if self.options.name and not wanted and not (balancer and not known):
             self._problem(self.options.name, f"there is no such app on this host. Apps: {discovery.names(known)}")
-        supervisord, running = self._supervisord()
+        supervisord, running = self._supervisord(balancer is not None and not known)
         return {
+            "balancer": balancer,
             "at": now(),
             "supervisord": supervisord,
             "web_page": self._web_page(),
@@ -74,9 +77,36 @@ class Status:
 
     # -- supervisord -------------------------------------------------------------------------------------------------
 
-    def _supervisord(self) -> tuple[dict[str, t.Any], list[Process] | None]:
+    def _balancer(self) -> dict[str, t.Any] | None:
+        """What HAProxy serves, on a balancer."""
+        seen = balancer_state.observe()
+        if seen is None:
+            return None
+        if seen.active != "active" or seen.at_boot != "enabled":
+            self._problem(
+                "haproxy",
+                f"{balancer_state.UNIT} is {seen.active or 'not there'}, and at boot {seen.at_boot or 'not there'}",
+            )
+        if seen.check.status:
+            self._problem("haproxy", f"does not take {balancer_state.CONFIGURATION}: it cannot start again")
+        if seen.error:
+            self._problem("haproxy", seen.error)
+        for backend, servers in seen.backends().items():
+            if not any(server.gets_requests for server in servers):
+                self._problem("haproxy", f"no server of {backend} gets requests")
+        return {
+            "state": "RUNNING" if seen.active == "active" else "DOWN",
+            "servers": [
+                {"service": one.backend, "name": one.name, "state": one.shown, "requests": one.sessions}
+                for one in seen.servers
+            ],
+        }
+
+    def _supervisord(self, may_be_absent: bool) -> tuple[dict[str, t.Any], list[Process] | None]:
         facts: dict[str, t.Any] = {"state": "DOWN", "pid": 0, "version": "", "uptime_s": 0, "memory": None}
         running = None
+        if may_be_absent and not self.settings.sections():
+            return {}, None
         try:
             facts["version"] = self.supervisor.call("supervisor.getSupervisorVersion")
             facts["state"] = self.supervisor.call("supervisor.getState")["statename"]

@@ -15,7 +15,7 @@ description:
     disks, memory and the clock of a host that was set up with this collection.
   - Finds the apps by itself, needs none of their variables and changes nothing.
   - Reports causes, not what follows from them.
-  - Does not fail because something is wrong; the playbook C(doctor.yml) does.
+  - Does not fail because something is wrong; the playbook C(pygun.stack.doctor) does.
 extends_documentation_fragment: pygun.stack.places
 options:
   name:

@@ -79,6 +79,11 @@ options:
       secret_content:
         description: What stands in it, if nobody may see that. Neither logs nor diffs show it.
         type: str
+      hidden_lines:
+        description:
+          - A regular expression for the beginnings of those lines of O(files[].secret_content) that hold a secret. Diffs then show all other lines.
+        type: str
+        default: ""
       owner:
         description: Its owner.
         type: str
@@ -94,6 +99,20 @@ options:
       validate:
         description: A command that ends with 0 if the file is right. C(%s) stands for its name. No shell reads it.
         type: str
+  validate_together:
+    description: A check of O(files) that refer to each other, before the first of them is replaced.
+    type: dict
+    suboptions:
+      path:
+        description: The one of O(files) that names the others by their paths.
+        type: path
+        required: true
+      command:
+        description:
+          - A command that ends with 0 if they are right. C(%s) stands for a copy of O(validate_together.path) that names copies of the others.
+            All are as they will be. No shell reads it. Check mode runs it as well, where the program exists.
+        type: str
+        required: true
   links:
     description: Symbolic links. What they point at need not be there.
     type: list
@@ -137,6 +156,29 @@ options:
     description: The interpreter that they are to be made from.
     type: path
     default: /usr/bin/python3
+  aside:
+    description:
+      - Files that others have put where ours are to be, such as those of RV(foreign). Each is kept under its name with the ending
+        C(.before-pygun).
+    type: list
+    elements: path
+    default: []
+  supervisor:
+    description: Where supervisord is to be, to ask about supervisors that the collection has not installed.
+    type: dict
+    suboptions:
+      conf_dir:
+        description: The directory of its configuration.
+        type: path
+        required: true
+      tools_dir:
+        description: The directory of the collection's tools.
+        type: path
+        required: true
+      ctl_link:
+        description: The link to supervisorctl, if there is to be one.
+        type: str
+        default: ""
   program_scope:
     description: A scope of M(pygun.stack.programs) to ask about.
     type: dict
@@ -155,7 +197,7 @@ attributes:
     description: Predicts what would change, on a host of any state. Commands of O(files[].validate) are not run.
   diff_mode:
     support: full
-    description: Shows the files; of those with O(files[].secret_content) only that they change.
+    description: Shows the files; of those with O(files[].secret_content) only that they change, or O(files[].hidden_lines) aside, how.
 """
 
 EXAMPLES = r"""
@@ -220,6 +262,16 @@ idle:
   returned: success
   type: list
   elements: str
+supervisors:
+  description: Supervisors that run and would fight with the one of O(supervisor), in words.
+  returned: success
+  type: list
+  elements: str
+foreign:
+  description: Files of others in the places of O(supervisor), as long as the collection has not installed it.
+  returned: success
+  type: list
+  elements: str
 ready:
   description: Those of O(venvs) that need nothing, as they were given.
   returned: success
@@ -236,6 +288,7 @@ from ..module_utils.host.facts import os_release, states
 from ..module_utils.host.files import OWNED, Tree
 from ..module_utils.host.inspection import installed_packages
 from ..module_utils.stack_module import StackModule
+from ..module_utils.supervisor import others
 from ..module_utils.supervisor.program_scope import files_of
 
 ARGUMENT_SPEC = {
@@ -264,10 +317,18 @@ ARGUMENT_SPEC = {
             "mode": {"type": "str", "default": "0644"},
             "content": {"type": "str"},
             "secret_content": {"type": "str", "no_log": True},
+            "hidden_lines": {"type": "str", "default": ""},
             "validate": {"type": "str"},
         },
         "mutually_exclusive": [("content", "secret_content")],
         "required_one_of": [("content", "secret_content")],
+    },
+    "validate_together": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path", "required": True},
+            "command": {"type": "str", "required": True},
+        },
     },
     "links": {
         "type": "list",
@@ -290,6 +351,15 @@ ARGUMENT_SPEC = {
         },
     },
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "aside": {"type": "list", "elements": "path", "default": []},
+    "supervisor": {
+        "type": "dict",
+        "options": {
+            "conf_dir": {"type": "path", "required": True},
+            "tools_dir": {"type": "path", "required": True},
+            "ctl_link": {"type": "str", "default": ""},
+        },
+    },
     "program_scope": {
         "type": "dict",
         "options": {
@@ -305,6 +375,7 @@ def main():
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     tree = Tree(module)
+    tree.asides = params["aside"]
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))
     if obstacles:
         tree.refuse(" ".join(obstacles))
@@ -312,13 +383,15 @@ def main():
         tree.account(given)
     for given in params["files"]:
         tree.validate(given)
+    tree.validate_together(params["files"], params["validate_together"])
+    tree.put_aside(params["aside"])
     for given in params["directories"]:
         tree.directory(given)
     for given in params["files"]:
         tree.write(given)
     for given in params["links"]:
         tree.link(given)
-    fields, scope = os_release(), params["program_scope"]
+    fields, scope, supervisor = os_release(), params["program_scope"], params["supervisor"]
     there = installed_packages(params["packages"])
     services = states(module, params["services"])
     module.exit_json(
@@ -334,6 +407,8 @@ def main():
             for name, (state, at_boot) in services.items()
             if state not in ("active", "activating") or at_boot != "enabled"
         ],
+        supervisors=others.running(supervisor["conf_dir"], supervisor["tools_dir"]) if supervisor else [],
+        foreign=others.in_our_places(**supervisor) if supervisor else [],
         ready=python_env.ready(params["venvs"], params["python"]),
         programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
     )

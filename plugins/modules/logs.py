@@ -15,7 +15,7 @@ description:
   - Takes lines of the JSON format, of the text format, and what reached the raw logs past the logging (crashes in native code,
     child processes, starts that fail early).
   - Goes back into rotated and compressed files as far as the filters and the number of lines ask for.
-  - The playbook C(logs.yml) shows the lines of all hosts together.
+  - The playbook C(pygun.stack.logs) shows the lines of all hosts together.
 extends_documentation_fragment: pygun.stack.places
 options:
   name:

@@ -13,7 +13,7 @@ author: The pygun.stack authors (@pygun)
 description:
   - Looks at supervisord, the apps and the other programs that it runs, on a host that was set up with this collection.
   - Finds the apps by itself, needs none of their variables and changes nothing.
-  - Does not fail because something is wrong; the playbook C(status.yml) does. M(pygun.stack.doctor) tells why, and what to do.
+  - Does not fail because something is wrong; the playbook C(pygun.stack.status) does. M(pygun.stack.doctor) tells why, and what to do.
 extends_documentation_fragment: pygun.stack.places
 options:
   name:
@@ -48,6 +48,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+balancer:
+  description: What HAProxy is like, with C(state) and C(servers); null on a host that is no balancer of the collection's.
+  returned: success
+  type: dict
 ok:
   description: Whether everything is as it should be.
   returned: success

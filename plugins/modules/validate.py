@@ -14,13 +14,14 @@ description:
   - Checks the variables of a role of this collection, and of the roles that it brings along, beyond what their argument specs say.
     Names are safe, addresses and paths can be used, settings of gunicorn and directives of systemd exist, and variables agree
     with one another.
+  - Warns about variables with a prefix of the collection that neither a role nor a playbook reads, nor another variable is made of. Of
+    those on the command line, it also warns about a name that is like one of the collection.
   - Tells everything that is wrong at once, with what to do about each. Secrets are never shown.
   - Runs on the control node alone and needs no connection. The roles do it first of all.
 options:
   role:
-    description: The role whose variables are checked.
+    description: The role whose variables are checked. Without one, names of variables that nobody reads are warned about, and nothing else.
     type: str
-    required: true
     choices:
       - flask_app
       - load_balancer

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 #: What the module returns; the rest of a registered result is Ansible's.
-_FACTS = ("ok", "at", "supervisord", "web_page", "apps", "programs", "problems")
+_FACTS = ("ok", "at", "balancer", "supervisord", "web_page", "apps", "programs", "problems")
 #: The longest that a cell may be. A path says most at its end, everything else at its beginning.
 _LONGEST = {"HOST": 30, "APP": 24, "PROGRAM": 36, "LAST DEPLOY (UTC)": 38, "LOGS": 36}
 _AT_ITS_END = ("LOGS",)
@@ -36,7 +36,7 @@ def _facts(result: t.Any) -> dict[str, t.Any]:
 def table(results: Hosts) -> str:
     """All of it as a person reads it."""
     hosts = report(results)["hosts"]
-    app_rows, program_rows, notes, problems = [], [], [], []
+    app_rows, program_rows, server_rows, notes, problems = [], [], [], [], []
     kinds = set()
     for found in hosts.values():
         seen = [*found.get("apps", ()), *found.get("programs", ()), found.get("supervisord", {})]
@@ -45,20 +45,24 @@ def table(results: Hosts) -> str:
         app_rows += [_app_row(host, app, kinds) for app in found.get("apps", ())]
         if "apps" not in found:
             app_rows.append({"HOST": host, "APP": "no answer"})
-        elif not found["apps"]:
+        elif not found["apps"] and not found.get("balancer"):
             app_rows.append({"HOST": host, "APP": "none"})
-        if "supervisord" in found:
+        if found.get("balancer"):
+            server_rows += [_server_row(host, server) for server in found["balancer"]["servers"]] or [
+                {"HOST": host, "SERVICE": "none"}
+            ]
+        if found.get("supervisord"):
             program_rows.append(_program_row(host, {"name": "supervisord", **found["supervisord"]}, kinds))
         program_rows += [_program_row(host, program, kinds) for program in found.get("programs", ())]
         notes += _notes(host, found)
         problems += [[_clean(host), _clean(one["subject"]), _clean(one["what"])] for one in found["problems"]]
     different = _different_releases(hosts)
-    parts = [_lines(app_rows), _lines(program_rows), "\n".join([*notes, *different])]
+    parts = [_lines(app_rows), _lines(program_rows), _lines(server_rows), "\n".join([*notes, *different])]
     if problems:
         told = "\n".join(
             "  " + ": ".join(filter(None, (f"{host} {subject}".strip(), what))) for host, subject, what in problems
         )
-        parts.append(f"Not as it should be:\n{told}\nWhy, and what to do: doctor.yml")
+        parts.append(f"Not as it should be:\n{told}\nWhy, and what to do: ansible-playbook pygun.stack.doctor")
     else:
         parts.append(f"{'Each host by itself' if different else 'Everything'} is as it should be.")
     return "\n\n".join(filter(None, parts))
@@ -91,6 +95,16 @@ def _program_row(host: str, program: dict[str, t.Any], kinds: set[str]) -> Row:
     }
 
 
+def _server_row(host: str, server: dict[str, t.Any]) -> Row:
+    return {
+        "HOST": host,
+        "SERVICE": server["service"],
+        "SERVER": server["name"],
+        "STATE": server["state"],
+        "REQUESTS": str(server["requests"]),
+    }
+
+
 def _memory(memory: dict[str, t.Any] | None, kinds: set[str]) -> Row:
     """The cell for memory; where all figures are of one kind, the head of the column says which."""
     if len(kinds) == 1:
@@ -106,7 +120,7 @@ def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
     for app in found.get("apps", ()):
         if app["environment_changed"]:
             notes.append(
-                f"{host}: {app['name']} runs with a former environment file; restart.yml has it read the new one"
+                f"{host}: {app['name']} runs with a former environment file; pygun.stack.restart has it read the new one"
             )
         failed = [f"{one['release'][:8]} ({one['step']}, {_moment(one['at'])})" for one in app["failed_releases"]]
         if failed:
@@ -123,7 +137,7 @@ def _different_releases(hosts: Hosts) -> list[str]:
     return [
         _clean(
             f"{name} is not the same everywhere: {_who_has_what(releases)}."
-            " If a rollout stopped half-way, deploy again to go on, or run rollback.yml to go back where it came."
+            " If a rollout stopped half-way, deploy again to go on, or roll back where it came (ansible-playbook pygun.stack.rollback)."
         )
         for name, releases in serving.items()
         if len(releases) > 1

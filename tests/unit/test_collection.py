@@ -40,6 +40,16 @@ def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
         assert option["description"]
 
 
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/*.yml")]), ids=str)
+def test_no_loop_takes_the_variable_of_a_loop_around_it(path):
+    """Whoever includes a role in a loop has `item` there."""
+    text = path.read_text()
+    assert len(re.findall(r"^ *(?:loop|with_\w+):", text, re.MULTILINE)) == len(
+        re.findall(r"^ *loop_var: __\w+$", text, re.MULTILINE)
+    )
+    assert not re.search(r"\{\{[^}]*\bitem\b", text)
+
+
 def test_the_locks_test_the_versions_that_the_roles_install():
     flask_app, python, supervisor = (
         load("roles", role, "defaults", "main.yml") for role in ("flask_app", "python", "supervisor")

@@ -28,6 +28,7 @@ def filters() -> set[str]:
 DOCUMENTED = {
     "module": sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")),
     "filter": sorted(filters()),
+    "lookup": sorted(path.stem for path in (ROOT / "plugins" / "lookup").glob("*.py")),
     "role": role_readmes.roles(),
 }
 

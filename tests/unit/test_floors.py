@@ -12,7 +12,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 #: Top floor first. A file may import from its own floor and from those below.
 FLOORS = [
-    {"action", "modules", "filter"},
+    {"action", "modules", "filter", "lookup"},
     {"plugin_utils"},
     {"module_utils.control"},
     {"module_utils.activation"},
@@ -22,7 +22,7 @@ FLOORS = [
     {"module_utils.supervisor"},
     {"module_utils.release"},
     {"module_utils.python_env"},
-    {"module_utils.diagnosis", "module_utils.haproxy", "module_utils.stack_module"},
+    {"module_utils.diagnosis", "module_utils.balancer_state", "module_utils.haproxy", "module_utils.stack_module"},
     {"module_utils.host"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -14,7 +14,9 @@ import typing as t
 
 from ..diagnosis.log_tail import LogMark
 from ..host import survivor
+from ..host.inspection import collide
 from ..instance.candidates import Candidates
+from ..instance.discovery import find_apps
 from ..instance.leftovers import Leftovers
 from ..instance.obstacle import NOT_OPENED, obstacle
 from ..instance.public_socket import SocketError, SystemdSocket
@@ -29,6 +31,7 @@ from ..supervisor.rpc import (
     Process,
     SpawnError,
     Supervisor,
+    Unreachable,
 )
 from .errors import StepFailure, error_text
 from .gate import POLL, Gate
@@ -230,7 +233,37 @@ class Instances:
         """Whether supervisord cannot open the public socket, so that no process of the app runs."""
         return bool(self.processes) and all(NOT_OPENED in process.spawn_error for process in self.processes)
 
+    def taken(self) -> str:
+        """What is in the way at the address that the app is to get, in words; empty if nothing is, or it has that address already."""
+        wanted = self.program.new_bind()
+        if not wanted or (self.processes and _same_place(self.program.bind(), wanted)):
+            return ""
+        conf_dir = os.path.dirname(os.path.dirname(self.options.program_conf.path))
+        for app in find_apps(os.path.dirname(self.options.root), conf_dir):
+            if app.name != self.options.name and _same_place(app.bind, wanted):
+                return f"{wanted}: the app {app.name} of this host has {app.bind}"
+        seen = self._in_the_way(wanted)
+        if seen and not self.processes:  # what an app of this user has left behind is not in the way for long
+            self.ended += self.leftovers([]).end()
+            seen = self._in_the_way(wanted)
+        return f"{wanted}: {seen}" if seen else ""
+
+    def _in_the_way(self, bind: str) -> str:
+        try:
+            running = self.supervisor.all_processes()
+        except Unreachable:
+            running = []
+        return obstacle(bind, running)
+
     def clear_address(self) -> str:
         """End the leftovers of the app itself; return the obstacle that still keeps its public socket closed."""
         self.ended += self.leftovers([]).end()
         return obstacle(self.program.bind(), self.processes)
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two public addresses cannot both be listened on."""
+    (address, _, port), (address_of_other, _, port_of_other) = one.rpartition(":"), other.rpartition(":")
+    if "unix" in (address, address_of_other):
+        return one == other
+    return port == port_of_other and collide(address.strip("[]"), address_of_other.strip("[]"))

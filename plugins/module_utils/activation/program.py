@@ -8,7 +8,7 @@ import contextlib
 import os
 import pwd
 
-from ..instance.public_socket import SystemdSocket
+from ..instance.public_socket import SystemdSocket, address_in
 from ..supervisor.app_program import AppProgram, program_of
 from ..supervisor.conf import parse_text
 from .options import Options
@@ -56,6 +56,14 @@ class Program:
         """
         self._stop_timeout = max(self._stop_timeout, self.on_disk().stop_timeout, self.wanted().stop_timeout)
         return self._stop_timeout
+
+    def new_bind(self) -> str:
+        """The public address of the program as it will be; empty if it stays as it is."""
+        conf = self.options.program_conf
+        if not (conf and conf.content):
+            return ""
+        units = {os.path.basename(unit.path): unit.content or b"" for unit in self.options.socket_units}
+        return self.wanted().bind or address_in(units.get(self.socket.sockets[0], b"").decode())
 
     def log_file(self, name: str) -> str:
         """The log of an instance whose process supervisord does not know yet."""

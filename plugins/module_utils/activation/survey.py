@@ -82,7 +82,13 @@ class Survey:
                     step="prepare",
                 )
             return self.baseline
-        return release
+        meant = self.store.named(release)
+        if len(meant) != 1:
+            what = f"{len(meant)} releases begin" if meant else "No release begins"
+            raise self._refusal(
+                f"{what} with {release!r}: name one of {name} by its id, or by enough of its first digits."
+            )
+        return meant[0]
 
     def _refusal(self, why: str) -> ActivationError:
         """The error for a release that may not run; it lists the releases of the host."""

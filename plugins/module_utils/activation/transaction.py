@@ -88,6 +88,7 @@ class Activation:
             self._check_untouched()
             return self.report.result(finished, self.survey.wanted, differences)
         self._refuse_blocked()
+        self._refuse_taken()
         self._begin()
         try:
             self._transact()
@@ -110,6 +111,7 @@ class Activation:
             work = ["install"]
         except SupervisorError as error:
             raise ActivationError(unusable(error), step="prepare") from error
+        self._refuse_taken()
         return self.report.result(bool(work) or interrupted, self.survey.wanted, self.survey.differences())
 
     def settled(self) -> bool:
@@ -166,6 +168,16 @@ class Activation:
             raise ActivationError(
                 f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Take away what is in the way: supervisord"
                 " tries again every few seconds. Or give the app another flask_app_bind. Nothing was changed.",
+                step="prepare",
+            )
+
+    def _refuse_taken(self) -> None:
+        """A new program closes the old address first: whether it can have the new one is found out before."""
+        seen = "" if self.journal.is_open else self.instances.taken()
+        if seen:
+            raise ActivationError(
+                f"{self.options.name} cannot listen on {seen}. End what is in the way, or give the app another flask_app_bind."
+                " Nothing was changed.",
                 step="prepare",
             )
 

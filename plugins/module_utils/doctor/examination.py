@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ..host import foreign
-from . import addresses, app, configuration, host, instances, supervisord
+from . import addresses, app, balancer, configuration, host, instances, supervisord
 from .explanations import explain
 from .facts import facts_of
 from .findings import ERROR, Finding
@@ -38,6 +38,10 @@ def findings_of(state: HostState) -> list[Finding]:
 def _check(state: HostState) -> t.Iterator[Finding]:
     yield from host.check_disks(state)
     yield from host.check_clock(state)
+    yield from balancer.check_balancer(state)
+    if state.is_balancer_alone:
+        yield from host.check_memory(state)
+        return
     yield from supervisord.check_unit(state)
     yield from configuration.check_hidden_characters(state)
     yield from configuration.check_file(state)

@@ -9,6 +9,7 @@ import os
 import re
 import time
 
+from .. import balancer_state
 from ..diagnosis.log_tail import last_text
 from ..host import foreign, inspection, places
 from ..instance.discovery import App, find_apps, programs_beside
@@ -56,6 +57,7 @@ def observe(options: Options) -> HostState:
     _ask_supervisord(state, supervisor)
     observe_apps(state, supervisor)
     state.programs = _observe_programs(state, known, supervisor)
+    state.balancer = balancer_state.observe()
     state.memory_kills = _memory_kills(state.unit.properties.get("ControlGroup", ""))
     if glob.glob(f"{places.LOGROTATE_DIR}/*.conf"):
         state.rotation = inspection.unit_properties("pygun-logrotate.timer", "UnitFileState,ActiveState")

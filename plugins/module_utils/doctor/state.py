@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ..balancer_state import Balancer
 from ..host import places
 from ..host.inspection import HostProcess, Listener, Outcome
 from ..instance.discovery import App
@@ -240,7 +241,19 @@ class HostState:
     listeners: dict[int, list[Listener]] = dataclasses.field(default_factory=dict)
     apps: list[AppState] = dataclasses.field(default_factory=list)
     programs: list[ProgramState] = dataclasses.field(default_factory=list)
+    #: What HAProxy is like, on a balancer.
+    balancer: Balancer | None = None
     #: What shows that the kernel killed something for want of memory; empty if nothing does.
     memory_kills: str = ""
     #: The properties of the timer that rotates the logs; None if no app has logs to rotate.
     rotation: dict[str, str] | None = None
+
+    @property
+    def is_balancer_alone(self) -> bool:
+        """Whether this is a balancer on which supervisord was never installed."""
+        return (
+            self.balancer is not None
+            and self.unit.load in ("unknown", "not-found")
+            and not self.configuration.exists
+            and not self.apps
+        )

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
 from ..diagnosis.symptoms import diagnose
 from ..host import inspection
 from ..host.inspection import HostProcess
+from ..supervisor.others import is_supervisord
 from .addresses import holders_text, port_of
 from .findings import ERROR, WARNING, Finding, from_table
 from .state import HostState
@@ -29,12 +29,6 @@ def _is_stranger(state: HostState, process: HostProcess) -> bool:
     # systemd may have begun its next try since its unit was read.
     next_try = not own and process.unit == state.options.unit
     return is_supervisord(process.command) and not ours and not next_try
-
-
-def is_supervisord(command: tuple[str, ...]) -> bool:
-    """Whether a command runs supervisord: by itself, as the script of a Python, or behind our launcher."""
-    scripts = [part for part in command[2:4] if "/" in part] if "python" in "".join(command[:1]) else []
-    return "supervisord" in [os.path.basename(part) for part in (*command[:2], *scripts)]
 
 
 def check_unit(state: HostState) -> t.Iterator[Finding]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shlex
 import tempfile
 
@@ -18,6 +19,8 @@ OWNED = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
 }
+#: Ends the name of a file that is kept, and that comes back when the collection is uninstalled.
+ASIDE = ".before-pygun"
 NO_SHELL = "/usr/sbin/nologin"
 
 
@@ -28,6 +31,7 @@ class Tree:
         self.module = module
         self.paths = []
         self.diffs = []
+        self.asides = ()
 
     def obstacles(self, directories, files, links):
         """What stands where something else is to be."""
@@ -37,8 +41,11 @@ class Tree:
             ("link", links, os.path.islink),
         ):
             for path in (given["path"] for given in entries):
-                if os.path.lexists(path) and not right(path):
+                if os.path.lexists(path) and not right(path) and path not in self.asides:
                     yield f"{path} is to be a {kind}, and something else stands there: move it away."
+        for path in self.asides:
+            if os.path.lexists(path) and os.path.lexists(path + ASIDE):
+                yield f"{path} is to be kept as {path}{ASIDE}, and that is there already: move one of them away."
         for given in directories:
             path, in_service = given["path"], given["in_service"]
             if in_service and os.path.lexists(in_service) and os.path.isdir(path):
@@ -48,9 +55,17 @@ class Tree:
                 if belongs != wanted and not any(name.isdigit() for name in belongs):
                     yield (
                         f"{path} is to belong to {':'.join(wanted)}, and belongs to {':'.join(belongs)}, which {in_service} is in service"
-                        f" with. Keep user and group, or remove what is in service (playbook uninstall.yml) and install it again, or"
+                        f" with. Keep user and group, or remove what is in service (ansible-playbook pygun.stack.uninstall) and install it again, or"
                         f" install it under another name beside it."
                     )
+
+    def put_aside(self, paths):
+        """Keep what others have put where files of ours are to be, or where ours would be made to do with it."""
+        for path in paths:
+            if os.path.lexists(path):
+                self.changed(path, "", f"kept as {path}{ASIDE}\n")
+                if not self.module.check_mode:
+                    os.rename(path, path + ASIDE)
 
     def account(self, given):
         """Have one group, and the user in it."""
@@ -95,10 +110,15 @@ class Tree:
         path = given["path"]
         new = differs(given)
         if new:
-            secret = given["secret_content"] is not None
             before, after = read(path), content(given)
-            hidden = "(not shown)\n"
-            self.changed(path, (hidden if secret and before else before) or "", hidden if secret else after)
+            self.changed(
+                path,
+                *(
+                    shown_of(given, before, path in self.asides)
+                    if given["secret_content"] is not None
+                    else (before or "", after)
+                ),
+            )
             if not self.module.check_mode:
                 mode = int(given["mode"], 8)
                 write_atomically(path, after.encode(), mode)
@@ -117,6 +137,34 @@ class Tree:
         if code:
             self.refuse(
                 f"{given['path']} would not be right: `{given['validate']}` ends with {code}: {(err or out).strip()}"
+            )
+
+    def validate_together(self, files, given):
+        """Have a command look at files that refer to each other, all as they will be, in a directory beside them."""
+        if not given or not any(differs(one) for one in files):
+            return
+        command = shlex.split(given["command"])
+        if self.module.check_mode and not os.path.exists(command[0]):
+            return  # an earlier task has only pretended to bring it
+        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
+            places = {one["path"]: os.path.join(folder, str(number)) for number, one in enumerate(files)}
+            places = {path: os.path.join(place, os.path.basename(path)) for path, place in places.items()}
+            names = re.compile("|".join(re.escape(path) for path in sorted(places, key=len, reverse=True)))
+            for one in files:
+                text = content(one)
+                if one["path"] == given["path"]:
+                    text = names.sub(lambda match: places[match.group()], text)
+                os.mkdir(os.path.dirname(places[one["path"]]), 0o700)
+                with open(places[one["path"]], "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                    file.write(text)
+            entry = places[given["path"]]
+            code, out, err = self.module.run_command([word.replace("%s", entry) for word in command])
+            said = (err or out).strip()
+            for path, place in places.items():
+                said = said.replace(place, path)
+        if code:
+            self.refuse(
+                f"{given['path']} and the files that it names would not be right: `{given['command']}` ends with {code}: {said}"
             )
 
     def link(self, given):
@@ -191,6 +239,16 @@ def differs(given):
 def content(given):
     """What is to stand in a file."""
     return given["content"] if given["content"] is not None else given["secret_content"]
+
+
+def shown_of(given, before, is_foreign):
+    """What a diff shows of a file with secrets, before and after: all but the lines that hold one, or nothing."""
+    hidden = "(not shown)\n"
+    if not given["hidden_lines"] or is_foreign:
+        return hidden if before else "", hidden
+    pattern = re.compile(rf"^({given['hidden_lines']}).*", re.MULTILINE)
+    texts = [pattern.sub(r"\1(not shown)", text or "") for text in (before, content(given))]
+    return (texts[0], texts[1]) if texts[0] != texts[1] else (hidden, f"{hidden}what is not shown changes\n")
 
 
 def read(path):

@@ -54,6 +54,13 @@ def _table(path: str) -> list[list[str]]:
         return []
 
 
+def address_in(unit: str) -> str:
+    """The address in the text of a socket unit, as ``address:port`` or ``unix:path``; empty without one."""
+    found = re.search(r"^ListenStream=(\S+)", unit, re.MULTILINE)
+    address = found.group(1) if found else ""
+    return f"unix:{address}" if address.startswith("/") else address
+
+
 class SystemdSocket:
     """The socket units of one app: ``pygun-NAME.socket`` (public) and ``pygun-NAME-keeper.socket`` (hand-over).
 
@@ -73,11 +80,9 @@ class SystemdSocket:
         """The address in the public unit's file, as ``address:port`` or ``unix:path``; None without a file."""
         try:
             with open(os.path.join(self.folder, self.sockets[0]), encoding="utf-8") as stream:
-                found = re.search(r"^ListenStream=(\S+)", stream.read(), re.MULTILINE)
+                return address_in(stream.read())
         except FileNotFoundError:
             return None
-        address = found.group(1) if found else ""
-        return f"unix:{address}" if address.startswith("/") else address
 
     def settled(self) -> bool:
         """Whether what is wanted is so: systemd listens there, as the files say now, or there is nothing to hold."""

@@ -66,6 +66,12 @@ class ReleaseStore:
         """The complete releases, the one last built or activated first."""
         return sorted((name for name in self._folders() if self.is_complete(name)), key=self._age_key, reverse=True)
 
+    def named(self, text: str) -> list[str]:
+        """The releases that a person means: one by its id, or the complete ones whose ids begin so."""
+        if ID_PATTERN.fullmatch(text) or not re.fullmatch(r"[0-9a-f]{4,15}", text):
+            return [text]
+        return [release for release in self.ids() if release.startswith(text)]
+
     def half_built(self) -> list[str]:
         """Releases without a release.json: being built now, or left by a run that was killed."""
         return sorted(name for name in self._folders() if not self.is_complete(name))

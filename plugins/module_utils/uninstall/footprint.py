@@ -19,8 +19,10 @@ import typing as t
 
 from ..host import build_account, places
 from ..host.atomic import remove_tree
+from ..host.files import ASIDE
 from ..host.inspection import read_text
 from ..instance.candidates import candidates_folder
+from ..supervisor import others
 
 #: Packages of the distribution that the roles install. They stay: others may need them.
 PACKAGES = ("python3", "python3-venv", "logrotate", "haproxy")
@@ -29,8 +31,6 @@ LOGROTATE_STATE = "/var/lib/pygun-logrotate"
 _WANTS = f"{UNITS}/sockets.target.wants"
 #: Kinds of folders that go only if nothing else is in them.
 IF_EMPTY = ("empty", "system")
-#: Ends the name of the file that a role has put aside before it wrote its own.
-ASIDE = ".before-pygun"
 #: System accounts have lower ids than this; the roles make no others.
 FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
@@ -55,6 +55,11 @@ _SCRIPTS = (
     "foreign.py",
     "survivor.py",
 )  # the last two until 1.0.0
+
+
+#: Of systemd, for the whole host.
+SUPERVISORD = "supervisord.service"
+_UNITS_OF_THE_HOST = ("pygun-logrotate.timer", "pygun-logrotate.service", SUPERVISORD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +202,9 @@ class HostPlaces:
 
     @staticmethod
     def units() -> list[str]:
-        """The units, in the order in which they are stopped."""
-        return ["pygun-logrotate.timer", "pygun-logrotate.service", "supervisord.service"]
+        """The units of ours that are there, in the order in which they are stopped. What was there before has come back."""
+        found = [unit for unit in _UNITS_OF_THE_HOST if os.path.exists(f"{UNITS}/{unit}")]
+        return [unit for unit in found if unit != SUPERVISORD or others.is_our_unit(f"{UNITS}/{unit}")]
 
     def things(self) -> list[Thing]:
         """Everything that belongs to no app, in the order in which it goes: what tells where the rest is goes last."""
@@ -206,8 +212,10 @@ class HostPlaces:
             *_with_leftovers(*self.program_files),
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
+            *[Thing(path.removesuffix(ASIDE), "replaced") for path in self._programs_of_others()],
             Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
-            *_with_leftovers(os.path.join(self.conf_dir, "supervisord.conf")),
+            *(_with_leftovers(self._configuration) if others.is_our_configuration(self._configuration) else []),
+            Thing(self._configuration, "replaced"),
             Thing(self.conf_dir, "empty"),
             Thing(f"{places.LOGROTATE_DIR}", "empty"),
             Thing(places.ETC, "empty"),
@@ -219,9 +227,18 @@ class HostPlaces:
             *[Thing(os.path.join(self.tools_dir, name)) for name in _SCRIPTS],
             Thing(self.tools_dir, "empty"),
             Thing(f"{UNITS}/timers.target.wants/pygun-logrotate.timer"),
-            Thing(f"{UNITS}/multi-user.target.wants/supervisord.service"),
+            *([Thing(f"{UNITS}/multi-user.target.wants/{SUPERVISORD}")] if SUPERVISORD in self.units() else []),
             *[Thing(f"{UNITS}/{unit}") for unit in self.units()],
+            Thing(f"{UNITS}/{SUPERVISORD}", "replaced"),
         ]
+
+    @property
+    def _configuration(self) -> str:
+        return os.path.join(self.conf_dir, "supervisord.conf")
+
+    def _programs_of_others(self) -> list[str]:
+        """Programs that were configured before supervisord was installed."""
+        return sorted(glob.glob(os.path.join(glob.escape(self.conf_dir), "conf.d", f"*{ASIDE}")))
 
     def logs(self) -> list[str]:
         """supervisord's own logs and those of the programs that the collection declared."""
@@ -241,8 +258,9 @@ class HostPlaces:
         try:
             target = os.readlink(self.ctl_link)
         except OSError:
-            return []
-        return [Thing(self.ctl_link)] if target == f"{self.tools_dir}/supervisor/bin/supervisorctl" else []
+            target = ""
+        ours = target == f"{self.tools_dir}/supervisor/bin/supervisorctl"
+        return [*([Thing(self.ctl_link)] if ours else []), Thing(self.ctl_link, "replaced")]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Plan:
     @property
     def left(self) -> list[str]:
         """What stays in our folders: data that nobody told to remove, and the files of others."""
-        return sorted({path for path in self._kept if path not in self._gone})
+        return sorted({path.removesuffix(footprint.ASIDE) for path in self._kept if path not in self._gone})
 
     def lines(self) -> list[str]:
         """Each thing and account on a line."""

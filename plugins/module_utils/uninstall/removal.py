@@ -296,7 +296,7 @@ class Uninstall:
 
     def _remove_host(self) -> None:
         places = self._host()
-        units = [unit for unit in places.units() if os.path.exists(os.path.join(footprint.UNITS, unit))]
+        units = places.units()
         if units:
             _systemctl("disable", "--quiet", *[unit for unit in units if unit != "pygun-logrotate.service"])
             _systemctl("stop", *units)

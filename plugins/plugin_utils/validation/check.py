@@ -11,7 +11,6 @@ several takes all values and yields pairs of a variable and what is wrong. A tex
 
 from __future__ import annotations
 
-import difflib
 import typing as t
 from collections.abc import Iterator
 
@@ -99,30 +98,6 @@ def check(options: dict[str, dict], values: dict[str, t.Any], memory_mb: int = 0
     report.problems = list(dict.fromkeys(report.problems))
     report.warnings += [(name, f" {text}") for name, text in _suspicions(usable, memory_mb)]
     return report
-
-
-def misspelt(options: dict[str, dict], names: t.Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Variables that are nobody's but look as if one of the roles' was meant."""
-    helpers = {  # of the playbooks
-        "flask_app_drain_timeout",
-        "flask_app_hosts",
-        "flask_app_max_fail_percentage",
-        "flask_app_reboot",
-        "flask_app_reboot_timeout",
-        "flask_app_release",
-        "flask_app_serial",
-        "load_balancer_address",
-        "load_balancer_hosts",
-    }
-    for name in sorted(names):
-        if (
-            name not in options
-            and name not in helpers
-            and name.startswith(("flask_app_", "load_balancer_", "supervisor_", "python_"))
-        ):
-            near = difflib.get_close_matches(name, options, 1, 0.93 if name.startswith("python_") else 0.88)
-            if near:
-                yield name, f" is no variable of these roles and has no effect; is {near[0]} meant?"
 
 
 def _follows(name: str, values: dict[str, t.Any], good: dict[str, t.Any]) -> bool:

@@ -119,6 +119,25 @@ def test_a_configuration_that_haproxy_does_not_take_replaces_nothing(fleet: Flee
     assert fleet.balancer.run("cat", "/etc/haproxy/haproxy.cfg") == before
 
 
+def test_a_certificate_without_its_key_replaces_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    """Not even where the configuration that names it stays as it is."""
+    place, certificate = "/etc/haproxy/certs/apart.pem", self_made_certificate(tmp_path / "apart.pem")
+    secure = {"name": "sample", "bind": "0.0.0.0:443", "health_path": "/healthz", "certificates": [place]}
+    settings = {"load_balancer_services": [secure], "load_balancer_certificates": [str(certificate)]}
+    try:
+        done = fleet.run("balancer", **settings)
+        assert done.ok, done.text
+        before = fleet.balancer.run("cat", place)
+        certificate.write_text(before.partition("-----BEGIN PRIVATE KEY")[0].strip() + "\n")
+        for options in (("--check",), ()):
+            done = fleet.run("balancer", *options, **settings)
+            assert not done.ok
+            assert place in done.message and "Nothing was changed" in done.message
+            assert fleet.balancer.run("cat", place) == before
+    finally:
+        assert fleet.run("balancer").ok
+
+
 def self_made_certificate(path: Path) -> Path:
     """Certificate and key in one file."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -54,7 +54,7 @@ def test_a_check_on_a_host_without_haproxy_goes_to_its_end(whole_fleet: Fleet) -
     for task in (
         "Install HAProxy",
         "Put the configuration of before aside",
-        "Write the configuration",
+        "Write the certificates and the configuration",
         "Reload HAProxy",
     ):
         assert re.search(rf"{task}[^]]*\] \*+\nchanged:", check.text), check.text

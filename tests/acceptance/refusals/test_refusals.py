@@ -28,12 +28,12 @@ AS_DEPLOYED = {"supervisor_logrotate_interval": 86400}
 ROWS_OF_A_DEPLOYED_APP = [
     {
         "vars": {"flask_app_user": "model", **AS_DEPLOYED},
-        "says": ["/srv/scoring/shared", "to model:model", "to scoring:scoring", "uninstall.yml"],
+        "says": ["/srv/scoring/shared", "to model:model", "to scoring:scoring", "pygun.stack.uninstall"],
         "ends": "install it under another name beside it. Nothing was changed.",
     },
     {
         "vars": {"flask_app_group": "www-data", **AS_DEPLOYED},
-        "says": ["/srv/scoring/shared", "to scoring:www-data", "to scoring:scoring", "uninstall.yml"],
+        "says": ["/srv/scoring/shared", "to scoring:www-data", "to scoring:scoring", "pygun.stack.uninstall"],
         "ends": "install it under another name beside it. Nothing was changed.",
     },
 ]

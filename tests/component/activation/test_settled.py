@@ -4,6 +4,8 @@
 
 import fcntl
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,3 +94,23 @@ def test_an_activation_that_cannot_be_understood_is_refused(app, ask):
     told = ask(keep="many")
     assert told["failed"]
     assert "keep" in told["msg"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the module runs as root")
+def test_a_play_ends_with_a_sentence_of_what_the_host_serves(served, tmp_path):
+    root = Path(__file__).parents[3]
+    task = {"pygun.stack.activate": served.parameters(served.current)}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    environ.update(ANSIBLE_COLLECTIONS_PATH=str(root / ".cache" / "collections"), PYTHONUTF8="1", HOME=str(tmp_path))
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"), "-i", "here,", "-c", "local", tmp_path / "play.yml",
+            "-e", f"ansible_python_interpreter={sys.executable}",
+        ],
+        capture_output=True, text=True, check=False, env=environ, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    how = "now" if "changed=1" in done.stdout else "already"
+    told = f"{served.name}: here {how} serves release {served.current} at 127.0.0.1:{served.port}."
+    assert done.stdout.splitlines().count(told) == 1

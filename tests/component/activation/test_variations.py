@@ -72,6 +72,22 @@ def test_a_rollback_to_a_release_whose_python_is_gone_changes_nothing(old):
     assert (old.current, old.pids()) == (second, pids)
 
 
+def test_a_rollback_takes_the_digits_that_status_prints(served):
+    first, named, other = served.current, "abcdef0123456789", "abcdef0987654321"
+    for release in (named, other):
+        served.release(named=release)
+    for digits, told in (
+        ("abcdef0", "2 releases begin with 'abcdef0'"),
+        ("77777777", "No release begins with '77777777'"),
+    ):
+        result = served.rollback(digits)
+        assert told in result["msg"] and named in result["msg"] and "Nothing was changed." in result["msg"]
+    assert served.current == first
+    result = served.rollback(named[:8])
+    assert not result.get("failed"), result["msg"]
+    assert (result["release"], served.current) == (named, named)
+
+
 def test_a_rollback_never_chooses_a_release_that_failed_or_is_not_there(served):
     bad = served.release(health="503 NO")
     served.deploy(bad)
@@ -205,26 +221,45 @@ def test_a_bad_release_with_a_changed_program_costs_no_gap(served, load):
 @pytest.mark.parametrize(
     "words, cause",
     [
-        ("port", "Address already in use"),
         ("command", "can't find command"),
         ("nonsense", "cannot read its configuration|CANT_REREAD"),
     ],
 )
 def test_a_program_that_cannot_run_is_put_back(served, words, cause):
     conf, serving = served.conf.read_bytes(), served.current
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        content = {
-            "port": served.conf_content().replace(str(served.port), str(taken.getsockname()[1])),
-            "command": served.conf_content().replace("venv/bin/python", "venv/bin/no-python"),
-            "nonsense": served.conf_content().replace("numprocs=3", "numprocs=many"),
-        }[words]
-        result = served.deploy(served.release(), program_conf={"path": str(served.conf), "content": content})
+    content = {
+        "command": served.conf_content().replace("venv/bin/python", "venv/bin/no-python"),
+        "nonsense": served.conf_content().replace("numprocs=3", "numprocs=many"),
+    }[words]
+    result = served.deploy(served.release(), program_conf={"path": str(served.conf), "content": content})
     assert result["failed"]
     assert any(word in result["msg"] for word in cause.split("|")), result["msg"]
     assert result["rolled_back"] is True
     assert served.conf.read_bytes() == conf
     assert set(served.releases_running().values()) == {serving}
     assert served.get()[0] == 200
+    assert served.leftovers() == []
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("holder", ["a stranger", "another app", "another app that is stopped"])
+def test_an_address_that_is_taken_is_found_before_what_serves_is_stopped(served, make_app, holder, check):
+    conf, pids, release = served.conf.read_bytes(), served.pids(), served.release()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port, told = stranger.getsockname()[1], f"pid {os.getpid()}"
+        if holder != "a stranger":
+            other = make_app(instances=1)
+            assert not other.deploy(other.release()).get("failed")
+            port, told = other.port, f"the app {other.name} of this host has 127.0.0.1:{other.port}"
+            if "stopped" in holder:
+                assert not other.control("stopped").get("failed")
+        content = served.conf_content().replace(str(served.port), str(port))
+        result = served.deploy(release, check=check, program_conf={"path": str(served.conf), "content": content})
+    assert result["failed"]
+    assert f"{served.name} cannot listen on 127.0.0.1:{port}: " in result["msg"]
+    assert told in result["msg"] or (holder == "a stranger" and "root cannot see" in result["msg"])
+    assert result["msg"].endswith("Nothing was changed.")
+    assert (served.conf.read_bytes(), served.pids()) == (conf, pids)
     assert served.leftovers() == []
 
 
@@ -295,7 +330,8 @@ def test_a_first_install_on_an_address_that_is_taken_says_so(app):
     with socket.create_server(("127.0.0.1", app.port)):
         result = app.deploy(app.release())
     assert result["failed"]
-    assert "supervisord cannot open the public address" in result["msg"]
+    assert f"{app.name} cannot listen on 127.0.0.1:{app.port}: " in result["msg"]
+    assert result["msg"].endswith("Nothing was changed.")
     assert app.host.status().processes(app.name) == []
     assert not app.conf.exists()
     assert "failed" not in app.state or not app.state["failed"] if (app.root / "state.json").exists() else True

@@ -109,6 +109,26 @@ def test_a_secret_is_in_no_result(tmp_path):
     assert not run(files=[given])["changed"]
 
 
+def test_a_diff_shows_a_file_with_a_secret_but_for_the_lines_that_hold_it(tmp_path):
+    """Turning on supervisord's web page, say."""
+
+    def given(text):
+        return {"path": f"{tmp_path}/x.conf", "secret_content": text, "hidden_lines": "password=", "mode": "0600", **ME}
+
+    run(files=[given("[one]\n")])
+    for old, new in (("", "password={SHA}first\n"), ("password={SHA}first\n", "password={SHA}other\n")):
+        done = run(check=True, files=[given(f"[one]\nport=1\n{new}")])
+        assert done["changed"] and "SHA" not in str(done)
+        if not old:
+            [diff] = done["diff"]
+            assert (diff["before"], diff["after"]) == ("[one]\n", "[one]\nport=1\npassword=(not shown)\n")
+        else:
+            assert "what is not shown changes" in str(done["diff"])
+        run(files=[given(f"[one]\nport=1\n{new}")])
+    (tmp_path / "x.conf").write_text("[theirs]\nenvironment=KEY=secret\n")
+    assert "secret" not in str(run(check=True, aside=[f"{tmp_path}/x.conf"], files=[given("[one]\n")])["diff"])
+
+
 @pytest.mark.parametrize(
     ("validate", "problem"),
     [("false %s", "`false %s` ends with 1"), ("grep -q two %s", "ends with 1")],
@@ -129,6 +149,33 @@ def test_a_command_that_cannot_know_yet_does_not_stop_a_check(tmp_path):
         assert run(**wanted(tmp_path, validate=validate))["failed"]
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_files_that_refer_to_each_other_are_checked_as_they_will_be_before_one_is_replaced(tmp_path, check):
+    """A certificate without its key, say: the file that names it does not change."""
+
+    def files(key):
+        main = {"path": f"{tmp_path}/main.cfg", "content": f"{tmp_path}/one.pem\n", **ME}
+        return [main, {"path": f"{tmp_path}/one.pem", "secret_content": key, "mode": "0600", **ME}]
+
+    command = """sh -c 'read name < "$0"; grep -q KEY "$name" || { echo "no key in $name"; exit 1; }' %s"""
+    together = {"path": f"{tmp_path}/main.cfg", "command": command.replace("sh", "/bin/sh", 1)}
+    assert run(files=files("KEY one"), validate_together=together)["changed"]
+    there = everything(tmp_path)
+    done = run(check=check, files=files("another"), validate_together=together)
+    assert done["failed"]
+    assert f"ends with 1: no key in {tmp_path}/one.pem" in done["msg"]
+    assert done["msg"].endswith("Nothing was changed.")
+    assert everything(tmp_path) == there
+    assert (tmp_path / "one.pem").read_text() == "KEY one"
+    assert run(check=check, files=files("KEY two"), validate_together=together)["changed"]
+
+
+def test_a_program_that_a_check_has_not_installed_does_not_stop_it(tmp_path):
+    together = {"path": f"{tmp_path}/main.cfg", "command": "/no/such/program %s"}
+    files = [{"path": f"{tmp_path}/main.cfg", "content": "", **ME}]
+    assert run(check=True, files=files, validate_together=together)["changed"]
+
+
 @pytest.mark.parametrize("name", ["deep/conf.d", "deep/conf.d/app.conf", "ctl"])
 def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
     in_the_way = tmp_path / name
@@ -141,6 +188,32 @@ def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
     assert done["failed"]
     assert f"{in_the_way} is to be " in done["msg"]
     assert in_the_way.is_dir() or in_the_way.read_text() == "precious"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_others_have_there_is_kept_under_another_name(tmp_path, check):
+    theirs = [tmp_path / name for name in ("deep/conf.d/app.conf", "deep/conf.d/theirs.ini", "ctl")]
+    for path in theirs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    done = run(check=check, aside=list(map(str, theirs)), **wanted(tmp_path))
+    assert done["changed"], done
+    assert {str(path) for path in theirs} <= set(done["paths"])
+    kept = [path.with_name(f"{path.name}.before-pygun") for path in theirs]
+    assert [path.exists() for path in kept] == [not check] * 3
+    if not check:
+        assert [path.read_text() for path in kept] == ["theirs"] * 3
+        assert not theirs[1].exists() and theirs[2].is_symlink()
+        assert not run(**wanted(tmp_path))["changed"]
+
+
+def test_what_was_kept_before_is_not_lost(tmp_path):
+    (tmp_path / "ctl").write_text("theirs")
+    (tmp_path / "ctl.before-pygun").write_text("before")
+    done = run(aside=[f"{tmp_path}/ctl"], **wanted(tmp_path))
+    assert done["failed"] and "is there already: move one of them away" in done["msg"]
+    assert done["msg"].endswith("Nothing was changed.")
+    assert (tmp_path / "ctl").read_text() == "theirs"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives a directory to somebody else")

@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 EVERY_DAY = README.partition("\n## Every day\n")[2].partition("\n## ")[0]
 ROWS = re.findall(r"^   \* - (.*)$", GUIDE, re.MULTILINE)
 COMMANDS = [*re.findall(r"``([^`]+)``", GUIDE), *re.findall(r"`([^`]+)`", EVERY_DAY)]
-PLAYBOOKS = [command for command in COMMANDS if command.startswith("playbooks/")]
+PLAYBOOKS = [command for command in COMMANDS if command.startswith("pygun.stack.")]
 #: What the tutorials of supervisor teach.
 TAUGHT = ("start", "status", "tail", "reload", "restart one", "stop", "force restart")
 
@@ -26,7 +26,8 @@ def test_every_command_of_the_tutorial_has_its_row():
 
 @pytest.mark.parametrize("command", PLAYBOOKS)
 def test_a_playbook_is_there_and_reads_the_variables_that_are_shown(command):
-    path, *options = command.split()
+    name, *options = command.split()
+    path = f"playbooks/{name.removeprefix('pygun.stack.')}.yml"
     text = (ROOT / path).read_text()
     for variable in re.findall(r"-e (\w+)=", " ".join(options)):
         assert re.search(rf"\b{variable} (\||}}}})", text), f"{path} does not read {variable}"
@@ -34,9 +35,9 @@ def test_a_playbook_is_there_and_reads_the_variables_that_are_shown(command):
 
 def test_every_playbook_is_shown():
     shown = set(
-        re.findall(r"^   \* - ``playbooks/([a-z]+\.yml)``$", (GUIDES / "playbooks.rst").read_text(), re.MULTILINE)
+        re.findall(r"^   \* - ``pygun\.stack\.([a-z]+)``$", (GUIDES / "playbooks.rst").read_text(), re.MULTILINE)
     )
-    assert shown == {path.name for path in (ROOT / "playbooks").glob("*.yml")}
+    assert shown == {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("supervisorctl ")])

@@ -64,7 +64,7 @@ def test_a_rollout_that_stopped_half_way_is_told():
     said = table({"web-1": found(app()), "web-2": found(old, app("other")), "web-3": found(old)})
     assert (
         "\nscoring is not the same everywhere: 0a1b2c3d on web-1; aaaaaaaa on web-2, web-3. If a rollout stopped half-way,"
-        " deploy again to go on, or run rollback.yml to go back where it came.\n\nEach host by itself is as it should be."
+        " deploy again to go on, or roll back where it came (ansible-playbook pygun.stack.rollback).\n\nEach host by itself is as it should be."
         in said
     )
     assert "everywhere" not in table({"web-1": found(app()), "web-2": found(app()), "web-3": SILENT})
@@ -98,7 +98,7 @@ def test_a_host_on_which_the_module_failed_is_told_as_well():
 def test_problems_are_told_with_host_and_subject_and_the_way_to_the_doctor():
     text = table({"web-1": found(app(), problems=[("scoring:scoring-1", "is FATAL")])})
     assert "Not as it should be:\n  web-1 scoring:scoring-1: is FATAL\n" in text
-    assert text.endswith("doctor.yml")
+    assert text.endswith("pygun.stack.doctor")
     assert "Everything" not in text
 
 
@@ -137,7 +137,7 @@ def test_an_environment_that_nobody_has_read_yet_is_a_note():
 
 
 def test_the_guide_shows_what_the_table_looks_like():
-    block = re.search(r"playbooks/status\.yml\n((?:    .*\n|\n)*)", GUIDE)[1]
+    block = re.search(r"pygun\.stack\.status\n((?:    .*\n|\n)*)", GUIDE)[1]
     shown = textwrap.dedent(block).strip()
     program = {"state": "RUNNING", "version": "4.3.0", "uptime_s": 9 * 86400, "unit": "enabled", "memory": MEMORY}
     mine = {"release": "3f0c9e1b5a7d2846"}
@@ -190,7 +190,7 @@ def test_the_playbook_prints_every_host_and_fails_if_something_is_wrong(status):
     assert [line.split()[1:] for line in lines if line.startswith("gone  ") and "ok=" not in line] == [["no", "answer"]]
     assert any(line.startswith("here  supervisord  DOWN") for line in lines), done.stdout
     assert any(line.startswith("  gone: does not answer: ") for line in lines)
-    assert done.stdout.count("Why, and what to do: doctor.yml") == 1
+    assert done.stdout.count("Why, and what to do: ansible-playbook pygun.stack.doctor") == 1
 
 
 def test_the_playbook_writes_what_a_program_can_read(status, tmp_path):

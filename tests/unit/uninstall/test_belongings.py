@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
 from ansible_collections.pygun.stack.plugins.module_utils.host import places as host_places
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor import others
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall import footprint
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall.footprint import (
     AppPlaces,
@@ -251,6 +252,31 @@ def test_a_host_that_is_no_balancer_has_nothing_of_one(tmp_path):
     (tmp_path / "haproxy" / "haproxy.cfg").write_text("of a person\n")
     places = BalancerPlaces(str(tmp_path / "haproxy"), str(tmp_path / "lib"), str(tmp_path / "state"))
     assert standing(places.things()) == []
+
+
+def test_what_stood_in_the_place_of_supervisor_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(footprint, "UNITS", str(tmp_path))
+    (tmp_path / "conf" / "conf.d").mkdir(parents=True)
+    places = footprint.HostPlaces(str(tmp_path / "conf"), "/no/log", "/opt/pygun", "/no/cache", str(tmp_path / "ctl"))
+    theirs = ["conf/conf.d/x.ini", "conf/supervisord.conf", "ctl", "supervisord.service"]
+    for name in theirs:
+        (tmp_path / f"{name}.before-pygun").write_text("theirs")
+    (tmp_path / "ctl").symlink_to("/opt/pygun/supervisor/bin/supervisorctl")
+    (tmp_path / "conf" / "supervisord.conf").write_text(others._OUR_CONFIGURATION)
+    ours = "ExecStart=/p -I /opt/pygun/supervisord.py /opt/pygun/supervisor/bin/supervisord -n\n"
+    (tmp_path / "supervisord.service").write_text(ours)
+    assert places.units() == ["supervisord.service"]
+    plan = Plan()
+    plan.add(places.things())
+    assert sum("(as it was before comes back)" in line for line in plan.lines()) == 4
+    assert plan.left == [str(tmp_path / name) for name in ("conf/conf.d", *theirs[:2])]
+    for thing in standing(places.things()):
+        thing.remove()
+    for name in theirs:
+        assert (tmp_path / name).read_text() == "theirs"
+    again = Plan()
+    again.add(places.things())
+    assert (again.lines(), places.units()) == ([], []), "what came back is not ours"
 
 
 def test_only_packages_that_the_host_has_are_named(monkeypatch):

@@ -323,13 +323,6 @@ def test_workers_that_cannot_fit_into_the_hosts_memory_give_a_warning():
     assert report_on(many).warnings == report_on(many, memory_mb=64000).warnings == []
 
 
-def test_a_variable_that_is_nobodys_but_nearly_one_of_ours_is_named():
-    names = ["flask_app_worker", "flask_app_hosts", "flask_app_database", "python_version", "worker", "flask_app_bind"]
-    found = list(check.misspelt(EVERY_OPTION, names))
-    assert [name for name, _text in found] == ["flask_app_worker"]
-    assert "flask_app_workers" in found[0][1]
-
-
 def test_the_settings_are_those_of_the_pinned_gunicorn():
     assert generator.TARGET.read_text() == generator.render(), "run `./dev run python -m tools.gunicorn_settings`"
     pinned = OPTIONS["flask_app"]["flask_app_server_packages"]["default"]
