@@ -62,7 +62,7 @@ def test_the_error_shows_the_last_log_lines_of_the_instance_since_its_start(old)
     assert result["instance"] == f"{old.name}-0"
     assert "Starting gunicorn" in "".join(lines[2:5])
     assert [line for line in lines if "site-packages/gunicorn" in line or "pygun_runtime/" in line] == []
-    assert sum("No module named" in line for line in lines) == 1, "each worker says the same"
+    assert sum("ModuleNotFoundError" in line for line in lines) == 1, "each worker says the same"
     assert str(old.log / f"{old.name}-0.log") in result["msg"]
 
 
