@@ -245,3 +245,50 @@ def test_a_request_that_cannot_be_read_is_a_line_of_json_too(tmp_path, backend):
         assert logged()["http.response.status_code"] == 400
         ask(port, "/" + "%22\\" * 1900, **{"User-Agent": "\\" * 2000})
         assert logged()["http.response.status_code"] == 200
+
+
+#: A variable, a value, and the line of HAProxy's configuration that it makes.
+LINES = {
+    "load_balancer_timeout_connect": (7, "timeout connect 7s"),
+    "load_balancer_timeout_client": (71, "timeout client 71s"),
+    "load_balancer_timeout_server": (72, "timeout server 72s"),
+    "load_balancer_timeout_queue": (73, "timeout queue 73s"),
+    "load_balancer_timeout_request": (74, "timeout http-request 74s"),
+    "load_balancer_timeout_keepalive": (75, "timeout http-keep-alive 75s"),
+    "load_balancer_timeout_tunnel": (76, "timeout tunnel 76s"),
+    "load_balancer_stop_timeout": (77, "hard-stop-after 77s"),
+    "load_balancer_max_connections": (78, "maxconn 78"),
+    "load_balancer_server_keepalive": (True, "http-reuse safe"),
+    "load_balancer_check_interval": (79, "inter 79s"),
+    "load_balancer_check_fall": (8, "fall 8"),
+    "load_balancer_check_rise": (9, "rise 9"),
+    "load_balancer_stats_bind": ("127.0.0.1:8404", "bind 127.0.0.1:8404"),
+    "load_balancer_stats_user": ("operator", "stats auth operator:"),
+    "load_balancer_stats_password": ("not-a-secret", ":not-a-secret"),
+    "load_balancer_socket": ("/run/haproxy/own.sock", "stats socket /run/haproxy/own.sock"),
+    "load_balancer_global": (["tune.maxrewrite 2048"], "tune.maxrewrite 2048"),
+    "load_balancer_defaults": (["option forwardfor"], "option forwardfor"),
+}
+#: Shown by other tests: here, and the certificates by the scenario fleet.
+ELSEWHERE = {"load_balancer_services", "load_balancer_certificates"}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_variable_makes_a_line_that_haproxy_takes(tmp_path, name):
+    value, line = LINES[name]
+    page = {"load_balancer_stats_bind": "127.0.0.1:8405", "load_balancer_stats_user": "u"} if "stats" in name else {}
+    entry = {"name": "shop", "bind": "127.0.0.1:8000", "port": 9000}
+    given = configuration(entry, {"load_balancer_address": "127.0.0.1"}, **{**page, name: value})
+    assert re.search(rf"{re.escape(line)}(?!\d)", given)
+    assert line not in configuration(entry, {"load_balancer_address": "127.0.0.1"}, **page)
+    if shutil.which("haproxy"):
+        (tmp_path / "haproxy.cfg").write_text(re.sub(r"^    (chroot|user|group) .*\n", "", given, flags=re.MULTILINE))
+        done = subprocess.run(
+            ["haproxy", "-c", "-f", tmp_path / "haproxy.cfg"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_variable_of_the_role_is_shown():
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert specs.keys() == LINES.keys() | ELSEWHERE
