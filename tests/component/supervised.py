@@ -46,6 +46,14 @@ def listens(path):
     return False
 
 
+def has_ended(pid):
+    """Whether a process runs no more; whose child it is now may never ask how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def start_module(command, given, **variables):
     """Run *command*, a script around a module, with these arguments; *variables* say where it is to be disturbed."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PYGUN_TEST")}

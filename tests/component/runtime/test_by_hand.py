@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.component.supervised import has_ended
 
 
 def free_port():
@@ -28,14 +29,6 @@ def test_it_binds_its_own_address(host, eventually, worker_class):
     assert host.get(address=("127.0.0.1", port))[0] == 200
     instance.stop()
     assert "Traceback" not in instance.log()
-
-
-def has_ended(pid):
-    """Whether a process runs no more; whose child it is now may never ask how it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @pytest.mark.parametrize("worker_class", ["runtime.worker_class", "'sync'"])

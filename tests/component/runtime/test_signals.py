@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -81,6 +82,15 @@ def test_requests_in_flight_are_answered_although_the_app_exits_at_sigterm(host,
     assert calls(instance) == [str(pid)]
     assert instance.log().count("The app handles SIGTERM itself") == 1
     assert "wsgi.py:5)" in instance.log()
+
+
+def test_signals_that_were_ignored_before_it_started_are_nothing_that_the_app_has_set(host):
+    """A shell starts what it runs in the background so, and nohup."""
+    release = host.release(app=APP, **LOSSLESS)
+    command = [sys.executable, "-m", "gunicorn", "-c", str(release / "pygun.py")]
+    instance = host.start(arguments=["sh", "-c", "trap '' INT QUIT; exec \"$@\"", "sh", *command]).wait_ready()
+    instance.stop()
+    assert "The app has set" not in instance.log()
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "signal.signal"])

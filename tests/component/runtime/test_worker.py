@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.component.runtime.conftest import APP
+from tests.component.supervised import has_ended
 
 STOCK = {"worker_class": "'gevent'"}
 LOSSLESS = {"worker_class": "runtime.worker_class"}
@@ -94,7 +95,7 @@ def test_a_worker_without_a_master_takes_no_new_connections_and_ends(host, event
     instance = host.start().wait_ready()
     (worker,) = instance.workers()
     os.kill(instance.pid, signal.SIGKILL)
-    eventually(lambda: not os.path.exists(f"/proc/{worker}"))
+    eventually(lambda: has_ended(worker))
     assert "The master is gone, draining" in instance.log()
 
 

@@ -20,6 +20,9 @@ import sys
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT)
 _HANDLED = (*_ENDS, signal.SIGUSR1, signal.SIGWINCH)
 
+#: What the process was started with, such as SIGINT ignored by nohup: nobody has set it since.
+_INHERITED = {number: signal.getsignal(number) for number in _HANDLED}
+
 _gevents: dict[int, functools.partial] = {}  # what gevent.signal_handler() was given: Python does not know these
 
 
@@ -89,7 +92,14 @@ class Handlers:
 def hold_in_master(server, told) -> dict:
     """Let gunicorn's handlers hold in the master; returns those that the app has set there, for the workers."""
     own: dict = {}
-    _adopt(own, _HANDLED, server.signal, server.log, told, signal.SIG_DFL)
+    _adopt(
+        own,
+        _HANDLED,
+        server.signal,
+        server.log,
+        told,
+        {number: (signal.SIG_DFL, before) for number, before in _INHERITED.items()},
+    )
     signal.set_wakeup_fd(-1)
     server.init_signals()
     return own
@@ -114,14 +124,14 @@ def watch_gevent() -> None:
     hub.signal.__init__ = noted
 
 
-def _adopt(own: dict, numbers, ours, log, told, *harmless) -> None:
-    """Add to *own* what was set in place of *ours*, and tell of it once."""
+def _adopt(own: dict, numbers, ours, log, told, harmless=None) -> None:
+    """Add to *own* what was set in place of *ours* and is not *harmless*, and tell of it once."""
     for number in numbers:
         found = signal.getsignal(number)
         below = _gevents.pop(number, None)
         if below is not None:
             own[number] = lambda *_signal, below=below: below()
-        elif found in (ours, signal.default_int_handler, *harmless):
+        elif found in (ours, signal.default_int_handler, *(harmless or {}).get(number, ())):
             continue
         elif callable(found):
             own[number] = found
