@@ -180,7 +180,8 @@ def the_message_tells(bad: Bad, message: str, serving: str) -> None:
             "(step: ",
             "Cause: ",
             "What to do: ",
-            "To reproduce: sudo -u sample",
+            "To reproduce: ",
+            " -u sample -- env -C /srv/sample/releases/",
             f"Release {serving} serves now",
         ):
             assert words in message, f"the message does not say {words!r}: {message[-3000:]}"
