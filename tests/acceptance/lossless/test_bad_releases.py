@@ -41,7 +41,7 @@ BAD = [
     Bad(
         "missing attribute",
         lambda source: source,
-        ("wsgi", "no attribute application", "flask_app_wsgi"),
+        ("wsgi", "has no 'application'", "flask_app_wsgi"),
         {"wsgi": "wsgi:application"},
         rare=True,
     ),
