@@ -60,7 +60,7 @@ class MissingWheel(InstallError):
 
 def explained(error):
     """What is known of why an installation failed, with ``cause`` and ``remedy``; None when nothing is."""
-    return error if getattr(error, "cause", None) else diagnose(str(error), "installer")
+    return error if getattr(error, "cause", None) else diagnose(getattr(error, "whole", str(error)), "installer")
 
 
 def normalize(name):
@@ -303,13 +303,13 @@ class Installer:
         try:
             self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
         except InstallError as error:
-            text = str(error)
+            text, why = str(error), ""
             if not self.uv and "from versions: none" in text:
-                text += f"\n{self._why_pip_finds_nothing(command, arguments)}"
+                why = f"\n{self._why_pip_finds_nothing(command, arguments)}"
             if self.wheelhouse and (lacks := _not_in_wheelhouse(str(error))):
                 cause = f"The wheelhouse has no {lacks} for Python {made_from(path)} on {platform()}."
-                raise MissingWheel(text, cause) from error
-            raise InstallError(text) from error
+                raise MissingWheel(text + why, cause) from error
+            raise InstallError(text + why, whole=error.whole + why) from error
 
     def _needs_network(self, arguments):
         """Whether anything has to come from elsewhere: all of it without a wheelhouse, and what is named by its address."""
@@ -346,7 +346,8 @@ class Installer:
     def _run(self, command, network=True):
         done = self._try(command, network)
         if done.returncode:
-            raise InstallError(_last_lines(done.stderr + done.stdout))
+            said = done.stderr + done.stdout
+            raise InstallError(_last_lines(said), whole=_last_lines(said, count=0))
 
     def _try(self, command, network=True):
         try:
@@ -392,5 +393,6 @@ def _not_in_wheelhouse(text):
 
 
 def _last_lines(text, count=25):
+    """The last lines, or all of them, without the passwords in addresses."""
     lines = [re.sub(r"(://)[^/@\s]+@", r"\1***@", line) for line in text.strip().splitlines()]
     return "\n".join(lines[-count:])

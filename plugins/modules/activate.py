@@ -186,21 +186,8 @@ instance:
   description: The instance that failed, or null.
   returned: failure
   type: str
-log:
-  description: Its last log lines since it was started.
-  returned: failure
-  type: list
-  elements: str
-cause:
-  description: The cause, if it is a known one, or null.
-  returned: failure
-  type: str
-remedy:
-  description: What to do about it, or null.
-  returned: failure
-  type: str
-reproduce:
-  description: A command that shows the same failure without touching what serves, or null.
+code:
+  description: The entry of the page Troubleshooting, if the cause is a known one, or null. The message has its text.
   returned: failure
   type: str
 serving:

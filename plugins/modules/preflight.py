@@ -65,7 +65,7 @@ import pwd
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.diagnosis.log_tail import LAST_LINES, plain_lines
+from ..module_utils.diagnosis.log_tail import plain_lines, shown
 from ..module_utils.diagnosis.symptoms import advice, diagnose
 from ..module_utils.release.trial import try_release, warnings_of
 
@@ -95,15 +95,16 @@ def main():
         for text in warnings_of(outcome.facts):
             module.warn(text)
         module.exit_json(changed=False, step=outcome.step, facts=outcome.facts)
-    lines = plain_lines(outcome.output)[-LAST_LINES:]
+    lines = plain_lines(outcome.output)
     known = diagnose("\n".join([*lines, outcome.problem]))
+    lines = shown(lines)
     parts = [f"{params['release']} could not serve (step: {outcome.step}): {outcome.problem}."]
     if lines:
         parts.append("What it printed last:\n" + "\n".join(f"    {line}" for line in lines))
     if known:
         parts.append(advice(known))
     parts.append("Nothing was changed.")
-    module.fail_json(msg="\n".join(parts), step=outcome.step, log=lines)
+    module.fail_json(msg="\n".join(parts), step=outcome.step)
 
 
 if __name__ == "__main__":

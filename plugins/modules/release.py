@@ -173,12 +173,8 @@ path:
   returned: success
   type: str
   sample: /srv/scoring/releases/3f0c9e1b5a7d2846
-cause:
-  description: Why it cannot be built, if the cause is a known one, or null.
-  returned: failure
-  type: str
-remedy:
-  description: What to do about it, or null.
+code:
+  description: The entry of the page Troubleshooting, if the cause is a known one, or null. The message has its text.
   returned: failure
   type: str
 """
@@ -288,8 +284,7 @@ def main():
         cause = f"\n{advice(known)}" if known else ""
         module.fail_json(
             msg=f"Release {release} of {params['name']} cannot be built: {error}{cause}\n{running}",
-            cause=known.cause if known else None,
-            remedy=known.remedy if known else None,
+            code=getattr(known, "code", None),
             **result,
         )
     module.exit_json(changed=True, **shown(store, before, manifest_of(store, release), current, release), **result)

@@ -16,10 +16,20 @@ DEFAULTS = {
     "certificates": [],
     "redirect_bind": "",
     "balance": "leastconn",
+    "max_connections": 0,
     "options": [],
 }
 #: What flask_app_bind is where the inventory does not say so.
 _BIND = "127.0.0.1:5000"
+#: What a host's app takes at once where the inventory does not say so: the defaults of the role flask_app (a test compares them).
+APP = {
+    "instances": 2,
+    "workers": 0,
+    "workers_max": 8,
+    "worker_class": "gevent",
+    "worker_connections": 1000,
+    "threads": 8,
+}
 
 
 class BalancerError(Exception):
@@ -52,9 +62,25 @@ def _server(service: dict, host: str, variables: t.Mapping) -> dict[str, t.Any]:
     return {
         "name": host,
         "address": address,
+        "max_connections": int(service["max_connections"]) or _at_once(service["name"], host, variables),
         "port": int(service["port"]) or _port(service["name"], host, str(variables.get("flask_app_bind", _BIND))),
         "is_name": not _is_address(address),
     }
+
+
+def _at_once(service: str, host: str, variables: t.Mapping) -> int:
+    """Requests that the workers of a host take at once; beyond that, a request is better off in the queue of the balancer."""
+    gunicorn = variables.get("flask_app_gunicorn") or {}
+    app = {name: gunicorn.get(name, variables.get(f"flask_app_{name}", default)) for name, default in APP.items()}
+    try:
+        workers = int(app["instances"]) * (int(app["workers"]) or int(app["workers_max"]))
+        of_each = {"sync": 1, "gthread": int(app["threads"])}.get(app["worker_class"], int(app["worker_connections"]))
+        return max(1, workers * of_each)
+    except (TypeError, ValueError):
+        raise BalancerError(
+            f"{service}: how many requests {host} takes at once cannot be told from its flask_app_ variables: {app}. Correct them, or"
+            " give the service max_connections."
+        ) from None
 
 
 def _port(service: str, host: str, bind: str) -> int:

@@ -5,17 +5,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import time
 import typing as t
 
-from ..diagnosis.log_tail import LAST_LINES, plain_lines, shorten_tracebacks
+from ..diagnosis.log_tail import plain_lines, shown
 from ..diagnosis.symptoms import Diagnosis, advice, diagnose
+from ..host import foreign
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import Process, SupervisorError
 from .errors import ActivationError, StepFailure
 from .instances import Instances
 from .options import Options
+
+_VARIABLE = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)$", re.MULTILINE)
 
 
 class Report:
@@ -73,15 +78,15 @@ class Report:
 
         :param after: the state that the host is left in
         """
-        lines = shorten_tracebacks(plain_lines(failure.log))
+        lines = plain_lines(failure.log)
         diagnosis = diagnose("\n".join([*lines, failure.why]))
+        lines = shown(lines)
         reproduce = self._reproduce(failure, release, diagnosis)
         serving, instances = self._serving_now()
-        why = failure.why.rstrip(".") + "."
+        why = foreign.printable(failure.why).rstrip(".") + "."
         parts = [what, why if failure.instance and why.startswith(failure.instance) else why[:1].upper() + why[1:]]
         if lines:
-            shown = lines[-LAST_LINES:]
-            parts.append(f"Last lines of {failure.log_file}:\n" + "\n".join(f"    {line}" for line in shown))
+            parts.append(f"Last lines of {failure.log_file}:\n" + "\n".join(f"    {line}" for line in lines))
         elif failure.log_file:
             parts.append(f"It logged nothing in {failure.log_file}.")
         if diagnosis:
@@ -93,10 +98,7 @@ class Report:
             step=self.step,
             release=release,
             instance=failure.instance or None,
-            log=lines[-LAST_LINES:],
-            cause=diagnosis.cause if diagnosis else None,
-            remedy=diagnosis.remedy if diagnosis else None,
-            reproduce=reproduce or None,
+            code=diagnosis.code if diagnosis else None,
             serving=instances,
         )
         return ActivationError("\n".join(parts), **facts)
@@ -120,14 +122,17 @@ class Report:
         return "; ".join(f"Release {key} serves now: {', '.join(value)}" for key, value in names.items()) + ".", facts
 
     def _reproduce(self, failure: StepFailure, release: str, diagnosis: Diagnosis | None) -> str:
-        """A command that shows the same failure without touching what serves."""
-        if not failure.blames_release:
+        """A command that shows the same failure without touching what serves; none if it cannot have the environment."""
+        lacking = self._lacking_environment()
+        if not failure.blames_release or lacking is None:
             return ""
         folder = self.store.path(release)
         source = os.path.join(folder, "src")
         user = self.instances.program.user() or self.options.name
         place, up = (source, "../") if os.path.isdir(source) else (folder, "")
-        run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {up}venv/bin/python {up}venv/bin/gunicorn"
+        become = "sudo -u" if shutil.which("sudo") else "runuser -u"
+        given = "".join(f" {name}=..." for name in lacking)
+        run = f"{become} {shlex.quote(user)} -- env -C {shlex.quote(place)}{given} {up}venv/bin/python {up}venv/bin/gunicorn"
         if diagnosis is not None and diagnosis.needs_request:
             path = self.store.service(release).health_path
             return (
@@ -135,3 +140,19 @@ class Report:
                 f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"
             )
         return f"{run} --check-config -c {up}pygun.py"
+
+    def _lacking_environment(self) -> list[str] | None:
+        """Names that the environment file had while the release was tried and that the way back has taken out.
+
+        None if the file now has another value for one: the runtime would take that.
+        """
+        file = self.options.env_file
+        if file is None or not file.differs():
+            return []
+        tried, now = (
+            _VARIABLE.findall((content or b"").decode("utf-8", "replace")) for content in (file.content, file.on_disk())
+        )
+        if set(now) - set(tried):
+            return None
+        names = dict(tried).keys() - dict(now).keys()
+        return sorted(names)

@@ -190,7 +190,7 @@ class Activation:
             self.journal.begin(self.survey.baseline, had_program=bool(self.instances.processes), stopped=idle)
         begun = {"pid": os.getpid(), "started": now(), "by": self.options.by, "rollout": self.options.rollout}
         try:
-            self.journal.save(step="files", release=self.survey.wanted, **begun)
+            self.journal.save(step="files", release=self.survey.wanted, failed="", **begun)
         except OSError as error:
             raise ActivationError(
                 f"The journal cannot be written: {error_text(error)}. Nothing was changed.", step="prepare"

@@ -45,6 +45,9 @@ class WayBack:
             with contextlib.suppress(OSError):
                 # Only failed releases beyond the last: a good one is worth keeping until something took its place.
                 self.store.prune(len(self.store.ids()), [wanted, *([baseline] if baseline else [])])
+        else:
+            with contextlib.suppress(OSError):
+                self.journal.save(failed=failure.why)
         what = f"Release {wanted} of {self.instances.options.name} was not put into service (step: {self.report.step})."
         after = self._state_afterwards(touched)
         if blamed:

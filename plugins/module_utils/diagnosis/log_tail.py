@@ -112,11 +112,36 @@ def _filled(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
-_LOADER_FRAME = re.compile(r'(\s*)File "(?:.*/site-packages/gunicorn/|<frozen |.*/importlib/__init__\.py").*')
+def shown(lines: list[str]) -> list[str]:
+    """The last lines, as an error shows them: without frames that are not the app's, without repetitions, none very long."""
+    return [foreign.printable(line) for line in _distinct(_shorten_tracebacks(lines))[-LAST_LINES:]]
 
 
-def shorten_tracebacks(lines: list[str]) -> list[str]:
-    """Leave out the frames of gunicorn and of the import machinery: they are the same in every failure."""
+#: How a log entry begins when it is plain: `[` of gunicorn, or the level.
+_ENTRY = re.compile(r"\[|(?:debug|info|warning|error|critical)\b", re.IGNORECASE)
+_VARYING = re.compile(r"0x[0-9a-f]+|\d+")
+
+
+def _distinct(lines: list[str]) -> list[str]:
+    """Leave out log entries that differ from an earlier one in numbers only: each worker that fails logs the same."""
+    entries: list[list[str]] = []
+    for line in lines:
+        if not entries or _ENTRY.match(line):
+            entries.append([])
+        entries[-1].append(line)
+    first: dict[str, list[str]] = {}
+    for entry in entries:
+        first.setdefault(_VARYING.sub("0", "\n".join(entry)), entry)
+    return [line for entry in first.values() for line in entry]
+
+
+_LOADER_FRAME = re.compile(
+    r'(\s*)File "(?:.*/site-packages/gunicorn/|.*/pygun_runtime/|<frozen |.*/importlib/__init__\.py").*'
+)
+
+
+def _shorten_tracebacks(lines: list[str]) -> list[str]:
+    """Leave out the frames of gunicorn, of the runtime and of the import machinery: they are the same in every failure."""
     shown = []
     indent = None
     for line in lines:

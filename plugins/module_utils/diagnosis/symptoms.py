@@ -10,24 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from . import phrases
-
-
-@dataclasses.dataclass(frozen=True)
-class Symptom:
-    """A text that upstream prints, and what is behind it. ``{0}``, ``{1}`` are the groups of the pattern.
-
-    ``source`` is who prints it: the ``app`` (with gunicorn), the ``installer``, ``supervisord``, or ``anybody``.
-    ``needs_request`` says that the app boots: only a request to its health endpoint shows the failure.
-    """
-
-    code: str
-    source: str
-    pattern: str
-    cause: str
-    remedy: str
-    needs_request: bool = False
-
+from . import installer, phrases, supervisord
+from .symptom import Symptom
 
 #: The first match wins, so what names the culprit stands before what follows from it.
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -44,10 +28,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "out-of-memory",
         "app",
-        r"Perhaps out of memory\?|\bMemoryError\b|[Oo]ut of memory: Killed process|oom-kill",
-        "A worker was killed or found no memory left: the machine, or the unit's memory limit, is too small for it.",
+        r"Perhaps out of memory\?|\bMemoryError\b|[Oo]ut of memory: Killed process|oom-kill|\[Errno 12\]|\bENOMEM\b"
+        r"|Cannot allocate memory|\bbad_alloc\b",
+        "A process found no memory left, or was killed for what it took: the host, or a limit (of the unit, or of the trial of a"
+        " release), is too small for it.",
         "Lower the number of workers (flask_app_gunicorn: {{workers: N}}), load less at import, or give the host more"
-        " memory. `dmesg | grep -i oom` names what the kernel killed.",
+        " memory. `dmesg | grep -i oom` names what the kernel killed; if it killed nothing, the limit refused.",
     ),
     Symptom(
         "native-crash",
@@ -75,20 +61,74 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "Write it with `-c`: gunicorn -c pygun.py wsgi:app. Under supervisor, let the role write the program's command.",
     ),
     Symptom(
+        "not-there",
+        "app",
+        rf"{phrases.NOT_THERE} ([^;\n]+); {phrases.THERE_IS} ([^\n]+)",
+        "flask_app_wsgi names what the source does not have: {0}.",
+        "Correct flask_app_wsgi. Near it there is: {1}.",
+    ),
+    Symptom(
+        "not-there",
+        "app",
+        rf"{phrases.NOT_THERE} ([^;\n]+)",
+        "flask_app_wsgi names what the source does not have: {0}.",
+        "Correct flask_app_wsgi: it is MODULE:ATTRIBUTE, and for a factory MODULE:create_app(). The module is a file of"
+        " flask_app_src (`wsgi` is wsgi.py), or of a folder that the setting `pythonpath` names.",
+    ),
+    Symptom(
+        "package-imports",
+        "app",
+        r"/site-packages/(\w+)[^\n]*\n(?:(?! *File )[^\n]*\n){0,3}ModuleNotFoundError: No module named '([^']+)'",
+        "The package {0} imports {1}, which is not installed: {0} does not declare it, or only for an extra of its own, or the"
+        " lock file leaves it out.",
+        "Add the package that has {1} to the app's requirements (or write the lock file anew). If {1} is an old name, take a newer"
+        " version of {0}.",
+    ),
+    Symptom(
         "module-not-found",
         "app",
         r"ModuleNotFoundError: No module named '([^']+)'",
         "The app imports {0}, and neither its source nor its venv has it.",
         "Add the package to the app's requirements (or lock file), or correct the import. If {0} is the app's own"
-        " module, check flask_app_wsgi and that the file is not left out by .gitignore.",
+        " module, check flask_app_wsgi, that .gitignore does not leave the file out, and, if it lies in a folder of the source such"
+        " as src, set flask_app_gunicorn: {{pythonpath: src}}.",
+    ),
+    Symptom(
+        "library-missing",
+        "app",
+        r"\b(?:ImportError|OSError): ([\w.+-]+\.so[\w.]*): cannot open shared object file",
+        "A package needs the shared library {0}, which the host lacks.",
+        "Install the system's package that has it (`apt-file search {0}` names it), or use a wheel that brings it along.",
     ),
     Symptom(
         "import-error",
         "app",
         r"\bImportError: (.+)",
         "An import fails: {0}.",
-        "Usually two packages whose versions do not fit each other, or a shared library that the host lacks. Pin the"
-        " versions, or install the library with the system's package manager.",
+        "Usually two packages whose versions do not fit each other, a file of the app that has the name of a package, or two modules"
+        " that import each other. The traceback names the files; pin the versions, or rename the file.",
+    ),
+    Symptom(
+        "no-attribute",
+        "app",
+        r"Failed to find attribute '([^']+)' in '([^']+)'",
+        "The module {1} has been imported but has no attribute {0}.",
+        "Correct flask_app_wsgi: it is MODULE:ATTRIBUTE, and for a factory MODULE:create_app().",
+    ),
+    Symptom(
+        "pickle-main",
+        "app",
+        r"AttributeError: Can't get attribute '([^']+)' on <module '__main__'",
+        "A pickle names the class or function {0} of `__main__`: the script that wrote it defined {0} itself. Here `__main__` is"
+        " gunicorn.",
+        "Move {0} to a module of the app, import it from there where the pickle is written, and write the pickle again.",
+    ),
+    Symptom(
+        "pickle-version",
+        "app",
+        r"AttributeError: Can't get attribute '([^']+)' on <module '([^']+)'",
+        "A pickle names {0} of the module {1}, and the module has none: it was written with another version of it.",
+        "Pin the version with which the pickle was written, or write the pickle again with this one.",
     ),
     Symptom(
         "shadowed-module",
@@ -97,13 +137,6 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "The module {0} that was imported has no {1}: a file {0}.py of the app takes the place of the real one, two modules"
         " import each other, or the package has another version than the app was written for.",
         "Rename the app's file if there is one of that name; else pin the package's version.",
-    ),
-    Symptom(
-        "no-attribute",
-        "app",
-        r"Failed to find attribute '([^']+)' in '([^']+)'",
-        "The module {1} has been imported but has no attribute {0}.",
-        "Correct flask_app_wsgi: it is MODULE:ATTRIBUTE, and for a factory MODULE:create_app().",
     ),
     Symptom(
         "not-an-app",
@@ -135,201 +168,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "supervisord cannot open the public address {0}: {1}.",
         "`ss -lptn` shows who has the address. Stop that program, or choose another flask_app_bind.",
     ),
-    Symptom(
-        "index-certificate",
-        "installer",
-        r"invalid peer certificate: *([^\n]*)|(CERTIFICATE_VERIFY_FAILED[^\n]*)",
-        "The package index (or a proxy on the way to it) shows a certificate that this host does not trust: {0}.",
-        "Set python_ca_bundle to a file with the certificate of your company's authority, or correct python_index_url.",
-    ),
-    Symptom(
-        "index-proxy",
-        "installer",
-        r"(tunnel error: [^\n]*|407 Proxy Authentication Required|Cannot connect to proxy|Tunnel connection failed[^\n]*)",
-        "The proxy between this host and the package index does not let the installer through: {0}.",
-        "Check https_proxy in the environment that Ansible gives to the host (`environment:` of the play), its user and"
-        " password; or use a mirror without a proxy (python_index_url).",
-    ),
-    Symptom(
-        "index-denied",
-        "installer",
-        r"(401 Unauthorized|403 Forbidden|40[13] Client Error: [^\n]*?)(?: for url|$|[\s)])",
-        "The package index refuses the request: {0}.",
-        "Check user and password in python_index_url (https://USER:PASSWORD@HOST/...).",
-    ),
-    Symptom(
-        "index-unreachable",
-        "installer",
-        r"(failed to lookup address information|Connection refused \(os error 111\)|Network is unreachable"
-        r"|operation timed out|Failed to establish a new connection|Temporary failure in name resolution"
-        r"|Connection to \S+ timed out)",
-        "The package index cannot be reached from this host: {0}.",
-        "Check python_index_url and the host's network.",
-    ),
-    Symptom(
-        "index-error",
-        "installer",
-        r"HTTP status (?:server|client) error \((\d+ [^)]*)\) for url \(([^)]*)\)"
-        r"|((?!404)\d{3} (?:Server|Client) Error: [^\n]*?) for url: (\S+)"
-        r"|Could not fetch URL (?=[^\n]*too many (\d{3}) error responses)(\S+?):\s",
-        "The package index answers {0} for {1}.",
-        "Check python_index_url; if it is right, the index itself has a problem: try again later.",
-    ),
-    Symptom(
-        "index-insecure",
-        "installer",
-        r"The repository located at (\S+) is not a trusted or secure host and is being ignored",
-        "pip does not use an index without TLS: {0}.",
-        "Write https:// in python_index_url; or, if you trust the way there, python_extra_args: [--trusted-host={0}].",
-    ),
-    Symptom(
-        "wrong-hash",
-        "installer",
-        r"Hash mismatch for `?([^`\n]*)`?|(THESE PACKAGES DO NOT MATCH THE HASHES[^\n]*)",
-        "What was downloaded is not what the lock file names: {0}.",
-        "If you changed the version, write the lock file anew. If not, do not install it: a mirror or somebody on the way"
-        " has changed the file.",
-    ),
-    Symptom(
-        "hash-missing",
-        "installer",
-        r"In `--require-hashes` mode, all requirements must have a hash, but none were provided for: ([^\n]*)"
-        r"|(Hashes are required in --require-hashes mode[^\n]*)",
-        "The requirements have hashes for some packages and none for others: {0}.",
-        "Write the lock file anew with hashes for all of them (`uv pip compile --generate-hashes`).",
-    ),
-    Symptom(
-        "not-in-wheelhouse",
-        "installer",
-        r"(\S+) was not found in the provided package locations|Failed to read `--find-links` directory: (\S+)(?!\S)"
-        r"(?!\s+cause: Permission denied)"
-        r"|Location '([^']+)' is ignored: it is either a non-existing path"
-        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)(?=[\s\S]*\npip was told to use no index)",
-        "The host installs without an index, and the wheelhouse does not have {0}.",
-        "Add the wheel, and those of what it needs, to the wheelhouse (`pip download -r requirements.txt -d wheelhouse`).",
-    ),
-    Symptom(
-        "no-wheel",
-        "installer",
-        r"(\S+) has no wheels with a matching ([^(\n]*?)(?: \(|,? and\b|\n)"
-        r"|none of the wheel's tags (?=[^\n]*/([^/\s-]+)-[^/\s]*\.whl)\(([^)]*)\)",
-        "There is no wheel of {0} for this host: no match for {1}.",
-        "Take a version that has one (the package's page on the index lists them), or another python_interpreter.",
-    ),
-    Symptom(
-        "wrong-python",
-        "installer",
-        r"Because (\S+) requires Python ([^\s,]+)|Package '([^']+)' requires a different Python: \S+ not in '([^']+)'"
-        r"|require a different python version: (\S+) Requires-Python ([^\s;]+)",
-        "{0} needs Python {1}, and the host's is another.",
-        "Take a version of the package for this Python, or another python_interpreter.",
-    ),
-    Symptom(
-        "build-failed",
-        "installer",
-        r"Failed to build `([^`]*)`"
-        r"|error: (?:subprocess-exited-with-error|metadata-generation-failed)(?=(?:[\s\S]*Collecting (\S+))?)",
-        "There is no wheel of {0} for this Python, and building it from source failed on this host.",
-        "Take a version that has a wheel, or install what the lines above miss (a compiler, -dev packages).",
-    ),
-    Symptom(
-        "no-such-package",
-        "installer",
-        r"Because (\S+) was not found in the package registry"
-        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)",
-        "The package index has no {0}.",
-        "Check the name's spelling. A private package needs its own index (python_index_url); a module that exists only"
-        " on your machine belongs into the app's source.",
-    ),
-    Symptom(
-        "no-such-version",
-        "installer",
-        r"Because there is no version of ([^\s,]+)|Because only [^\n]* (?:is|are) available and ([^,\n]+)"
-        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: ",
-        "The index (or the wheelhouse) does not have what is required: {0}.",
-        "Compare the requirements with the versions it has; a mirror may be behind. Without an index, add the wheel, and"
-        " those of what it needs, to the wheelhouse.",
-    ),
-    Symptom(
-        "requirements-conflict",
-        "installer",
-        r"No solution found when resolving dependencies[^\n]*\n\s*(?:cause: )?([^\n]*)"
-        r"|(Cannot install [^\n]*? have conflicting dependencies|ResolutionImpossible)",
-        "The requirements contradict each other. {0}.",
-        "Loosen one of them, or decide with flask_app_overrides.",
-    ),
-    Symptom(
-        "supervisor-second",
-        "supervisord",
-        r"Another program is already listening on a port that one of our HTTP servers is configured to use",
-        "supervisord cannot start: its socket, or the port of its web page, belongs to another program; most often"
-        " another supervisord.",
-        "`ss -lptn` and `pgrep -a supervisord` show which. End it (the distribution's: `systemctl disable --now"
-        " supervisor`), or choose another supervisor_http_port.",
-    ),
-    Symptom(
-        "supervisor-section",
-        "supervisord",
-        r"\.ini file does not include (supervisord|supervisorctl) section",
-        "The configuration that was read has no [{0}] section: it is not ours, or was changed by hand.",
-        "Run the role pygun.stack.supervisor again, or name the file: supervisorctl -c /etc/supervisor/supervisord.conf.",
-    ),
-    Symptom(
-        "supervisor-rpcinterface",
-        "supervisord",
-        r"supervisord responded but did not recognize the supervisor namespace",
-        "supervisord runs without the section [rpcinterface:supervisor], so that nothing can control it.",
-        "Run the role pygun.stack.supervisor again; it writes the section.",
-    ),
-    Symptom(
-        "supervisor-value",
-        "supervisord",
-        r"Error: (.*) in section '([^']*)' \(file: '([^']*)'\)",
-        "supervisord does not take a value in section [{1}] of {2}: {0}.",
-        "Correct the line; deploying (or the role pygun.stack.supervisor) writes the file anew.",
-    ),
-    Symptom(
-        "supervisor-syntax",
-        "supervisord",
-        r"(File contains no section headers|Source contains parsing errors|(?:section|option) '[^']*'[^\n]*already exists)",
-        "supervisord cannot read a configuration file: {0}.",
-        "Correct the line that is named. Deploying writes the app's file anew.",
-    ),
-    Symptom(
-        "supervisor-value",
-        "supervisord",
-        r"^Error: ((?:not a valid|value|invalid|could not find|The directory|Format string|Invalid user|program section)[^\n]*)",
-        "supervisord refuses its configuration: {0}.",
-        "Correct the value; deploying (or the role pygun.stack.supervisor) writes the file anew.",
-    ),
-    Symptom(
-        "supervisor-root",
-        "supervisord",
-        r"Supervisor is running as root\.  Privileges were not dropped because no user is specified",
-        "supervisord.conf does not say user=root. Nothing is broken: supervisord is root to start programs as other users.",
-        "Run the role pygun.stack.supervisor again; it writes the line.",
-    ),
-    Symptom(
-        "supervisor-no-socket",
-        "supervisord",
-        r"(unix://\S+) no such file",
-        "supervisord does not run, or its socket {0} was deleted.",
-        "`systemctl status supervisord` tells which. `systemctl restart supervisord` makes the socket anew.",
-    ),
-    Symptom(
-        "supervisor-refused",
-        "supervisord",
-        r"(\S+) refused connection",
-        "Nobody listens on {0}: supervisord does not run, or a supervisord that was killed left the socket behind.",
-        "`systemctl restart supervisord` removes what is left behind and starts it.",
-    ),
-    Symptom(
-        "supervisor-password",
-        "supervisord",
-        r"Server requires authentication",
-        "supervisord asks for a password that [supervisorctl] does not have, or has wrong.",
-        "Run the role pygun.stack.supervisor again: on the unix socket it uses no password but file permissions.",
-    ),
+    *installer.SYMPTOMS,
+    *supervisord.SYMPTOMS,
     Symptom(
         "address-in-use",
         "app",
@@ -344,6 +184,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"\[Errno 28\]|No space left on device|\[Errno 122\]|Disk quota exceeded",
         "The disk (or its inodes, or a quota) is full.",
         "`df -h` and `df -i` show which one. Lower flask_app_keep_releases, or make room.",
+    ),
+    Symptom(
+        "interpreter-hidden",
+        "anybody",
+        r"Permission denied: '([^'\n]*/venv/bin/python[\d.]*)'|couldn't exec (\S*/venv/bin/python[\d.]*): EACCES",
+        "The app's user cannot execute {0}: the interpreter behind the link lies in a folder that is closed to it, such as /root or"
+        " a home.",
+        "Set python_interpreter to one that every user reaches, below /usr or /opt. uv installs there with"
+        " `UV_PYTHON_INSTALL_DIR=/opt/python uv python install`.",
     ),
     Symptom(
         "permission-denied",
@@ -366,6 +215,32 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"(couldn't setuid to .*|can't find command .*|couldn't exec .*|couldn't chdir to .*)",
         "supervisord could not start the program: {0}.",
         "Check that the user exists and that the release's venv is complete; deploying again rebuilds what is missing.",
+    ),
+    Symptom(
+        "asgi-app",
+        "app",
+        rf"GET \S+ {phrases.NOT_WSGI} [^\n]*(?:missing 1 required positional argument: 'send'|'coroutine' object is not iterable)",
+        "flask_app_wsgi names an ASGI application, and gunicorn asks it through WSGI.",
+        "Wrap it in the app's source, for example with a2wsgi: `application = ASGIMiddleware(app)`; and name that in"
+        " flask_app_wsgi.",
+        needs_request=True,
+    ),
+    Symptom(
+        "factory",
+        "app",
+        rf"GET \S+ {phrases.NOT_WSGI} (?:\S*\.)?(\w+)\(\) (?:takes|got|missing)[^\n]*|GET \S+ {phrases.NOT_WSGI} '(\w+)' object is not iterable",
+        "flask_app_wsgi names something that does not take a request ({0}): most often a function that makes the app.",
+        "Append parentheses to call the factory, such as flask_app_wsgi: wsgi:create_app().",
+        needs_request=True,
+    ),
+    Symptom(
+        "not-wsgi",
+        "app",
+        rf"GET \S+ {phrases.NOT_WSGI} ([^\n]*)",
+        "What flask_app_wsgi names does not answer as WSGI demands: {0}.",
+        "Correct flask_app_wsgi: it is MODULE:ATTRIBUTE, and for a factory MODULE:create_app(). The app is called with environ and"
+        " start_response, and returns an iterable of bytes.",
+        needs_request=True,
     ),
     Symptom(
         "health-status",

@@ -167,7 +167,19 @@ def check_secrets(seen: AppState) -> t.Iterator[Finding]:
 
 def check_deploy(seen: AppState) -> t.Iterator[Finding]:
     app = seen.app
-    if seen.has_journal and not seen.deploying:
+    if not seen.has_journal or seen.deploying:
+        return
+    if seen.failed_because:
+        yield Finding(
+            ERROR,
+            "failed-activation",
+            app.name,
+            f"The last deploy, restart or rollback failed ({seen.failed_because}), and so did its way back",
+            "No release came up as it should. What serves still serves, perhaps two releases side by side.",
+            "Repair what that names, then deploy, restart or roll back again: the next run finishes or undoes what was begun.",
+            app=app.name,
+        )
+    else:
         yield Finding(
             ERROR,
             "interrupted-activation",

@@ -60,7 +60,7 @@ EXPLAINED_BY: dict[str, tuple[tuple[t.Callable[[Finding, Finding], bool], tuple[
     "instance-stopped": _INSTANCE_IS_DOWN,
     "instance-failed": _INSTANCE_IS_DOWN,
     "instance-not-ready": _INSTANCE_IS_DOWN,
-    "other-release": ((_same_app, ("interrupted-activation",)),),
+    "other-release": ((_same_app, ("interrupted-activation", "failed-activation")),),
     "not-answering": ((_same_app, ("health-failing", "instance-silent")),),
     "memory": ((_anywhere, ("out-of-memory",)),),
 }  # fmt: skip

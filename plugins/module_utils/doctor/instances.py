@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..diagnosis.log_tail import plain_lines
+from ..diagnosis import log_tail
 from ..diagnosis.symptoms import diagnose
 from ..instance.obstacle import NOT_OPENED
 from ..release.server_packages import LOSSLESS
@@ -123,7 +123,7 @@ def _state_text(instance: InstanceState) -> str:
 
 
 def _shown(lines: list[str]) -> str:
-    return "".join(f"\n    {line}" for line in lines[-SHOWN_LINES:])
+    return "".join(f"\n    {line}" for line in log_tail.shown(lines)[-SHOWN_LINES:])
 
 
 def check_closed_socket(seen: AppState) -> t.Iterator[Finding]:
@@ -256,7 +256,7 @@ def check_programs(state: HostState) -> t.Iterator[Finding]:
                 f"supervisorctl start {process.full_name}",
             )
             continue
-        shown = _shown(plain_lines(program.log))
+        shown = _shown(log_tail.plain_lines(program.log))
         yield Finding(
             ERROR,
             "program-failed",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from ..diagnosis import phrases
-from ..diagnosis.log_tail import plain_lines, shorten_tracebacks
+from ..diagnosis.log_tail import plain_lines
 from .state import Log
 
 #: What gunicorn logs (gunicorn/arbiter.py).
@@ -27,7 +27,7 @@ _LONGEST_STACK = 20000
 
 
 def last_words(log: Log, tries: int = 1) -> list[str]:
-    """What the last tries to boot have logged, without the frames of the loader."""
+    """What the last tries to boot have logged."""
     lines = plain_lines(log.text)[-_LINES:]
     starts = [number for number, line in enumerate(lines) if STARTING in line]
     # A crash before gunicorn says that it starts has its words after the last master's end.
@@ -36,7 +36,7 @@ def last_words(log: Log, tries: int = 1) -> list[str]:
     if tries == 1 and ends and len(lines) > ends[-1] + 2:
         lines = lines[ends[-1] + 1 :]
     # What ended a process from below Python, or before it had a log, was said at about the same time.
-    return shorten_tracebacks(_raw_since(log, log.changed - _TOGETHER)[-_RAW_LINES:] + lines)
+    return _raw_since(log, log.changed - _TOGETHER)[-_RAW_LINES:] + lines
 
 
 def since_start(log: Log, started: float | None) -> str:

@@ -9,7 +9,7 @@ import os
 import typing as t
 
 from ..diagnosis.log_tail import last_text, raw_log
-from ..host import inspection, places
+from ..host import foreign, inspection, places
 from ..instance.discovery import App
 from ..instance.obstacle import NOT_OPENED, obstacle
 from ..instance.probe import ask_bind
@@ -24,6 +24,7 @@ from .state import AppState, Files, InstanceState, Log, Refusal, Release, Settin
 
 #: Seconds for which an instance that is not ready is looked at again: it may be between two tries to boot.
 SETTLE = 6.0
+_WHY_AT_MOST = 300
 
 
 def written_at(app: App) -> dict[str, float]:
@@ -49,7 +50,7 @@ def observe_app(
     seen.program = settings.get(section, {})
     seen.files = _observe_files(app, str(seen.release.id))
     seen.deploying = _deploying(app, pids)
-    seen.has_journal = os.path.exists(os.path.join(app.root, "activation.json"))
+    seen.has_journal, seen.failed_because = _observe_journal(os.path.join(app.root, "activation.json"))
     if app.by_systemd:
         seen.socket_units = _observe_socket_units(app)
     if running is not None:
@@ -136,6 +137,16 @@ def _deploying(app: App, pids: t.Collection[int]) -> str:
     if pid in pids or inspection.lock_holders(path):
         return f"pid {pid} since {holder.get('since', '?')}, by {holder.get('by') or '?'}"
     return ""
+
+
+def _observe_journal(path: str) -> tuple[bool, str]:
+    """Whether there is a journal, and why the activation failed that left it there, if it was not interrupted."""
+    try:
+        entries = json.loads(inspection.read_text(path) or "{}")
+    except ValueError:
+        entries = {}
+    why = entries.get("failed") if isinstance(entries, dict) else ""
+    return os.path.exists(path), foreign.printable(str(why or ""), _WHY_AT_MOST)
 
 
 def _observe_socket_units(app: App) -> SocketUnits:

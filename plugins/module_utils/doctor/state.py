@@ -203,8 +203,10 @@ class AppState:
     socket_units: SocketUnits | None = None
     #: Who deploys right now.
     deploying: str = ""
-    #: Whether a deploy has begun and not ended.
+    #: Whether a deploy, restart or rollback has begun and not ended.
     has_journal: bool = False
+    #: Why it failed, if its way back failed too; empty if it was interrupted.
+    failed_because: str = ""
     #: Whether supervisord knows its program; None if it was not asked.
     is_loaded: bool | None = None
     instances: list[InstanceState] = dataclasses.field(default_factory=list)

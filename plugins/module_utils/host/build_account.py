@@ -56,11 +56,15 @@ _CLONE_NEWNET = 0x40000000
 
 class InstallError(Exception):
     """Something cannot be installed; the message says why, with the last lines that the installer wrote. ``cause`` and
-    ``remedy``, if they are known, are for people.
+    ``remedy``, if they are known, are for people. ``whole`` is all that the installer wrote: the line that names the cause may
+    be far from the last.
     """
 
-    def __init__(self, message: str, cause: str | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, message: str, cause: str | None = None, remedy: str | None = None, whole: str | None = None
+    ) -> None:
         super().__init__(message)
+        self.whole = whole or message
         self.cause = cause
         self.remedy = remedy
 

@@ -258,11 +258,14 @@ def _overrides(values: Values) -> Iterator[tuple[str, str]]:
 def _times(values: Values) -> Iterator[tuple[str, str]]:
     graceful = values["flask_app_graceful_timeout"]
     name, keepalive = values.gunicorn("keepalive", "flask_app_keepalive")
-    if keepalive >= graceful:
+    # The gevent worker closes idle connections as soon as it is to stop.
+    worker_class = values["flask_app_gunicorn"].get("worker_class", values["flask_app_worker_class"])
+    if keepalive >= graceful and worker_class != "gevent":
         yield (
             name,
-            f"({keepalive} s) is not below flask_app_graceful_timeout ({graceful} s): idle connections would outlive the stop."
-            " Lower it.",
+            f"({keepalive} s) is not below flask_app_graceful_timeout ({graceful} s): idle connections would outlive the stop. Raise"
+            " flask_app_graceful_timeout if a balancer in front needs connections for that long, else lower this; or set"
+            " flask_app_worker_class: gevent.",
         )
     patience = values["supervisor_stop_timeout"]
     if graceful + STOP_MARGIN >= patience:

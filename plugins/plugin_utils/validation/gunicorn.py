@@ -20,8 +20,13 @@ from .value_types import yaml_kind
 
 @rule("flask_app_worker_class")
 def _worker_class(value: str) -> Iterator[str]:
-    known = ("gevent", "sync", "gthread", "tornado", "asgi")
-    if value in ("gevent_wsgi", "gevent_pywsgi", "eventlet"):
+    known = ("gevent", "sync", "gthread", "tornado")
+    if value == "asgi":
+        yield (
+            "the health check of a release and its restarts without loss are those of a WSGI app, as Flask's are. Write gevent; an"
+            " ASGI app serves with it if its source wraps it, for example with a2wsgi's ASGIMiddleware."
+        )
+    elif value in ("gevent_wsgi", "gevent_pywsgi", "eventlet"):
         yield f"gunicorn {GUNICORN} does not serve with it reliably or at all. Write gevent."
     elif value not in known and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
         near = difflib.get_close_matches(value, known, 1)
@@ -80,6 +85,19 @@ _NOT_YOURS = {
     "user": "supervisor starts the app as its user. Set flask_app_user.",
     "wsgi_app": "Set flask_app_wsgi.",
 }
+#: What gunicorn does not have, and never or no longer had.
+_ELSEWHERE = {
+    "debug": "gunicorn has no such mode any more. Leave it out; flask_app_log_level: debug logs more.",
+    "django_settings": "gunicorn takes no settings of Django any more. Set DJANGO_SETTINGS_MODULE in flask_app_env.",
+    "host": "the socket's holder opens the address. Set flask_app_bind.",
+    "port": "the socket's holder opens the address. Set flask_app_bind.",
+    "script_name": "it is a variable of the environment. Set SCRIPT_NAME in flask_app_env.",
+    **dict.fromkeys(
+        ("x_forwarded_for_header", "x_forwarded_for", "proxy_fix", "proxy_headers"),
+        "gunicorn leaves the caller's address to the app. Leave it out, wrap the app in werkzeug's ProxyFix, and set"
+        " forwarded_allow_ips to the proxy's address.",
+    ),
+}
 _SUPERVISORS = "that is supervisor's, not gunicorn's. "
 _OF_SUPERVISOR = {
     "autorestart": _SUPERVISORS + _ROLE,
@@ -121,7 +139,9 @@ def _nearest(name: str) -> str:
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip().lstrip("-")).replace("-", "_").replace(" ", "_").lower()
     if plain in COMMAND_LINE:
         return f"on the command line it is called so. Write {COMMAND_LINE[plain]}, as in the configuration file."
-    near = [plain] if plain in SETTINGS else difflib.get_close_matches(plain, SETTINGS, 1)
+    if plain in _ELSEWHERE:
+        return _ELSEWHERE[plain]
+    near = [plain] if plain in SETTINGS else difflib.get_close_matches(plain, SETTINGS, 1, cutoff=0.75)
     return f"is {near[0]} meant? Correct it." if near else "take it out (`gunicorn --help` lists what there is)."
 
 

@@ -28,6 +28,7 @@ SERVICE = {
     "certificates": "list",
     "redirect_bind": "str",
     "balance": "str",
+    "max_connections": "int",
     "options": "list",
 }
 _BALANCE = ("leastconn", "roundrobin", "random", "source")
@@ -85,6 +86,8 @@ def _service(service: dict[str, t.Any]) -> Iterator[str]:
             yield from (f"{key} {shown(value)}: {text}" for text in check_bind(value))
     if not 0 <= int(service.get("port", 0)) <= 65535:
         yield f"port {service['port']}: write a number from 1 to 65535, or 0 to take it from flask_app_bind."
+    if int(service.get("max_connections", 0)) < 0:
+        yield f"max_connections {service['max_connections']}: write a number from 1 on, or 0 to take it from the app's workers."
     if not re.fullmatch(r"[A-Za-z0-9._-]+", service.get("group", "api")):
         yield f"group {shown(service['group'])}: that is no name of a group."
     yield from (f"health_path: {text}" for text in check_health_path(service.get("health_path", "")))

@@ -41,7 +41,7 @@ BAD = [
     Bad(
         "missing attribute",
         lambda source: source,
-        ("wsgi", "no attribute application", "flask_app_wsgi"),
+        ("wsgi", "has no 'application'", "flask_app_wsgi"),
         {"wsgi": "wsgi:application"},
         rare=True,
     ),
@@ -180,7 +180,8 @@ def the_message_tells(bad: Bad, message: str, serving: str) -> None:
             "(step: ",
             "Cause: ",
             "What to do: ",
-            "To reproduce: sudo -u sample",
+            "To reproduce: ",
+            " -u sample -- env -C /srv/sample/releases/",
             f"Release {serving} serves now",
         ):
             assert words in message, f"the message does not say {words!r}: {message[-3000:]}"

@@ -158,7 +158,7 @@ def test_a_start_that_fails_shows_what_the_instance_says(make_app):
     assert "nothing_of_this_name" in result["msg"]
     assert result["step"] == "start"
     assert "pygun.stack.doctor" in result["msg"]
-    assert result["cause"]
+    assert result["code"]
 
 
 # -- restart ---------------------------------------------------------------------------------------------------------

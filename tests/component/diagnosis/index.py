@@ -27,11 +27,12 @@ def wheel(folder: Path, name: str, tag: str = "py3-none-any", metadata: str = ""
 
 
 def source_that_does_not_build(folder: Path, name: str) -> None:
-    """A source distribution whose build needs a compiler that is not there."""
+    """A source distribution whose build fails: it says what CPATH is, and a lot after that, as real ones do."""
     files = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
         "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
-        "backend.py": "def build_wheel(*arguments):\n    raise SystemExit('error: command gcc failed: No such file or directory')\n",
+        "backend.py": "import os\ndef build_wheel(*arguments):\n    print(os.environ.get('CPATH', ''))\n"
+        "    for number in range(60):\n        print('and line', number)\n    raise SystemExit('it does not build')\n",
     }
     with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
         for path, text in files.items():

@@ -28,7 +28,7 @@ import supervisor.process
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
-from pygun_runtime import health, lifecycle, phrases
+from pygun_runtime import health, lifecycle, phrases, preflight
 from tests.component.diagnosis import index
 from tests.component.supervised import listens
 
@@ -162,6 +162,43 @@ def a_name_that_is_missing(folder: Path) -> str:
     return gunicorn(folder, "from os import no_such_name\n")
 
 
+@prints("package-imports")
+def a_package_that_imports_what_is_missing(folder: Path) -> str:
+    (folder / "site-packages" / "halved").mkdir(parents=True)
+    (folder / "site-packages" / "halved" / "__init__.py").write_text("from no_such_module import other\n")
+    return gunicorn(folder, "import sys\nsys.path.append('site-packages')\nimport halved\n")
+
+
+@prints("library-missing")
+def a_shared_library_that_is_missing(folder: Path) -> str:
+    return gunicorn(folder, "import ctypes\nctypes.CDLL('libnosuch.so.3')\n")
+
+
+@prints("pickle-main")
+def a_pickle_of_a_script(folder: Path) -> str:
+    return gunicorn(folder, "import pickle\npickle.loads(b'c__main__\\nScaler\\n.')\n")
+
+
+@prints("pickle-version")
+def a_pickle_of_another_version(folder: Path) -> str:
+    return gunicorn(folder, "import pickle\npickle.loads(b'cstatistics\\nScaler\\n.')\n")
+
+
+@prints("out-of-memory")
+def a_system_call_that_finds_no_memory(folder: Path) -> str:
+    return gunicorn(folder, "import mmap\nmmap.mmap(-1, 1 << 60)\n")
+
+
+@prints("interpreter-hidden")
+def an_interpreter_behind_a_closed_door(folder: Path) -> str:
+    program = folder / "venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.write_text("")  # what may not be executed is refused to root as well
+    with pytest.raises(PermissionError) as raised:
+        subprocess.run([str(program)], check=False)
+    return f"preflight: {raised.value}"
+
+
 @prints("shadowed-module")
 def a_file_of_the_app_in_the_place_of_a_module(folder: Path) -> str:
     (folder / "statistics.py").write_text("")
@@ -260,12 +297,50 @@ def a_health_check_that_says_no(_folder: Path) -> str:
     return unwell(app)
 
 
+def asked(function: Callable) -> Callable:
+    """Note a test of something that a health check asks and that is no WSGI app."""
+    return lambda _folder: unwell(function)
+
+
+def create_app() -> Callable:
+    return lambda _environ, _start_response: []
+
+
+def create_app_with_keywords(*, _config: object = None) -> None: ...
+
+
+def create_app_of(_config: object = None, _more: object = None) -> object:
+    return object()
+
+
+async def asgi(_scope: dict, _receive: Callable, _send: Callable) -> None: ...
+
+
+class Asgi:
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None: ...
+
+
+CASES += [
+    pytest.param("factory", asked(create_app), id="a_factory"),
+    pytest.param("factory", asked(create_app_with_keywords), id="a_factory_with_keywords"),
+    pytest.param("factory", asked(create_app_of), id="a_factory_that_takes_two"),
+    pytest.param("asgi-app", asked(Asgi()), id="an_asgi_app"),
+    pytest.param("not-wsgi", asked(lambda _environ, _start_response: [1]), id="an_answer_that_is_no_bytes"),
+]
+
+
 def literal(module: object, text: str) -> str:
     """The text, if the source of the module has it. Parts that it fills in are written as {…} there."""
     pieces = inspect.getsource(module)
     assert text in pieces, f"{module} does not print {text!r} any more"
     text = re.sub(r"\{phrases\.(\w+)\}", lambda phrase: getattr(phrases, phrase[1]), text)
     return re.sub(r"\{[^}]*\}|%s|%r", "7", text)
+
+
+@prints("not-there")
+def a_target_that_is_not_there(_folder: Path) -> str:
+    literal(preflight, "{phrases.NOT_THERE} {missing}")
+    return f"{phrases.NOT_THERE} 'wsgi' has no 'aplication'; {phrases.THERE_IS} wsgi:application"
 
 
 @prints("health-silent")
@@ -480,7 +555,7 @@ def failing(
     installer.environment.update(environment)
     with pytest.raises(InstallError) as raised:
         installer.install(venv, arguments)
-    return str(raised.value)
+    return raised.value.whole
 
 
 @prints("index-certificate", uv, pip)
@@ -570,6 +645,50 @@ def a_package_for_a_newer_python(install: Callable, _folder: Path) -> str:
 def a_package_that_must_be_built(install: Callable, _folder: Path) -> str:
     with index.served(uv.packages) as url:
         return install("fromsource", url=url)
+
+
+def building(install: Callable, failure: str) -> str:
+    """What the installer says of a package whose build prints this, and much after it."""
+    with index.served(uv.packages) as url:
+        return install("fromsource", url=url, CPATH=failure)
+
+
+@prints("compiler-missing", uv, pip)
+def a_compiler_that_is_missing(install: Callable, _folder: Path) -> str:
+    return building(install, "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory")
+
+
+@prints("compiler-missing", uv)
+def a_compiler_that_meson_does_not_find(install: Callable, _folder: Path) -> str:
+    return building(install, "../meson.build:1:0: ERROR: Unknown compiler(s): [['cc'], ['gcc'], ['clang']]")
+
+
+@prints("rust-missing", uv)
+def a_compiler_of_rust_that_is_missing(install: Callable, _folder: Path) -> str:
+    return building(install, "error: can't find Rust compiler")
+
+
+@prints("header-missing", uv)
+def a_header_that_is_missing(install: Callable, _folder: Path) -> str:
+    return building(install, "src/x.c:1:10: fatal error: Python.h: No such file or directory")
+
+
+@prints("build-tool-missing", uv)
+def a_tool_of_the_build_that_is_missing(install: Callable, _folder: Path) -> str:
+    return building(install, "Error: pg_config executable not found.")
+
+
+@prints("build-tool-missing", uv)
+def a_library_of_the_build_that_is_missing(install: Callable, _folder: Path) -> str:
+    return building(install, "Package 'libffi', required by 'virtual:world', not found")
+
+
+@prints("index-first", uv)
+def a_first_index_that_hides_the_version(install: Callable, folder: Path) -> str:
+    index.wheel(folder, "plain")
+    (folder / "plain-1.0-py3-none-any.whl").rename(folder / "plain-2.0-py3-none-any.whl")
+    with index.served(uv.packages) as first, index.served(folder) as url:
+        return install("plain==2.0", url=url, extra=(f"--index={first}/simple",))
 
 
 @prints("no-such-package", uv, pip)

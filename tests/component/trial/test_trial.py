@@ -86,7 +86,7 @@ def test_the_memory_of_this_host_is_read():
 
 BROKEN = {
     "a missing module": ("import no_such_thing", "import", "No module named 'no_such_thing'"),
-    "a missing attribute": ("application = None", "import", "Failed to find attribute 'app'"),
+    "a missing attribute": ("application = None", "import", "'wsgi' has no 'app'"),
     "a syntax error": ("def app(:\n", "import", "SyntaxError"),
     "sys.exit at import": ("import sys; sys.exit(7)", "import", "exit code 7"),
     "os._exit at import": ("import os; os._exit(0)", "import", "exit code 0"),
@@ -108,6 +108,53 @@ def test_an_app_that_cannot_be_imported_is_named(attempt, source, step, says):
     assert outcome.problem
     assert says in outcome.problem + outcome.output
     assert diagnose(outcome.output + "\n" + outcome.problem), "the diagnosis does not know this one"
+
+
+FLASK = "class Flask:\n    wsgi_app = None\n    def __call__(self, environ, start_response): ...\n"
+NEAR = {
+    "a misspelt name": ("wsgi:aplication", f"{FLASK}application = Flask()\n", "wsgi:application"),
+    "another name": ("wsgi:app", f"{FLASK}service = Flask()\nother = 5\nclass Application: ...\n", "wsgi:service"),
+    "a factory": ("wsgi:app", "def create_app():\n    return len\ndef helper(): ...\n", "wsgi:create_app()"),
+    "a misspelt factory": ("wsgi:creat_app()", "def create_app():\n    return len\n", "wsgi:create_app()"),
+    "a module that is not there": ("main:application", "import os\napp = os\n", "wsgi:app"),
+    "a module that is not there, and a factory": (
+        "main:application",
+        "def create_app():\n    ...\n",
+        "wsgi:create_app()",
+    ),
+    "a package that is not there": ("scoring.web:app", "app = len\n", "wsgi:app"),
+}
+
+
+@pytest.mark.parametrize(("wanted", "source", "near"), NEAR.values(), ids=NEAR.keys())
+def test_a_target_that_is_not_there_is_told_the_nearest_one(attempt, wanted, source, near):
+    outcome = attempt(source, more=f"wsgi_app = {wanted!r}")
+    known = diagnose(outcome.problem)
+    assert (outcome.step, known.code) == ("import", "not-there")
+    assert known.remedy == f"Correct flask_app_wsgi. Near it there is: {near}."
+
+
+def test_a_target_with_nothing_near_is_told_the_form(attempt):
+    known = diagnose(attempt("x = 5\n").problem)
+    assert known.cause == "flask_app_wsgi names what the source does not have: 'wsgi' has no 'app'."
+    assert "MODULE:ATTRIBUTE" in known.remedy
+
+
+def test_what_the_app_imports_is_no_matter_of_the_target(attempt):
+    outcome = attempt("import scoring")
+    assert diagnose(outcome.problem).code == "module-not-found"
+
+
+def test_a_factory_without_parentheses_is_named(attempt):
+    known = diagnose(attempt("def app():\n    return len\n").problem)
+    assert known.code == "factory"
+    assert "Append parentheses" in known.remedy
+
+
+def test_a_type_error_of_the_app_itself_is_its_own(attempt):
+    outcome = attempt("def app(environ, start_response):\n    len()\n")
+    assert outcome.problem.startswith("TypeError: len()")
+    assert "wsgi.py" in outcome.output
 
 
 @pytest.mark.parametrize("source", ["import time; time.sleep(60)", "while True: pass"], ids=["sleeping", "spinning"])

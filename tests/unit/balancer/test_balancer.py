@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.pygun.stack.plugins.module_utils import haproxy
-from ansible_collections.pygun.stack.plugins.plugin_utils.balancer import BalancerError, services
+from ansible_collections.pygun.stack.plugins.plugin_utils.balancer import APP, BalancerError, services
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "roles" / "load_balancer" / "files" / "keep_server_state.py"
@@ -161,11 +162,39 @@ def test_the_inventory_tells_who_serves():
     (service,) = services([{"name": "scoring", "bind": "0.0.0.0:80"}], GROUPS, HOSTS)
     assert service["balance"] == "leastconn"
     assert service["servers"] == [
-        {"name": "api1", "address": "10.0.0.1", "port": 5000, "is_name": False},
-        {"name": "api2", "address": "fd00::2", "port": 5001, "is_name": False},
+        {"name": "api1", "address": "10.0.0.1", "max_connections": 16000, "port": 5000, "is_name": False},
+        {"name": "api2", "address": "fd00::2", "max_connections": 16000, "port": 5001, "is_name": False},
     ]
     (service,) = services([{"name": "x", "bind": "0.0.0.0:80", "port": 7000}], {"api": ["api1"]}, {"api1": {}})
-    assert service["servers"] == [{"name": "api1", "address": "api1", "port": 7000, "is_name": True}]
+    assert service["servers"] == [
+        {"name": "api1", "address": "api1", "max_connections": 16000, "port": 7000, "is_name": True}
+    ]
+
+
+@pytest.mark.parametrize(
+    "variables, at_once",
+    [
+        ({"flask_app_workers": 3}, 6000),
+        ({"flask_app_instances": 3, "flask_app_workers_max": 2, "flask_app_worker_connections": 50}, 300),
+        ({"flask_app_worker_class": "gthread", "flask_app_workers": 2, "flask_app_threads": 4}, 16),
+        ({"flask_app_worker_class": "sync", "flask_app_gunicorn": {"workers": 5}}, 10),
+        ({"flask_app_worker_class": "own.Worker", "flask_app_workers": 1}, 2000),
+    ],
+)
+def test_a_host_is_given_what_its_workers_take_at_once(variables, at_once):
+    (service,) = services([{"name": "x", "bind": "0.0.0.0:80", "port": 7000}], {"api": ["api1"]}, {"api1": variables})
+    assert service["servers"][0]["max_connections"] == at_once
+    (service,) = services(
+        [{"name": "x", "bind": "0.0.0.0:80", "port": 7000, "max_connections": 9}],
+        {"api": ["api1"]},
+        {"api1": variables},
+    )
+    assert service["servers"][0]["max_connections"] == 9
+
+
+def test_what_is_not_said_of_an_app_is_its_roles_default():
+    defaults = yaml.safe_load((ROOT / "roles" / "flask_app" / "defaults" / "main.yml").read_text())
+    assert {f"flask_app_{name}": value for name, value in APP.items()}.items() <= defaults.items()
 
 
 @pytest.mark.parametrize(
@@ -174,6 +203,11 @@ def test_the_inventory_tells_who_serves():
         ({"group": "empty"}, {}, "the group 'empty', and the inventory has no host"),
         ({"group": "nowhere"}, {}, "the group 'nowhere'"),
         ({}, {}, "of api1 is '127.0.0.1:5000', which no other machine reaches"),
+        (
+            {},
+            {"flask_app_bind": "0.0.0.0:80", "flask_app_workers": "many"},
+            "api1 takes at once cannot be told.*'many'",
+        ),
         ({}, {"flask_app_bind": "unix:/run/a/a.sock"}, "no other machine reaches. Let the app listen on an address"),
     ],
 )

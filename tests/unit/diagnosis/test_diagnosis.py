@@ -7,13 +7,22 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import (
     LogMark,
     plain_lines,
-    shorten_tracebacks,
+    shown,
 )
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import diagnose
 from pygun_runtime.log_line import JsonLines, Redaction, TextLines
 
 SAID = {
     "ModuleNotFoundError: No module named 'sklearn.ensemble'": "imports sklearn.ensemble",
+    '  File "/srv/x/venv/lib/python3.11/site-packages/gunicorn/ggevent.py", line 2, in <module>\n    from packaging.version import'
+    " parse\nModuleNotFoundError: No module named 'packaging'": "The package gunicorn imports packaging",
+    "AttributeError: Can't get attribute 'Scaler' on <module '__main__' from '/srv/x/venv/bin/gunicorn'>": "Scaler of `__main__`",
+    "AttributeError: Can't get attribute 'Tree' on <module 'sklearn.tree' from 'x.py'>": "names Tree of the module sklearn.tree",
+    "OSError: [Errno 12] Cannot allocate memory": "no memory left",
+    "terminate called after throwing an instance of 'std::bad_alloc'": "no memory left",
+    "[Errno 13] Permission denied: '/srv/x/releases/1/venv/bin/python'": "/root or a home",
+    "couldn't exec /srv/x/current/venv/bin/python: EACCES": "/root or a home",
+    "AttributeError: module 'wsgi' has no attribute 'aplication'\nFailed to find attribute 'aplication' in 'wsgi'.": "has no attribute",
     "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory": "libgomp.so.1",
     "gunicorn.errors.AppImportError: Failed to find attribute 'app' in 'wsgi'.": "module wsgi has been imported",
     "gunicorn.errors.AppImportError: Application object must be callable.": "does not name a WSGI application",
@@ -103,7 +112,35 @@ def test_frames_of_the_loader_are_left_out():
         "    import y",
         "ModuleNotFoundError: No module named 'y'",
     ]
-    assert shorten_tracebacks(lines) == [lines[0], *lines[5:]]
+    assert shown(lines) == [lines[0], *lines[5:]]
+
+
+def test_frames_of_the_runtime_are_left_out():
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/srv/x/releases/1/lib/pygun_runtime/health.py", line 40, in check',
+        "    chunks = wsgi(environ, start_response)",
+        '  File "/srv/x/src/wsgi.py", line 1, in app',
+        "KeyError: 'y'",
+    ]
+    assert shown(lines) == [lines[0], *lines[3:]]
+
+
+def test_what_every_worker_says_is_shown_once():
+    def failure(pid):
+        return [
+            f"error Worker {pid} failed",
+            "Traceback (most recent call last):",
+            '  File "x.py", line 1',
+            "KeyError: 'X'",
+        ]
+
+    lines = ["info Starting gunicorn", *failure(7), *failure(8), "warning Stopping", *failure(9)]
+    assert shown(lines) == ["info Starting gunicorn", *failure(7), "warning Stopping"]
+
+
+def test_a_line_of_thousands_of_characters_is_cut():
+    assert shown(["x" * 2800]) == ["x" * 500 + "... (2300 characters more)"]
 
 
 def test_a_mark_survives_a_rotation(tmp_path):

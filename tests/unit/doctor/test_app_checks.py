@@ -226,6 +226,18 @@ def test_a_deploy_that_was_killed_is_found_and_explains_instances_of_two_release
     only(host(seen), "interrupted-activation", "/srv/shop/activation.json is there", subject="shop")
 
 
+def test_a_restart_that_failed_is_no_run_that_was_killed():
+    seen = app()
+    seen.has_journal, seen.failed_because = True, "shop-0: it ended while it was booting"
+    seen.instances[0].record["release"] = "f" * 16
+    only(
+        host(seen),
+        "failed-activation",
+        "failed (shop-0: it ended while it was booting), and so did its way back",
+        subject="shop",
+    )
+
+
 def test_a_deploy_that_runs_is_no_finding():
     seen = app()
     seen.has_journal, seen.deploying = True, "pid 5 since now, by me"

@@ -197,6 +197,8 @@ GOOD = [
     {"flask_app_timeout": 0, "flask_app_boot_timeout": 300},
     {"flask_app_boot_timeout": 300, "flask_app_preload": True},
     {"flask_app_worker_class": "mypackage.workers.Special"},
+    {"flask_app_keepalive": 75},
+    {"flask_app_gunicorn": {"keepalive": 75}},
     {"flask_app_pid_file": "/run/scoring/scoring.pid"},
     {"flask_app_health_path": "/healthz?deep=1"},
     {"flask_app_group": "www-data"},
@@ -244,13 +246,21 @@ def test_a_good_input_is_taken(given):
     assert report_on(given).problems == []
 
 
-@pytest.mark.parametrize("worker_class", sorted(set(SUPPORTED_WORKERS) - {"gevent_wsgi", "gevent_pywsgi"}))
+@pytest.mark.parametrize("worker_class", sorted(set(SUPPORTED_WORKERS) - {"gevent_wsgi", "gevent_pywsgi", "asgi"}))
 def test_every_worker_class_of_gunicorn_is_known(worker_class):
     assert report_on({"flask_app_worker_class": worker_class}).problems == []
 
 
 def test_everything_wrong_is_told_at_once():
-    said = refusal("flask_app", {"flask_app_bind": "5000", "flask_app_wsgi": "wsgi.py", "flask_app_keepalive": 99})
+    said = refusal(
+        "flask_app",
+        {
+            "flask_app_bind": "5000",
+            "flask_app_wsgi": "wsgi.py",
+            "flask_app_keepalive": 99,
+            "flask_app_worker_class": "sync",
+        },
+    )
     assert said.startswith("3 variables of pygun.stack.flask_app cannot be used:\n")
     assert said.count("\n- flask_app_") == 3
 

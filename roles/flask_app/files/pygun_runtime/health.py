@@ -30,13 +30,18 @@ def check(wsgi, path: str, host: str = "localhost") -> str:
         answered[:] = [status]
         return lambda _data: None
 
-    chunks = wsgi(_environ(path or "/", host), start_response)
     try:
-        for chunk in chunks:
-            body += chunk[: max(0, _BODY_SHOWN - len(body))]
-    finally:
-        if hasattr(chunks, "close"):
-            chunks.close()
+        chunks = wsgi(_environ(path or "/", host), start_response)
+        try:
+            for chunk in chunks:
+                body += chunk[: max(0, _BODY_SHOWN - len(body))]
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+    except TypeError as error:
+        if error.__traceback__.tb_next is not None:
+            raise  # of the app's own code
+        raise Unhealthy(f"GET {path or '/'} {phrases.NOT_WSGI} {error}") from None
 
     if not answered:
         raise Unhealthy(f"GET {path or '/'}: the app did not call start_response")

@@ -16,3 +16,8 @@ CUT_OFF = "Worker timeout, cut off:"
 ANSWERED = "answered"
 NO_ANSWER = "gave no answer"
 RAISED = "raised"
+#: Of the health check as well: what was called, or what it returned, is not what WSGI says.
+NOT_WSGI = "cannot be asked through WSGI:"
+#: Of the trial: "; there is: MODULE:NAME, ..." follows where something is near.
+NOT_THERE = "flask_app_wsgi names what is not there:"
+THERE_IS = "there is:"

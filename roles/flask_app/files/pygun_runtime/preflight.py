@@ -21,9 +21,10 @@ from pathlib import Path
 
 from gunicorn import util
 from gunicorn.config import Config
+from gunicorn.errors import AppImportError
 
 import pygun_runtime
-from pygun_runtime import health, patching, settings, time_limit
+from pygun_runtime import health, patching, phrases, settings, suggestions, time_limit
 
 
 class Refused(Exception):
@@ -73,11 +74,11 @@ def try_release(announce) -> dict:
     os.environ.update(config.env)
     started = time.monotonic()
     if config.preload_app:
-        util.import_app(config.wsgi_app)
+        import_app(config)
         said += threads_left_behind()
     if patching.is_gevent(worker_class):
         patching.patch()  # as the worker does; the master has done it, if it could know
-    wsgi = util.import_app(config.wsgi_app)
+    wsgi = import_app(config)
     imported = time.monotonic() - started
 
     announce("health", asks=runtime.health_path or "/")
@@ -92,6 +93,23 @@ def try_release(announce) -> dict:
         "preload": config.preload_app,
         "warnings": patching.said + said,
     }
+
+
+def import_app(config: Config):
+    """The app, as gunicorn imports it. If flask_app_wsgi names what is not there, the refusal names what is."""
+    module, _colon, name = config.wsgi_app.partition(":")
+    try:
+        return util.import_app(config.wsgi_app)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something that the app imports
+        missing = f"no module {error.name!r}"
+    except AppImportError as error:
+        if "Failed to find attribute" not in str(error):
+            raise
+        missing = f"{module!r} has no {name.partition('(')[0]!r}"
+    there = ", ".join(suggestions.targets(config.wsgi_app, config.chdir))
+    raise Refused(f"{phrases.NOT_THERE} {missing}" + (f"; {phrases.THERE_IS} {there}" if there else ""))
 
 
 def late_patches_of_the_app() -> list[str]:
