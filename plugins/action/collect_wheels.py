@@ -61,10 +61,10 @@ class ActionModule(ReleaseAction):
         source = {key: args.get(key) or "" for key in ("src", "git_repo", "git_ref")}
         source["git_ref"] = source["git_ref"] or "HEAD"
         asked = args.get("requirements") or []
-        collected = self._collect(scratch, exclude=[], runtime="", requirements=asked, **source)
+        packages = args.get("packages") or []
+        collected = self._collect(scratch, exclude=[], runtime="", requirements=asked, packages=packages, **source)
         files = self._files(collected)
         self._refuse_old_gunicorn(files, args)
-        packages = args.get("packages") or []
         server = args.get("server_packages") or []
         given = args.get("overrides") or []
         return wheels.collect(
