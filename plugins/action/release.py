@@ -116,7 +116,7 @@ class ActionModule(ActionBase):
         needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages))
         if needed.read:
             notes.insert(0, f"Packages are those of {', '.join(needed.read)}.")
-        return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes)
+        return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
 
     @staticmethod
     def _files(collected):

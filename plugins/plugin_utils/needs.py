@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,20 @@ class Needs:
     read: list[str]
 
 
+def to_build(requirements: Path, source: Path) -> list[str]:
+    """The packages that the builds of projects in the source need, for hosts that get wheels from nowhere else.
+
+    :param requirements: the requirement file that names the projects
+    """
+    found = []
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        relative = re.match(rf"(?:\S+ @ file://)?{re.escape(SOURCE)}/?([^\[ ]*)", line)[1]
+        project = source / relative / "pyproject.toml"
+        system = _toml(project).get("build-system", {}) if project.is_file() else {}
+        found += system.get("requires", ["setuptools", "wheel"])
+    return sorted(set(found))
+
+
 def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Path, packages: bool = False) -> Needs:
     """What an app needs.
 
@@ -53,13 +68,10 @@ def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Pa
     """
     inside = {path.removeprefix("src/") for path in packed}
     reader = Reader(source, inside.__contains__)
-    try:
-        for path in [_given(source, name) for name in given] or _own(source, inside, packages):
-            _read(path, reader)
-        if source and not given:
-            _add_source(source, reader)
-    except Refused as error:
-        raise PackError(str(error)) from error
+    for path in [_given(source, name) for name in given] or _own(source, inside, packages):
+        _read(path, reader)
+    if source and not given:
+        _add_source(source, reader)
     found = reader.found
     entries, paths = [], []
     first = ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []

@@ -83,6 +83,8 @@ class Collected:
     origin: dict[str, str]
     #: Sentences on how the source was read: what was left out, where the packages come from.
     notes: list[str] = field(default_factory=list)
+    #: Directory of the source on the control node, or an empty text.
+    source: str = ""
 
 
 class Shared:

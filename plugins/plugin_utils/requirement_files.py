@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..module_utils.release.requirement_lines import SOURCE, logical, other_file, with_origin
+from .pack import PackError
 from .text import foreign, shown, unseen
 
 #: The first bytes of a file in one of these encodings. PowerShell writes UTF-16.
@@ -45,7 +46,7 @@ def _argument(option: re.Pattern[str], text: str) -> str:
     return match[1].strip("\"' ") if match else ""
 
 
-class Refused(Exception):
+class Refused(PackError):
     """A line that can only fail; the message has file, line and remedy."""
 
 

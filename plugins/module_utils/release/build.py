@@ -114,51 +114,33 @@ class _Alone:
 
     def __init__(self, params, path, installer, files, found):
         self.params, self.path, self.installer, self.files, self.found = params, path, installer, files, found
-        given = [text for file in files for _where, text in lines(file)] + params["packages"]
-        server = {"gunicorn", *map(python_env.requirement_name, params["server_packages"])}
-        names = {
-            python_env.requirement_name(text) for text in given if not text.startswith("-") and _leaves_choice(text)
-        }
-        self.names = names - server - {None}
-        self.is_worth_knowing = bool(self.names and params["server_packages"])
+        server = params["server_packages"]
+        may_change = server and not server_packages.wants_hashes(files, params["uv"])
+        self.names = server_packages.left_open(server, files, params["packages"]) if may_change else set()
 
     @functools.cached_property
     def versions(self):
-        """Names and versions; none when nothing fits."""
+        """Names and versions; none when nothing fits.
+
+        :raises InstallError: for a gunicorn that cannot serve, which only an installer finds: behind a marker, or of a package
+        """
         own = _own_arguments(self.params, self.path, self.files)
         try:
-            return self.installer.resolve(os.path.join(self.path, "venv"), own)
+            versions = self.installer.resolve(os.path.join(self.path, "venv"), own) if own else {}
         except python_env.InstallError:
             return {}  # the installation says why
-
-    def constraints(self):
-        """The versions of what the app names and leaves open, as lines of a constraint file."""
-        versions = self.versions if self.is_worth_knowing else {}
-        return [f"{name}=={versions[name]}" for name in sorted(self.names & set(versions))]
+        gunicorn = versions.get("gunicorn")
+        if gunicorn and server_packages.is_too_old(gunicorn):
+            named = ", ".join(str(place) for place in self.found.get("gunicorn", ()))
+            cause, remedy = server_packages.refusal(gunicorn, named)
+            raise python_env.InstallError(cause, cause, remedy)
+        return versions
 
     def changed(self, installed):
         """Warnings of the packages that the app names and the server's packages have changed."""
-        if not self.is_worth_knowing:
+        if not self.names:
             return []
-        differ = [
-            name
-            for name in sorted(self.names & set(self.versions))
-            if _plain(installed.get(name, "")) != _plain(self.versions[name])
-        ]
-        return [
-            server_packages.changed(name, self.versions[name], installed.get(name), self.params["server_packages"])
-            for name in differ
-        ]
-
-
-def _plain(version):
-    """A version as an installer and the name of a directory both may write it."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[-_]", ".", version.lower()))
-
-
-def _leaves_choice(text):
-    """Whether a requirement names more than one version."""
-    return "://" not in text and not re.search(r"===?\s*[^\s,;*]+\s*(;|$|\s--)", text)
+        return list(server_packages.changed(self.names, self.versions, installed, self.params["server_packages"]))
 
 
 def _have_runtime_found(path):
@@ -170,8 +152,8 @@ def _have_runtime_found(path):
 
 def _install_best(params, path, installer, files, found, alone):
     """Install the app's packages and the server's, with the server's versions where the app leaves the choice."""
-    first = None
-    for way, kept in _ways(params, files, found, alone):
+    first, server = None, params["server_packages"]
+    for way, kept in server_packages.attempts(server, found, alone.names, lambda: alone.versions):
         try:
             _install_together(params, path, installer, files, found, way, kept)
         except python_env.InstallError as error:
@@ -182,37 +164,12 @@ def _install_best(params, path, installer, files, found, alone):
             if first is None or _is_obtainable(params, path, installer):
                 return
             break
-    server = params["server_packages"]
     if found and not isinstance(first, python_env.MissingWheel):
         named = ", ".join(str(place) for places in found.values() for place in places)
         cause = f"The app names {named}; the server needs {', '.join(server)}. The two do not fit each other."
         if any(name in str(first) for name in found):
             raise python_env.InstallError(str(first), cause, server_packages.remedy(found)) from first
     raise first
-
-
-def _ways(params, files, found, alone):
-    """The server's packages as they can be asked for, each with the versions of the app's packages that hold; the best first."""
-    if alone.is_worth_knowing:
-        _refuse_too_old(alone, found, params)
-    ways = server_packages.ways(params["server_packages"], found)
-    kept = [] if server_packages.wants_hashes(files, params["uv"]) else alone.constraints()
-    for own in [kept, []] if kept else [[]]:
-        yield ways[0], own
-        _refuse_too_old(alone, found, params)
-        for way in ways[1:]:
-            # Another gunicorn than the lossless worker knows is for apps that ask for one.
-            if "gunicorn" in alone.versions or server_packages.same_gunicorn(way, ways[0]):
-                yield way, own
-
-
-def _refuse_too_old(alone, found, params):
-    """Refuse a gunicorn that cannot serve, and that only the installer has found: behind a marker, or of another package."""
-    version = alone.versions.get("gunicorn")
-    if version and server_packages.is_too_old(version) and not params["overrides"]:
-        named = ", ".join(str(place) for place in found.get("gunicorn", ()))
-        cause, remedy = server_packages.refusal(version, named)
-        raise python_env.InstallError(cause, cause, remedy)
 
 
 def _is_obtainable(params, path, installer):

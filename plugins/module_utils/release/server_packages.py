@@ -104,11 +104,35 @@ def ways(server, found):
     return result
 
 
-def same_gunicorn(way, other) -> bool:
-    """Whether two ways ask for the same gunicorn."""
-    return [text for text in way if requirement_name(text) == "gunicorn"] == [
-        text for text in other if requirement_name(text) == "gunicorn"
-    ]
+def left_open(server, files, packages) -> set[str]:
+    """Names of packages that the app names, and of whose versions it leaves a choice; without the server's."""
+    given = [text for path in files for _where, text in lines(path)] + list(packages)
+    names = {requirement_name(text) for text in given if not text.startswith("-") and _leaves_choice(text)}
+    return names - {"gunicorn", None, *map(requirement_name, server)}
+
+
+def _leaves_choice(text) -> bool:
+    return "://" not in text and not re.search(r"===?\s*[^\s,;*]+\s*(;|$|\s--)", text)
+
+
+def attempts(server, found, names, alone):
+    """The server's packages as they can be asked for, each with the versions of the app's packages that are to hold; the best first.
+
+    :param names: what `left_open` says
+    :param alone: returns the versions that the app gets without the server's packages, as a dictionary
+    """
+    held = [f"{name}=={alone()[name]}" for name in sorted(names) if name in alone()]
+    asked = ways(server, found)
+    for kept in [held, []] if held else [[]]:
+        yield asked[0], kept
+        for way in asked[1:]:
+            # Another gunicorn than the lossless worker knows is for apps that ask for one.
+            if "gunicorn" in alone() or _gunicorn_in(way) == _gunicorn_in(asked[0]):
+                yield way, kept
+
+
+def _gunicorn_in(way):
+    return [text for text in way if requirement_name(text) == "gunicorn"]
 
 
 def constraints(found) -> list[str]:
@@ -149,13 +173,24 @@ def refusal(version, named) -> tuple[str, str]:
     )
 
 
-def changed(name, alone, version, server) -> str:
-    """A warning that the server's packages change the version of a package that the app names."""
-    return (
-        f"{name} is {version}, and {alone} without the server's packages ({', '.join(server)}): the two do not fit each other. To"
-        f" have {alone}, write {name}=={alone} into the app's requirements, and the deploy says what stands in its way; with uv,"
-        " flask_app_overrides decides versions."
-    )
+def changed(names, alone, got, server):
+    """A warning for each package that the app names, and whose version the server's packages change.
+
+    :param alone: versions without the server's packages
+    :param got: versions with them
+    """
+    for name in sorted(names):
+        if name in alone and name in got and _plain(alone[name]) != _plain(got[name]):
+            yield (
+                f"{name} is {got[name]}, and {alone[name]} without the server's packages ({', '.join(server)}): the two do not fit"
+                f" each other. To have {alone[name]}, write {name}=={alone[name]} into the app's requirements, and the deploy says"
+                " what stands in its way; with uv, flask_app_overrides decides versions."
+            )
+
+
+def _plain(version):
+    """A version as an installer and the name of a directory both may write it."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[-_]", ".", version.lower()))
 
 
 def refused(found, overrides=()):
