@@ -41,7 +41,7 @@ class ActionModule(ReleaseAction):
         try:
             added = self._once(args, dest, wheels.Target.parse(target))
         except (pack.PackError, wheels.WheelsError) as error:
-            raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+            raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
         diff = {"before_header": str(dest), "after_header": str(dest), "before": ""}
         diff["after"] = "".join(f"{name}\n" for name in added)
         return {**result, "changed": bool(added), "target": target, "added": added, "diff": diff}

@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
                 answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
             return {**result, **answer}
         except pack.PackError as error:
-            raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+            raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
 
     def _folder_of_this_run(self, source):
         """Where the hosts that run this task with this source meet; Ansible removes it at the end of the run."""

@@ -21,12 +21,12 @@ _WRITE = "Write a requirements.txt beside it and deploy again:"
 #: Files that no installer reads as requirements, and what writes a requirements.txt in their place.
 _CONVERT = {
     "uv.lock": "uv export --frozen --no-dev --no-emit-project --output-file requirements.txt",
-    "poetry.lock": "poetry export --output requirements.txt  # needs poetry-plugin-export",
+    "poetry.lock": "poetry export --output requirements.txt",
     "pdm.lock": "pdm export --prod --output requirements.txt",
     "Pipfile.lock": "pipenv requirements > requirements.txt",
     "Pipfile": "pipenv lock && pipenv requirements > requirements.txt",
-    "environment.yml": "pip list --format=freeze > requirements.txt  # in the environment of Conda",
-    "environment.yaml": "pip list --format=freeze > requirements.txt  # in the environment of Conda",
+    "environment.yml": "pip list --format=freeze > requirements.txt",
+    "environment.yaml": "pip list --format=freeze > requirements.txt",
 }
 _ALL_OF_IT = "requirements/app.txt"
 _FOLDERS = f"requirements/{FOLDERS}"
@@ -113,7 +113,7 @@ def _is_pylock(name: str) -> bool:
 
 def _read(path: Path, reader: Reader) -> None:
     if path.name in _CONVERT:
-        raise Refused(f"{path} is read by neither uv nor pip. {_WRITE} {_CONVERT[path.name]}")
+        raise Refused(f"{path} is read by neither uv nor pip. {_WRITE} `{_CONVERT[path.name]}`.")
     if path.name == "pyproject.toml":
         _pyproject(path, reader)
     elif _is_pylock(path.name):
@@ -142,14 +142,14 @@ def _pyproject(path: Path, reader: Reader) -> None:
     elif isinstance(project, dict):
         reader.found.read.append(path.name)
         for text in project.get("dependencies", ()):
-            reader.line(str(text), path.parent, f"{path}, project.dependencies", f"{path.name}, line 1")
+            reader.line(str(text), path.parent, f"{path}, project.dependencies", f"{path.name}, project.dependencies")
     elif "poetry" in content.get("tool", {}):
-        raise Refused(f"{path} is Poetry's, and names no build system. {_WRITE} {_CONVERT['poetry.lock']}")
+        raise Refused(f"{path} is Poetry's, and names no build system. {_WRITE} `{_CONVERT['poetry.lock']}`.")
 
 
 def _project(path: Path, reader: Reader) -> None:
     reader.found.read.append(path.name)
-    reader.line(str(path.parent.absolute()), path.parent, str(path), f"{path.name}, line 1")
+    reader.line(str(path.parent.absolute()), path.parent, str(path), path.name)
 
 
 def _pylock(path: Path, reader: Reader) -> None:
@@ -175,7 +175,7 @@ def _pylock(path: Path, reader: Reader) -> None:
         text += f" ; {marker}" if marker else ""
         hashes = _hashes(package) if hashed else []
         text += "".join(f" --hash=sha256:{value}" for value in hashes)
-        reader.line(text, path.parent, where, f"{path.name}, line 1")
+        reader.line(text, path.parent, where, f"{path.name}, package {name}")
 
 
 def _hashes(package: dict) -> list[str]:
@@ -194,5 +194,5 @@ def _add_source(source: Path, reader: Reader) -> None:
     else:
         is_package = (source / "setup.py").is_file()
     if is_package and any(layout.glob("*/*.py")):
-        reader.found.folders.append(with_origin(SOURCE, f"{project.name if project.is_file() else 'setup.py'}, line 1"))
+        reader.found.folders.append(with_origin(SOURCE, project.name if project.is_file() else "setup.py"))
         reader.found.read.append("the source itself")

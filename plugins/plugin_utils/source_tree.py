@@ -54,9 +54,10 @@ class LeftOut:
         if not self.count:
             return ""
         named = ", ".join(f"{path} ({_bytes(-size)})" for size, path in self.largest)
-        files = "1 file is" if self.count == 1 else f"{self.count} files are"
-        which = "" if self.count == 1 else f"{_bytes(self.size)}; the largest: "
-        return f"{files} left out, since git ignores them: {which}{named}. flask_app_include takes such files along."
+        what = "1 file is left out, since git ignores it"
+        if self.count > 1:
+            what = f"{self.count} files are left out, since git ignores them: {_bytes(self.size)}; the largest"
+        return f"{what}: {named}. flask_app_include takes such files along."
 
 
 def _bytes(size: float) -> str:

@@ -106,7 +106,7 @@ def _check_git(files, packages):
         if re.search(r"(^|\s)git\+", text):
             cause = f"{where} names a git repository, and this host has no git."
             remedy = "Install git on the host; or name an archive of the commit, such as https://HOST/TEAM/APP/archive/COMMIT.tar.gz."
-            raise python_env.InstallError(cause, cause, remedy)
+            raise python_env.InstallError("a package of the app's comes from a git repository.", cause, remedy)
 
 
 class _Alone:
@@ -133,7 +133,7 @@ class _Alone:
         if gunicorn and server_packages.is_too_old(gunicorn):
             named = ", ".join(str(place) for place in self.found.get("gunicorn", ()))
             cause, remedy = server_packages.refusal(gunicorn, named)
-            raise python_env.InstallError(cause, cause, remedy)
+            raise python_env.InstallError(f"gunicorn {gunicorn} cannot serve.", cause, remedy)
         return versions
 
     def changed(self, installed):

@@ -17,7 +17,7 @@ FOLDERS = "folders.txt"
 #: Characters of a requirement file that are read: what a package's build has made of it, nobody knows.
 _LARGEST_FILE = 4 << 20
 _FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?<=^-[rc]))(\S.*)")
-_ORIGIN = re.compile(r"  # from (.+, line \d+)$")
+_ORIGIN = re.compile(r"  # from (.+)$")
 
 
 def logical(text):
