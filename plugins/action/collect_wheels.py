@@ -10,9 +10,11 @@ from pathlib import Path
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages
-from ..plugin_utils import pack, wheels
+from ..module_utils.release.requirement_lines import FOLDERS
+from ..plugin_utils import needs, pack, wheels
 from .release import ActionModule as ReleaseAction
 
 
@@ -39,7 +41,7 @@ class ActionModule(ReleaseAction):
         try:
             added = self._once(args, dest, wheels.Target.parse(target))
         except (pack.PackError, wheels.WheelsError) as error:
-            raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+            raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
         diff = {"before_header": str(dest), "after_header": str(dest), "before": ""}
         diff["after"] = "".join(f"{name}\n" for name in added)
         return {**result, "changed": bool(added), "target": target, "added": added, "diff": diff}
@@ -61,10 +63,14 @@ class ActionModule(ReleaseAction):
         source = {key: args.get(key) or "" for key in ("src", "git_repo", "git_ref")}
         source["git_ref"] = source["git_ref"] or "HEAD"
         asked = args.get("requirements") or []
-        collected = self._collect(scratch, exclude=[], runtime="", requirements=asked, **source)
-        files = self._files(collected)
-        self._refuse_old_gunicorn(files, args)
         packages = args.get("packages") or []
+        patterns = {key: args.get(key) or [] for key in ("exclude", "include")}
+        collected = self._collect(scratch, runtime="", requirements=asked, packages=packages, **patterns, **source)
+        files = self._files(collected)
+        for file in files:
+            if file.name == FOLDERS:
+                packages = [*packages, *needs.to_build(file, Path(collected.source))]
+        self._refuse_old_gunicorn(files, args)
         server = args.get("server_packages") or []
         given = args.get("overrides") or []
         return wheels.collect(
@@ -72,7 +78,10 @@ class ActionModule(ReleaseAction):
             target,
             files=files,
             packages=packages,
-            server=server_packages.ways(server, self._named(files, args)),
+            source=collected.source,
+            server=server,
+            named=self._named(files, args),
+            warn=Display().warning,
             overrides=server_packages.with_extras(given, server),
             index_url=args.get("index_url") or "",
             scratch=scratch,

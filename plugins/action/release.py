@@ -15,7 +15,9 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..plugin_utils import pack, requirement_files
+from ..plugin_utils import needs, pack
+from ..plugin_utils.checkout import checkout, without_password
+from ..plugin_utils.source_tree import SourceTree
 
 
 class ActionModule(ActionBase):
@@ -34,6 +36,7 @@ class ActionModule(ActionBase):
                 ("git_repo", ""),
                 ("git_ref", ""),
                 ("exclude", []),
+                ("include", []),
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
@@ -42,6 +45,7 @@ class ActionModule(ActionBase):
         pygun_py = on_control_node.pop("pygun_py")
         shown = texts.text_of(texts.SETTINGS, b"", on_control_node.pop("pygun_py_shown")) or ""
         on_control_node["requirements"] = args.pop("requirements", None) or []
+        on_control_node["packages"] = args.get("packages") or []
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
         try:
             collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
@@ -49,12 +53,16 @@ class ActionModule(ActionBase):
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
+            result["notes"] = collected.notes
             answer = self._module(args, task_vars)
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
                     told = f"{args.get('name')}: {task_vars['inventory_hostname']} already serves release {answer['release']}"
                     Display().display(f"{told} at {args.get('service', {}).get('bind')}.")
                 return {**result, **answer}
+            if shared.is_first_to("show the notes"):
+                for note in collected.notes:
+                    Display().display(f"{args.get('name')}: {note}")
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
             else:
@@ -64,7 +72,7 @@ class ActionModule(ActionBase):
                 answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
             return {**result, **answer}
         except pack.PackError as error:
-            raise AnsibleActionFail(f"{error} Nothing was changed.") from error
+            raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
 
     def _folder_of_this_run(self, source):
         """Where the hosts that run this task with this source meet; Ansible removes it at the end of the run."""
@@ -75,21 +83,22 @@ class ActionModule(ActionBase):
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
-    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements):
-        """The entries of the release, the paths of its requirement files in it, and where the source comes from."""
-        entries = list(pack.tree(Path(runtime), "lib/" + Path(runtime).name)) if runtime else []
-        origin = {}
+    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=()):
+        """What the source gives to the release, and how it was read."""
+        entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
+        origin, notes = {}, []
         source = None
         if git_repo:
-            checkout = scratch / "checkout"
+            target = scratch / "checkout"
             origin = {
-                "repo": pack.without_password(git_repo),
+                "repo": without_password(git_repo),
                 "ref": git_ref,
-                "commit": pack.checkout(git_repo, git_ref, checkout),
+                "commit": checkout(git_repo, git_ref, target),
             }
-            source = checkout / (src or "")
+            source = target / (src or "")
         elif src:
             source = Path(self._find_needle("files", src))
+        tree = []
         if source is None:
             if requirements and not all(os.path.isabs(path) for path in requirements):
                 raise pack.PackError(
@@ -100,27 +109,17 @@ class ActionModule(ActionBase):
                 f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app."
             )
         else:
-            tree = list(pack.tree(source, "src", exclude))
+            found = SourceTree(source, exclude, include)
+            tree = list(found.entries("src"))
             if not tree:
                 raise pack.PackError(
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
-            entries += tree
-            if not requirements and (source / "requirements.txt").is_file():
-                requirements = ["requirements.txt"]
-        paths = []
-        for number, name in enumerate(requirements):
-            inside = f"src/{os.path.normpath(name)}"
-            for text in requirement_files.strange(Path(name) if source is None else source / name):
-                raise pack.PackError(text)
-            if os.path.isabs(name) or (source is not None and not any(entry.path == inside for entry in entries)):
-                given = Path(name) if os.path.isabs(name) else source / name
-                if not given.is_file():
-                    raise pack.PackError(f"flask_app_requirements names {name}, and there is no file {given}.")
-                inside = f"requirements/{number}-{given.name}"
-                entries.append(pack.entry_from_file(inside, given.resolve(), given.resolve().parent))
-            paths.append(inside)
-        return pack.Collected(entries, paths, origin)
+            notes += [str(found.left_out)] if found.left_out.count else []
+        needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages))
+        if needed.read:
+            notes.insert(0, f"Packages are those of {', '.join(needed.read)}.")
+        return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
 
     @staticmethod
     def _files(collected):

@@ -8,6 +8,7 @@ Nothing here imports Ansible, so that the functions can be tested and used alone
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -25,6 +26,7 @@ _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+
 #: More than any environment has in one folder: a package may have made as many as it liked.
 _ENTRIES_AT_MOST = 20_000
 _READ_AT_MOST = 64 * 1024
+_REPORT_AT_MOST = 16 << 20
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
 #: What an installer, and the compilers that it starts, may be told in the environment. All else may be a secret of the app.
@@ -116,23 +118,6 @@ def installed(path):
                 if match:
                     found[normalize(match.group(1))] = match.group(2)
     return found
-
-
-def chosen_elsewhere(path, name, besides=()):
-    """Whether the version of a distribution in the environment at ``path`` comes from an address, or another one requires it."""
-    for packages in site_packages(path):
-        with os.scandir(packages) as entries:
-            folders = [entry.name for entry in itertools.islice(entries, _ENTRIES_AT_MOST)]
-        for folder in folders:
-            match = _DIST_INFO.fullmatch(folder)
-            own = normalize(match.group(1)) if match else None
-            if own == name and os.path.lexists(os.path.join(packages, folder, "direct_url.json")):
-                return True
-            if own not in (None, name, *besides):
-                text = _small_file(os.path.join(packages, folder, "METADATA"))
-                if name in map(requirement_name, re.findall(r"^Requires-Dist: (.*)", text, re.MULTILINE)):
-                    return True
-    return False
 
 
 def made_from(path):
@@ -293,13 +278,7 @@ class Installer:
 
     def install(self, path, arguments):
         """Install into the virtual environment at ``path`` what ``arguments`` name (requirements, ``-r`` and ``-c`` options)."""
-        python = os.path.join(path, "bin", "python")
-        if self.uv:
-            command = [self.uv, "pip", "install", "--no-config", "--compile-bytecode", "--python", python]
-        else:
-            command = [python, "-I", "-m", "pip", "install"]
-        if self.wheelhouse:
-            command += ["--no-index", "--find-links", self.wheelhouse]
+        command = self._command(path)
         try:
             self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
         except InstallError as error:
@@ -310,6 +289,35 @@ class Installer:
                 cause = f"The wheelhouse has no {lacks} for Python {made_from(path)} on {platform()}."
                 raise MissingWheel(text + why, cause) from error
             raise InstallError(text + why, whole=error.whole + why) from error
+
+    def resolve(self, path, arguments):
+        """Names and versions of all that `install` would install into an empty virtual environment at ``path``."""
+        report = os.path.join(scratch_of(path), "report.json") if self.account else f"{path}.report.json"
+        command = [*self._command(path), "--dry-run", *self.extra_args, *arguments]
+        command += ["--reinstall"] if self.uv else ["--quiet", "--ignore-installed", "--report", report]
+        done = self._try(command, self._needs_network(arguments))
+        if done.returncode:
+            raise InstallError(_last_lines(done.stderr + done.stdout))
+        if self.uv:
+            found = re.findall(r"^ [+~] (\S+?)(?:==(\S+)| @ )", done.stderr + done.stdout, re.MULTILINE)
+            return {normalize(name): version for name, version in found if version}
+        try:
+            with foreign.opened(report) as stream:
+                items = json.loads(stream.read(_REPORT_AT_MOST))["install"]
+            return {normalize(item["metadata"]["name"]): str(item["metadata"]["version"]) for item in items}
+        except (OSError, foreign.Unreadable, ValueError, LookupError, TypeError):
+            return {}
+        finally:
+            remove_file(report)
+
+    def _command(self, path):
+        """The command that installs into the virtual environment at ``path``, without arguments."""
+        python = os.path.join(path, "bin", "python")
+        if self.uv:
+            command = [self.uv, "pip", "install", "--no-config", "--compile-bytecode", "--python", python]
+        else:
+            command = [python, "-I", "-m", "pip", "install"]
+        return [*command, *(["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else [])]
 
     def _needs_network(self, arguments):
         """Whether anything has to come from elsewhere: all of it without a wheelhouse, and what is named by its address."""

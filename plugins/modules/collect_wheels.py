@@ -40,6 +40,16 @@ options:
     description: Branch, tag or commit of O(git_repo).
     type: str
     default: HEAD
+  exclude:
+    description: Patterns of names or paths in the source to leave out, as for M(pygun.stack.release).
+    type: list
+    elements: str
+    default: []
+  include:
+    description: Patterns of names or paths in the source to take along although git ignores them, as for M(pygun.stack.release).
+    type: list
+    elements: str
+    default: []
   requirements:
     description: Requirement files, as for M(pygun.stack.release).
     type: list
@@ -112,6 +122,8 @@ def main():
             "src": {"type": "str", "default": ""},
             "git_repo": {"type": "str", "default": ""},
             "git_ref": {"type": "str", "default": "HEAD"},
+            "exclude": listing,
+            "include": listing,
             "requirements": listing,
             "packages": listing,
             "server_packages": listing,

@@ -52,11 +52,19 @@ options:
     type: list
     elements: str
     default: []
+  include:
+    description:
+      - Patterns of names or paths in the source to take along although git ignores them, such as C(static/dist) or C(*.onnx).
+      - O(exclude) wins over them.
+    type: list
+    elements: str
+    default: []
   requirements:
     description:
-      - Requirement files, relative to the source, or absolute paths on the control node.
-      - Hashes in them are checked.
-      - When empty, C(requirements.txt) of the source is taken, if there is one.
+      - Requirement files, relative to the source, or absolute paths on the control node. C(pyproject.toml) and C(pylock.toml) are read, too.
+      - Hashes in them are checked. Paths in them are relative to the source, or to the file that names them; what they lead to has to
+        be part of the source. Nothing is installed as editable.
+      - When empty, the first of these in the source is taken, namely C(requirements.txt), C(pylock.toml), C(pyproject.toml), C(setup.py).
     type: list
     elements: str
     default: []
@@ -173,6 +181,16 @@ path:
   returned: success
   type: str
   sample: /srv/scoring/releases/3f0c9e1b5a7d2846
+notes:
+  description:
+    - How the source was read, in sentences. They say which files name the packages, and how many files git ignores.
+    - They are also shown once for a run that builds the release, or would build it.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - Packages are those of requirements.txt.
+    - "3 files are left out, since git ignores them: 2 MB; the largest: static/dist/app.js (2 MB)."
 code:
   description: The entry of the page Troubleshooting, if the cause is a known one, or null. The message has its text.
   returned: failure
@@ -224,6 +242,7 @@ def main():
             "git_repo": text,
             "git_ref": {"type": "str", "default": "HEAD"},
             "exclude": listing,
+            "include": listing,
             "requirements": listing,
             "packages": listing,
             "server_packages": listing,
@@ -275,7 +294,8 @@ def main():
             account = build_account.have(params["name"])
             build_account.end_processes(account)  # of a run that was killed: they would go on with what is removed now
             store.recover()
-            build(params, release, python, store, account)
+            for text in build(params, release, python, store, account) or ():
+                module.warn(text)
     except Held as error:
         module.fail_json(msg=str(error), **result)
     except (OSError, build_account.InstallError, tarfile.TarError) as error:

@@ -9,41 +9,17 @@ the order in which a directory lists its files do not count; of the permissions 
 from __future__ import annotations
 
 import fcntl
-import fnmatch
 import gzip
 import hashlib
 import io
 import json
 import os
-import re
 import shutil
-import subprocess
 import tarfile
-import tempfile
-import urllib.parse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-# How git asks a helper for a login, see gitcredentials(7).
-_CREDENTIAL_HELPER = '!f() { printf "username=%s\\npassword=%s\\n" "$PYGUN_GIT_USER" "$PYGUN_GIT_PASSWORD"; }; f'
-
-# Never part of a release, wherever they stand in a source tree. A directory with a pyvenv.cfg is left out as well.
-ALWAYS_EXCLUDED = (
-    ".git",
-    ".hg",
-    ".svn",
-    "__pycache__",
-    "*.pyc",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".tox",
-    ".nox",
-    ".venv",
-    ".DS_Store",
-)
 
 
 class PackError(Exception):
@@ -98,144 +74,6 @@ def entry_from_file(path: str, source: Path, root: Path) -> Entry:
     return Entry(path, digest.hexdigest(), executable, source=source)
 
 
-def tree(root: Path, prefix: str, exclude: Iterable[str] = ()) -> Iterator[Entry]:
-    """Every file below ``root`` that belongs to a release, with ``prefix`` before its path.
-
-    Left out are what ``.gitignore`` files name (git decides, also in a folder that is no repository), what is never
-    part of a release, and what a pattern in ``exclude`` matches (a name, or a path relative to ``root``).
-    """
-    excluded = _matcher((*ALWAYS_EXCLUDED, *exclude))
-    ignored = _ignored_by_git(root)
-    for directory, names, files in os.walk(root):
-        here = Path(directory)
-        relative = here.relative_to(root).as_posix()
-        relative = "" if relative == "." else relative + "/"
-        links = [name for name in names if (here / name).is_symlink()]
-        names[:] = sorted(
-            name
-            for name in names
-            if name not in links
-            and f"{relative}{name}/" not in ignored
-            and not excluded(relative + name)
-            and not (here / name / "pyvenv.cfg").exists()
-        )
-        for name in sorted(files + links):
-            path = relative + name
-            if path not in ignored and not excluded(path):
-                yield entry_from_file(f"{prefix}/{path}", here / name, root)
-
-
-def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether one of the patterns matches a path, or the name at its end."""
-    names, paths = (
-        re.compile("|".join(map(fnmatch.translate, some))).match
-        for some in (patterns, [pattern.rstrip("/") for pattern in patterns])
-    )
-    return lambda path: bool(names(path.rpartition("/")[2]) or paths(path))
-
-
-def _ignored_by_git(root: Path) -> set[str]:
-    """What git ignores below ``root``: files, and directories with a slash behind."""
-    git = shutil.which("git")
-    if git is None:
-        if any(root.rglob(".gitignore")):
-            raise PackError(
-                f"{root} has a .gitignore, and git is not installed on the control node to read it."
-                " Install git, or name what to leave out in flask_app_exclude and remove the .gitignore."
-            )
-        return set()
-    listing = ["ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"]
-    inside = _git(git, ["-C", str(root), "rev-parse", "--is-inside-work-tree"])
-    if inside.returncode == 0:
-        # A whole source that its repository ignores (a build folder, say) was named on purpose.
-        if _git(git, ["-C", str(root), "check-ignore", "-q", str(root)]).returncode == 0:
-            return set()
-        # A tracked file is part of the source even if a pattern matches it: --others leaves it out of this list.
-        done = _git(git, ["-C", str(root), *listing])
-    elif any(root.rglob(".gitignore")):
-        with tempfile.TemporaryDirectory() as scratch:
-            _git(git, ["init", "-q", "--bare", scratch])
-            done = _git(git, [f"--git-dir={scratch}", f"--work-tree={root}", "-C", str(root), *listing])
-    else:
-        return set()
-    if done.returncode:
-        raise PackError(f"git cannot list what {root} ignores: {done.stderr.decode(errors='replace').strip()}")
-    return set(os.fsdecode(done.stdout).split("\0"))
-
-
-def checkout(repo: str, ref: str, target: Path) -> str:
-    """Check a git repository out at a branch, tag or commit; return the commit.
-
-    :raises PackError: when git is missing or cannot fetch it
-    """
-    git = shutil.which("git")
-    if git is None:
-        raise PackError("flask_app_git_repo needs git on the control node (the hosts need none). Install git.")
-    address, login = _login(repo)
-    _git(git, ["init", "-q", str(target)])
-    fetched = _git(git, ["-C", str(target), "fetch", "-q", "--depth=1", "--", address, ref], login)
-    names = ["FETCH_HEAD"]
-    if fetched.returncode:
-        # A server may refuse a bare commit or a part of the history, and an abbreviated commit cannot be asked for.
-        wanted = ["+refs/heads/*:refs/remotes/origin/*", *(["+HEAD:refs/remotes/origin/HEAD"] if ref == "HEAD" else [])]
-        fetched = _git(git, ["-C", str(target), "fetch", "-q", "--tags", "--", address, *wanted], login)
-        names = [f"refs/remotes/origin/{ref}", ref]
-    for name in names:
-        commit = _git(git, ["-C", str(target), "rev-parse", "-q", "--verify", f"{name}^{{commit}}"])
-        if commit.returncode == 0:
-            break
-    if fetched.returncode or commit.returncode:
-        reason = fetched.stderr.decode(errors="replace").strip() or f"it has no {ref}"
-        raise PackError(without_password(f"{ref} cannot be fetched from {repo}: {reason}"))
-    name = commit.stdout.decode().strip()
-    done = _git(git, ["-C", str(target), "checkout", "-q", name])
-    if done.returncode == 0:
-        submodules = ["submodule", "update", "-q", "--init", "--recursive", "--depth=1"]
-        done = _git(git, ["-C", str(target), *submodules], login)
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip()
-        raise PackError(without_password(f"{ref} of {repo} cannot be checked out: {reason}"))
-    return name
-
-
-def _login(repo: str) -> tuple[str, dict[str, str]]:
-    """The address without its user and password, and the variables by which git is told them.
-
-    In an argument, every user of the control node could read them; git's own helpers get the address as one, too.
-    """
-    found = re.match(r"(https?://)([^/@:\s]+):([^/@\s]*)@([^/]+)(.*)", repo)
-    if not found:
-        return repo, {}
-    scheme, user, password, host, path = found.groups()
-    known = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-    variables = {
-        "GIT_CONFIG_COUNT": str(known + 2),
-        "PYGUN_GIT_USER": urllib.parse.unquote(user),
-        "PYGUN_GIT_PASSWORD": urllib.parse.unquote(password),
-    }
-    # The empty one takes the place of those that the user has for all addresses.
-    for number, helper in enumerate(("", _CREDENTIAL_HELPER), known):
-        variables[f"GIT_CONFIG_KEY_{number}"] = f"credential.{scheme}{host}.helper"
-        variables[f"GIT_CONFIG_VALUE_{number}"] = helper
-    return f"{scheme}{host}{path}", variables
-
-
-def without_password(text: str) -> str:
-    """The text with the user and password of every address in it masked."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
-
-
-def _git(git: str, arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(variables or {})}
-    return subprocess.run(
-        [git, "-c", "safe.directory=*", "-c", "core.quotepath=off", *arguments],
-        capture_output=True,
-        check=False,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-    )
-
-
 @dataclass
 class Collected:
     """What a source gives to a release, apart from what is rendered for each host."""
@@ -243,6 +81,10 @@ class Collected:
     entries: list[Entry]
     requirements: list[str]
     origin: dict[str, str]
+    #: Sentences on how the source was read: what was left out, where the packages come from.
+    notes: list[str] = field(default_factory=list)
+    #: Directory of the source on the control node, or an empty text.
+    source: str = ""
 
 
 class Shared:
@@ -271,7 +113,7 @@ class Shared:
             Entry(**{**entry, "source": Path(entry["source"]) if entry["source"] else None})
             for entry in known["entries"]
         ]
-        return Collected(entries, known["requirements"], known["origin"])
+        return Collected(**{**known, "entries": entries})
 
     def archive(self, entries: list[Entry]) -> Path:
         """The archive of a release: these entries, and the manifest of them."""
@@ -283,6 +125,14 @@ class Shared:
                 write_archive([*entries, entry_from_bytes("manifest.json", to_json(files))], part)
                 part.rename(target)
         return target
+
+    def is_first_to(self, name: str) -> bool:
+        """Whether no other host of the run has asked this."""
+        try:
+            (self.folder / name.replace(" ", "-")).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     @contextmanager
     def alone(self):

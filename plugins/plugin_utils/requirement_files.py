@@ -1,20 +1,69 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Characters in requirement files that no installer can mean, found before a host is asked to install from them.
+"""Reads requirement files on the control node, and refuses what can only fail on a host.
 
-A byte order mark and Windows line ends are left alone: pip and uv both read over them. Over anything else they stumble, each
-in a way of its own, and mostly without saying what it is that one cannot see.
+All files become one, so that a host needs no other file: nested files are read here, and paths are those of the release's source.
+A byte order mark and Windows line ends are read over. Over other characters that nobody sees pip and uv stumble, each in a way of
+its own, and mostly without saying what it is that one cannot see.
 """
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from .text import foreign, unseen
+from ..module_utils.release.requirement_lines import SOURCE, logical, other_file, with_origin
+from .pack import PackError
+from .text import foreign, shown, unseen
 
-_OTHER_FILE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=)(\S+)")
+#: The first bytes of a file in one of these encodings. PowerShell writes UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".tar")
+_NAMED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?)\s*@\s*(\S.*)", re.DOTALL)
+_PLAIN = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?\s*(?:$|;|\(|(?:===?|[~!<>]=|[<>])\s*[^\s=])"
+)
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_VERSION_CONTROL = re.compile(r"(?:git|hg|svn|bzr)\+")
+_EDITABLE = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+|(?<=^-e))(\S.*)")
+_FIND_LINKS = re.compile(r"(?:-f|--find-links)(?:\s*=\s*|\s+|(?<=^-f))(\S.*)")
+
+
+def _argument(option: re.Pattern[str], text: str) -> str:
+    """The argument of an option in a line, or an empty text."""
+    match = option.match(text)
+    return match[1].strip("\"' ") if match else ""
+
+
+class Refused(PackError):
+    """A line that can only fail; the message has file, line and remedy."""
+
+
+def decode(path: Path) -> str:
+    """The text of a requirement file, whatever the encoding that its byte order mark names.
+
+    :raises Refused: when it is not UTF-8 and has no mark
+    """
+    content = path.read_bytes()
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Refused(f"{path}, line {line} is not UTF-8. Save the file in that encoding.") from error
 
 
 def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
@@ -24,10 +73,9 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
         return
     read.add(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        yield f"{path}, line {line} is not UTF-8. Save the file in that encoding."
+        text = decode(path)
+    except Refused as error:
+        yield str(error)
         return
     for number, line in enumerate(text.split("\n"), 1):
         # In a comment everything is welcome.
@@ -38,6 +86,199 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
             yield f"{path}, line {number}, {found[0].partition(', ')[2]}. Type the line again."
         elif "in place of" in lookalike:
             yield f"{path}, line {number}, {lookalike}. Type the line again."
-        other = _OTHER_FILE.match(entry.strip())
-        if other and "://" not in other.group(1):
-            yield from strange((path.parent / other.group(1)).resolve(), read)
+        other = other_file(entry.strip())
+        if other and "://" not in other[1]:
+            yield from strange((path.parent / other[1]).resolve(), read)
+
+
+@dataclass
+class Requirements:
+    """What requirement files ask for, with the places that it comes from.
+
+    ``folders`` are projects in the source: they have no hash, which a lock would ask for.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
+
+    def names_source(self) -> bool:
+        """Whether the source itself is asked for."""
+        return any(re.match(rf"(\S+ @ file://)?{re.escape(SOURCE)}(\[| |$)", line) for line in self.folders)
+
+
+class Reader:
+    """Reads requirement files of one source.
+
+    :param root: the source, or None when the app has none
+    :param is_packed: whether a path relative to the source belongs to the release
+    """
+
+    def __init__(self, root: Path | None, is_packed: Callable[[str], bool]) -> None:
+        self.root = Path(os.path.abspath(root)) if root else None
+        self.is_packed = is_packed
+        self.found = Requirements()
+        self._read: set[tuple[Path, bool]] = set()
+
+    def file(self, path: Path, constraint: bool = False) -> None:
+        """Read a requirement file and those that it names.
+
+        :raises Refused: for a line that can only fail
+        """
+        path = Path(os.path.abspath(path))
+        if (path, constraint) in self._read:
+            return
+        self._read.add((path, constraint))
+        self.found.read.append(self._short(path))
+        for number, text in logical(decode(path)):
+            self.line(
+                text, Path(path.parent), f"{path}, line {number}", f"{self._short(path)}, line {number}", constraint
+            )
+
+    def line(self, text: str, folder: Path, where: str, origin: str, constraint: bool = False) -> None:
+        """Take one line: ``folder`` is where its file stands, ``where`` what a refusal names, ``origin`` what travels."""
+        self._check_variables(text, where)
+        target = self.found.constraints if constraint else self.found.lines
+        other = other_file(text)
+        links = _argument(_FIND_LINKS, text)
+        editable = _argument(_EDITABLE, text)
+        if other and "://" not in other[1]:
+            path = folder / other[1]
+            if not path.is_file():
+                raise Refused(
+                    f"{where} names {other[1]}, and there is no file {path}. Correct the path, or take the line out."
+                )
+            self.file(path, constraint or other[0].startswith(("-c", "--c")))
+        elif links and "://" not in links and not links.startswith("/"):
+            found = next((at for at in (folder / links, self._in_root(links)) if at and at.exists()), None)
+            target.append(with_origin(f"--find-links {self._placed(found, links, where)}", origin))
+        elif text.startswith("-") and not editable:
+            target.append(with_origin(text, origin))
+        else:
+            self._requirement(editable or text, folder, where, origin, target)
+
+    def _requirement(self, text: str, folder: Path, where: str, origin: str, target: list[str]) -> None:
+        text, options = (*re.split(r"\s+(?=--)", text, maxsplit=1), "")[:2]
+        named = _NAMED.fullmatch(text)
+        name, address = (named[1].strip(), named[2]) if named else ("", text)
+        address, separator, marker = self._without_marker(address)
+        self._check_address(address, text, where)
+        tail = f"{' ; ' + marker if separator else ''}{' ' + options if options else ''}"
+        if _VERSION_CONTROL.match(address) or ("://" in address and not address.startswith("file:")):
+            egg = re.search(r"[#&]egg=([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", address)
+            if egg:  # uv takes no name from there
+                name = name or egg[1]
+                address = re.sub(r"#$", "", address.replace(egg[0], "#" if egg[0][0] == "#" else "").replace("#&", "#"))
+            target.append(with_origin(f"{name} @ {address}{tail}" if name else f"{address}{tail}", origin))
+        elif named or self._is_path(address):
+            place, is_folder = self._local(address, folder, where, name)
+            line = f"{name} @ file://{place}{tail}" if name else f"{place}{tail}"
+            (self.found.folders if is_folder and target is self.found.lines else target).append(
+                with_origin(line, origin)
+            )
+        else:
+            self._check_plain(text, where)
+            target.append(with_origin(f"{text}{' ' + options if options else ''}", origin))
+
+    @staticmethod
+    def _without_marker(address: str) -> tuple[str, str, str]:
+        separator = re.search(r"\s*;\s+|\s+;", address) if "://" in address else re.search(r"\s*;\s*", address)
+        if not separator:
+            return address.strip(), "", ""
+        return address[: separator.start()].strip(), ";", address[separator.end() :].strip()
+
+    @staticmethod
+    def _is_path(text: str) -> bool:
+        path = re.sub(r"\[[^\]]*\]$", "", text)
+        return (
+            path.startswith((".", "/", "~", "file:", SOURCE))
+            or path.lower().endswith(_ARCHIVES)
+            or bool(re.match(r"[\w.-]+/", path))
+        )
+
+    def _local(self, address: str, folder: Path, where: str, name: str) -> tuple[str, bool]:
+        """A path in the source as a host finds it, with extras, and whether it is a folder."""
+        match = re.fullmatch(r"(.*?)(\[[^\]]*\])?(?:#.*)?", address)
+        path, extras = match[1], match[2] or ""
+        if path.startswith("file:"):
+            path = urllib.parse.unquote(re.sub(r"^file:(//(localhost)?(?=[/$]))?", "", path))
+        path = path.replace(SOURCE, str(self.root)) if self.root else path
+        candidates = [Path(path)] if path.startswith("/") else [self._in_root(path), folder / path]
+        found = next((at for at in candidates if at and at.exists()), None)
+        if found is None and name and address.startswith("file:"):
+            raise Refused(
+                f"{where} names {shown(address)}, a path of the machine that wrote it (Conda and pip freeze write such lines)."
+                f" Write {name}==VERSION; `pip list --format=freeze` prints it."
+            )
+        place = self._placed(found, path, where)
+        if found.is_dir() and not any((found / file).is_file() for file in ("pyproject.toml", "setup.py")):
+            raise Refused(
+                f"{where} names {path}, and {found} is no Python project: it has no pyproject.toml and no setup.py. Add one, or take"
+                " the line out."
+            )
+        return place + extras, found.is_dir()
+
+    def _placed(self, found: Path | None, path: str, where: str) -> str:
+        """Where a host finds a path of the source."""
+        if found is None:
+            raise Refused(
+                f"{where} names {path}, and there is no such file or directory. Correct the path, or take the line out."
+            )
+        relative = os.path.relpath(os.path.abspath(found), self.root) if self.root else ".."
+        if relative.startswith(".."):
+            outside = (
+                f"outside the source {self.root}" if self.root else "and the app has no source that it could be part of"
+            )
+            raise Refused(
+                f"{where} names {path}, {outside}: no host gets it. Set flask_app_src to a directory that holds both, or copy it into"
+                " the source."
+            )
+        files = (relative, *(os.path.normpath(f"{relative}/{name}") for name in ("pyproject.toml", "setup.py")))
+        packed = any(map(self.is_packed, files)) or (found.is_dir() and self._has_packed(found))
+        if not packed:
+            raise Refused(
+                f"{where} names {path}, which is left out of the release (.gitignore or flask_app_exclude). Name it in flask_app_include."
+            )
+        return SOURCE if relative == "." else f"{SOURCE}/{relative}"
+
+    def _has_packed(self, folder: Path) -> bool:
+        return any(self.is_packed(os.path.relpath(file, self.root)) for file in folder.iterdir())
+
+    def _in_root(self, path: str) -> Path | None:
+        return self.root / path if self.root else None
+
+    def _short(self, path: Path) -> str:
+        """A path as every control node writes it, since it belongs to the release."""
+        inside = self.root is not None and path.is_relative_to(self.root)
+        return path.relative_to(self.root).as_posix() if inside else path.name
+
+    @staticmethod
+    def _check_variables(text: str, where: str) -> None:
+        for name in _VARIABLE.findall(text):
+            if name != _VARIABLE.fullmatch(SOURCE)[1]:
+                raise Refused(
+                    f"{where} names the environment variable {name}, which no host has when it installs. Write its value; an index"
+                    " with a password belongs into python_index_url."
+                )
+
+    @staticmethod
+    def _check_address(address: str, text: str, where: str) -> None:
+        if re.match(r"[.\w-]*\\|[A-Za-z]:\\", address):
+            raise Refused(f"{where} names {shown(address)}, a path of Windows. Write / in place of \\.")
+        if "://" in address and re.search(r"\s", address):
+            raise Refused(f"{where} is {shown(text)}, which is no requirement. Write a space in an address as %20.")
+
+    @staticmethod
+    def _check_plain(text: str, where: str) -> None:
+        if re.fullmatch(r"pkg[-_]resources==0\.0\.0", text):
+            raise Refused(
+                f"{where} names {text}, which no index has: pip of an old Debian wrote it. Take the line out."
+            )
+        conda = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9][^=]*)(?:=\S+)?", text)
+        if conda:
+            raise Refused(f"{where} is {shown(text)}, a line of Conda. Write {conda[1]}=={conda[2]}.")
+        if not _PLAIN.match(text):
+            raise Refused(
+                f"{where} is {shown(text)}, which is no requirement. Write NAME or NAME==VERSION, such as flask==3.1.2."
+            )

@@ -8,6 +8,7 @@ hashes that uv wrote down.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -18,7 +19,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..module_utils.release.server_packages import FOR_GUNICORN_20, leaves_another_way
+from ..module_utils.release.server_packages import (
+    FOR_GUNICORN_20,
+    Named,
+    attempts,
+    changed,
+    leaves_another_way,
+    left_open,
+)
 
 try:
     from packaging import tags, utils
@@ -98,21 +106,24 @@ def collect(
     *,
     files: Iterable[Path],
     packages: Iterable[str],
-    server: Iterable[list[str]] = ((),),
+    server: Iterable[str] = (),
+    named: dict[str, list[Named]] | None = None,
     overrides: Iterable[str] = (),
+    source: str = "",
     index_url: str = "",
     scratch: Path,
     check: bool = False,
+    warn: Callable[[str], None] = print,
 ) -> list[str]:
     """Add to ``dest`` what the requirements need on the target and ``dest`` lacks; the names of what was added.
 
-    With ``check`` nothing is downloaded; the names are those of packages then. ``server`` holds the ways to ask for the
-    server's packages, the best first.
+    With ``check`` nothing is downloaded; the names are those of packages then. ``named`` says where the app names packages of the
+    server, and ``warn`` is told where they change the app's.
 
     :raises WheelsError: when something has no wheel for the target, or no index can be reached
     """
     pip, uv = _tools(scratch)
-    environment = _environment(pip, index_url)
+    environment = {**_environment(pip, index_url), "PROJECT_ROOT": source}  # requirement_lines.SOURCE
     wanted = scratch / "wanted.in"
     lock = scratch / "wanted.txt"
     lock.unlink(missing_ok=True)
@@ -132,7 +143,7 @@ def collect(
         _run([*command, *map(str, files), str(wanted)], environment, target)
         return parse_lock(lock.read_text(encoding="utf-8"))
 
-    locked = _first_that_fits(resolve, server)
+    locked = _with_server(resolve, list(server), named or {}, left_open(server, files, packages), warn)
     fitting = target.tags()
     missing = [entry for entry in locked if not present(dest, entry, fitting)]
     if check or not missing:
@@ -153,18 +164,38 @@ def collect(
     return [wheel.name for wheel in added]
 
 
-def _first_that_fits(resolve: Callable[[Iterable[str]], list[Locked]], server: Iterable[list[str]]) -> list[Locked]:
-    first = None
-    for way in server:
+def _with_server(
+    resolve: Callable[[Iterable[str]], list[Locked]],
+    server: list[str],
+    named: dict[str, list[Named]],
+    names: set[str],
+    warn: Callable[[str], None],
+) -> list[Locked]:
+    """What the app needs with the server's packages, which change as little of it as can be."""
+
+    @functools.cache
+    def alone() -> dict[str, str]:
         try:
-            found = resolve(way)
+            return {entry.name: entry.version for entry in resolve(())}
+        except WheelsError:
+            return {}
+
+    first = None
+    for way, kept in attempts(server, named, names, alone):
+        try:
+            found = resolve([*way, *kept])
             if any(entry.name == "gunicorn" and entry.version.startswith("20.") for entry in found):
-                found = resolve([*way, FOR_GUNICORN_20])
-            return found
+                found = resolve([*way, *kept, FOR_GUNICORN_20])
         except WheelsError as error:
             first = first or error
             if not leaves_another_way(str(error)):
                 break
+        else:
+            for text in (
+                changed(names, alone(), {entry.name: entry.version for entry in found}, server) if names else ()
+            ):
+                warn(text)
+            return found
     raise first
 
 

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import grp
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import tarfile
 import time
@@ -17,6 +20,7 @@ from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
 from . import record, server_packages
+from .requirement_lines import FOLDERS, lines
 
 
 def release_id(params, python):
@@ -34,7 +38,7 @@ def release_id(params, python):
 
 
 def build(params, release, python, store, account=None):
-    """Build the release in its place; ``release.json`` comes last and makes it count.
+    """Build the release in its place, and return warnings; ``release.json`` comes last and makes it count.
 
     :param account: who runs what the packages bring. Until all is root's again, nobody else can enter the release
     """
@@ -51,7 +55,7 @@ def build(params, release, python, store, account=None):
         _compile(params, lib, account)
         build_account.take_over(lib, account)
         build_account.hand_over(src, account)  # a build of the app's own package writes there
-        _install(params, path, account)
+        warnings = _install(params, path, account)
         _compile(params, src, account)
         build_account.take_over(src, account)
         _have_runtime_found(path)
@@ -61,6 +65,7 @@ def build(params, release, python, store, account=None):
             ["sync", "--file-system", path], check=False
         )  # a power cut must not leave a release that only looks complete
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
+    return warnings
 
 
 def _unpack(archive, path):
@@ -76,15 +81,66 @@ def _unpack(archive, path):
 
 
 def _install(params, path, account):
+    """Install the packages of a release; return warnings."""
     venv = os.path.join(path, "venv")
     files = [os.path.join(path, name) for name in params["requirements"]]
     found = server_packages.named(params["server_packages"], files, params["packages"], path)
+    _check_git(files, params["packages"])
     installer = python_env.Installer.from_options(params, account)
+    installer.environment["PROJECT_ROOT"] = os.path.join(path, "src")  # requirement_lines.SOURCE
     installer.create(venv, params["python"])
-    _install_best(params, path, installer, files, found)
+    alone = _Alone(params, path, installer, files, found)
+    _install_best(params, path, installer, files, found, alone)
     if python_env.installed(venv).get("gunicorn", "").startswith("20."):
         _add_pkg_resources(params, path, installer, files)
     installer.take_over(venv)
+    return alone.changed(python_env.installed(venv))
+
+
+def _check_git(files, packages):
+    """Refuse a package from a git repository on a host without git."""
+    if shutil.which("git"):
+        return
+    given = [place for file in files for place in lines(file)]
+    for where, text in [*given, *(("flask_app_packages", text) for text in packages)]:
+        if re.search(r"(^|\s)git\+", text):
+            cause = f"{where} names a git repository, and this host has no git."
+            remedy = "Install git on the host; or name an archive of the commit, such as https://HOST/TEAM/APP/archive/COMMIT.tar.gz."
+            raise python_env.InstallError("a package of the app's comes from a git repository.", cause, remedy)
+
+
+class _Alone:
+    """What the app gets without the server's packages: they must not change in silence what it names."""
+
+    def __init__(self, params, path, installer, files, found):
+        self.params, self.path, self.installer, self.files, self.found = params, path, installer, files, found
+        server = params["server_packages"]
+        may_change = server and not server_packages.wants_hashes(files, params["uv"])
+        self.names = server_packages.left_open(server, files, params["packages"]) if may_change else set()
+
+    @functools.cached_property
+    def versions(self):
+        """Names and versions; none when nothing fits.
+
+        :raises InstallError: for a gunicorn that cannot serve, which only an installer finds: behind a marker, or of a package
+        """
+        own = _own_arguments(self.params, self.path, self.files)
+        try:
+            versions = self.installer.resolve(os.path.join(self.path, "venv"), own) if own else {}
+        except python_env.InstallError:
+            return {}  # the installation says why
+        gunicorn = versions.get("gunicorn")
+        if gunicorn and server_packages.is_too_old(gunicorn):
+            named = ", ".join(str(place) for place in self.found.get("gunicorn", ()))
+            cause, remedy = server_packages.refusal(gunicorn, named)
+            raise python_env.InstallError(f"gunicorn {gunicorn} cannot serve.", cause, remedy)
+        return versions
+
+    def changed(self, installed):
+        """Warnings of the packages that the app names and the server's packages have changed."""
+        if not self.names:
+            return []
+        return list(server_packages.changed(self.names, self.versions, installed, self.params["server_packages"]))
 
 
 def _have_runtime_found(path):
@@ -94,18 +150,18 @@ def _have_runtime_found(path):
         write_atomically(os.path.join(packages, "pygun_runtime.pth"), text.encode(), 0o644)
 
 
-def _install_best(params, path, installer, files, found):
+def _install_best(params, path, installer, files, found, alone):
     """Install the app's packages and the server's, with the server's versions where the app leaves the choice."""
-    venv, server, first = os.path.join(path, "venv"), params["server_packages"], None
-    for way in server_packages.ways(server, found):
+    first, server = None, params["server_packages"]
+    for way, kept in server_packages.attempts(server, found, alone.names, lambda: alone.versions):
         try:
-            _install_together(params, path, installer, files, found, way)
+            _install_together(params, path, installer, files, found, way, kept)
         except python_env.InstallError as error:
             first = first or error
             if not server_packages.leaves_another_way(str(error)):
                 break
         else:
-            if first is None or _app_decided(venv, server, found):
+            if first is None or _is_obtainable(params, path, installer):
                 return
             break
     if found and not isinstance(first, python_env.MissingWheel):
@@ -116,30 +172,41 @@ def _install_best(params, path, installer, files, found):
     raise first
 
 
-def _app_decided(venv, server, found):
-    """Whether it was the app that had the server's packages have other versions, and not an index that lacks ours."""
-    names = [python_env.requirement_name(text) for text in server]
-    others = python_env.lacking(venv, [text for text in server if python_env.pinned_version(text)])
-    differ = {python_env.requirement_name(text) for text in others} - set(found)
-    return all(python_env.chosen_elsewhere(venv, name, besides=names) for name in differ)
+def _is_obtainable(params, path, installer):
+    """Whether the index has the server's packages: it is the app then that they do not fit."""
+    try:
+        installer.resolve(os.path.join(path, "venv"), params["server_packages"])
+    except python_env.InstallError:
+        return False
+    return True
 
 
-def _install_together(params, path, installer, files, found, server):
-    venv = os.path.join(path, "venv")
+def _own_arguments(params, path, files):
     own = [argument for name in files for argument in ("-r", name)] + params["packages"]
     if params["overrides"]:
         overrides = server_packages.with_extras(params["overrides"], params["server_packages"])
         own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), overrides)]
+    return own
+
+
+def _install_together(params, path, installer, files, found, server, kept=()):
+    venv = os.path.join(path, "venv")
     if not server_packages.wants_hashes(files, params["uv"]):
-        if own + server:
-            installer.install(venv, own + server)
+        arguments = _own_arguments(params, path, files) + server
+        if kept:
+            arguments += ["-c", _write_lines(os.path.join(path, "constraints.txt"), kept)]
+        if arguments:
+            installer.install(venv, arguments)
         return
-    installer.install(venv, own)  # the server's packages have no hashes: they come second
+    # What has no hashes comes second: the server's packages, and projects in the source.
+    folders = [name for name in files if os.path.basename(name) == FOLDERS]
+    installer.install(venv, _own_arguments(params, path, [name for name in files if name not in folders]))
     present = python_env.installed(venv)
     fixed = [f"{name}=={version}" for name, version in sorted(present.items())]
     fixed += server_packages.constraints({name: found[name] for name in found if name not in present})
-    if server:
-        installer.install(venv, ["-c", _write_lines(os.path.join(path, "constraints.txt"), fixed), *server])
+    second = [*server, *(argument for name in folders for argument in ("-r", name))]
+    if second:
+        installer.install(venv, ["-c", _write_lines(os.path.join(path, "constraints.txt"), fixed), *second])
 
 
 def _add_pkg_resources(params, path, installer, files):

@@ -12,6 +12,7 @@ import os
 import re
 
 from ..python_env import normalize, requirement_name
+from .requirement_lines import lines
 
 #: The versions of gunicorn that the lossless worker knows (TESTED_GUNICORN of the runtime).
 LOSSLESS = ("27.0.1",)
@@ -21,9 +22,6 @@ OLDEST = (20, 1)
 FOR_GUNICORN_20 = "setuptools<80.9"
 LOSES = "a restart may lose requests"
 _SPLIT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*(.*)", re.DOTALL)
-#: Characters of a requirement file that are read: what a package's build has made of it, nobody knows.
-_LARGEST_FILE = 4 << 20
-_OTHER_FILE = re.compile(r"(?:-r|-c|--requirements?|--constraints?)(?:\s+|=)?(\S+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,26 +54,6 @@ def _too_old(requirement: str) -> bool:
         if parts < limit or (operator == "<" and parts <= OLDEST):
             return True
     return False
-
-
-def lines(path: str, _read: set[str] | None = None):
-    """The requirements in a requirement file and in those that it names, as (where, text), and its options."""
-    read = _read if _read is not None else set()
-    path = os.path.normpath(path)
-    if path in read or not os.path.isfile(path):
-        return
-    read.add(path)
-    with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        content = stream.read(_LARGEST_FILE)
-    number = 1
-    for entry in re.split(r"(?<!\\)\r?\n", content):
-        text = re.sub(r"(^|\s)#.*", "", entry.replace("\\\n", " ").replace("\\\r\n", " ")).strip()
-        if text:
-            yield f"{path}, line {number}", text
-        other = _OTHER_FILE.match(text)
-        if other and "://" not in other.group(1):
-            yield from lines(os.path.join(os.path.dirname(path), other.group(1)), read)
-        number += entry.count("\n") + 1
 
 
 def named(server, files, packages, beneath=""):
@@ -126,6 +104,37 @@ def ways(server, found):
     return result
 
 
+def left_open(server, files, packages) -> set[str]:
+    """Names of packages that the app names, and of whose versions it leaves a choice; without the server's."""
+    given = [text for path in files for _where, text in lines(path)] + list(packages)
+    names = {requirement_name(text) for text in given if not text.startswith("-") and _leaves_choice(text)}
+    return names - {"gunicorn", None, *map(requirement_name, server)}
+
+
+def _leaves_choice(text) -> bool:
+    return "://" not in text and not re.search(r"===?\s*[^\s,;*]+\s*(;|$|\s--)", text)
+
+
+def attempts(server, found, names, alone):
+    """The server's packages as they can be asked for, each with the versions of the app's packages that are to hold; the best first.
+
+    :param names: what `left_open` says
+    :param alone: returns the versions that the app gets without the server's packages, as a dictionary
+    """
+    held = [f"{name}=={alone()[name]}" for name in sorted(names) if name in alone()]
+    asked = ways(server, found)
+    for kept in [held, []] if held else [[]]:
+        yield asked[0], kept
+        for way in asked[1:]:
+            # Another gunicorn than the lossless worker knows is for apps that ask for one.
+            if "gunicorn" in alone() or _gunicorn_in(way) == _gunicorn_in(asked[0]):
+                yield way, kept
+
+
+def _gunicorn_in(way):
+    return [text for text in way if requirement_name(text) == "gunicorn"]
+
+
 def constraints(found) -> list[str]:
     """What the app says of the server's packages, as constraints, which have no extras."""
     places = [_SPLIT.match(place.text).groups() for places in found.values() for place in places]
@@ -141,6 +150,47 @@ def with_extras(overrides, server) -> list[str]:
         asked = [part for part in (own, extras.get(normalize(name))) if part]
         result.append(f"{name}[{','.join(asked)}]{' ' if rest[:1] == '@' else ''}{rest}" if asked else text)
     return result
+
+
+def is_too_old(version) -> bool:
+    """Whether an installed gunicorn of this version could not serve."""
+    return _too_old(f"gunicorn=={version}")
+
+
+def refusal(version, named) -> tuple[str, str]:
+    """Why a gunicorn that the installer has chosen cannot serve, and what to do.
+
+    :param named: where the app names it, or an empty text when a package brings it
+    """
+    of_whom = (
+        f"The app names {named}: that is gunicorn {version}"
+        if named
+        else f"A package of the app's brings gunicorn {version}"
+    )
+    return (
+        f"{of_whom}, and no gunicorn before 20.1.0 can serve here: it does not read the app's name from pygun.py.",
+        f"20.1.0 to {LOSSLESS[-1]} work. Raise the version; or, with uv, set flask_app_overrides: [gunicorn=={LOSSLESS[-1]}].",
+    )
+
+
+def changed(names, alone, got, server):
+    """A warning for each package that the app names, and whose version the server's packages change.
+
+    :param alone: versions without the server's packages
+    :param got: versions with them
+    """
+    for name in sorted(names):
+        if name in alone and name in got and _plain(alone[name]) != _plain(got[name]):
+            yield (
+                f"{name} is {got[name]}, and {alone[name]} without the server's packages ({', '.join(server)}): the two do not fit"
+                f" each other. To have {alone[name]}, write {name}=={alone[name]} into the app's requirements, and the deploy says"
+                " what stands in its way; with uv, flask_app_overrides decides versions."
+            )
+
+
+def _plain(version):
+    """A version as an installer and the name of a directory both may write it."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[-_]", ".", version.lower()))
 
 
 def refused(found, overrides=()):

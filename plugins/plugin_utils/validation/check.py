@@ -34,6 +34,7 @@ _ANY_LETTER = {
     "flask_app_exclude",
     "flask_app_git_repo",
     "flask_app_gunicorn",
+    "flask_app_include",
     "flask_app_requirements",
     "flask_app_src",
     "python_wheelhouse",

@@ -162,6 +162,13 @@ def _exclude(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} would leave nothing to run. Take it out."
 
 
+@rule("flask_app_include")
+def _include(values: list[str]) -> Iterator[str]:
+    for value in values:
+        if value.startswith(("/", "./", "../")) or "/../" in value or not value.strip("/"):
+            yield f"{shown(value)} matches nothing. Write a name, or a path relative to the source without ./ before it."
+
+
 @rule("flask_app_env")
 def _environment(values: dict[str, t.Any]) -> Iterator[str]:
     total = 0

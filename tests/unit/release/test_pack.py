@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+from ansible_collections.pygun.stack.plugins.plugin_utils.checkout import checkout, without_password
+from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 
 
 def paths(root, exclude=()):
-    return sorted(entry.path for entry in pack.tree(root, "src", exclude))
+    return sorted(entry.path for entry in SourceTree(root, exclude).entries("src"))
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_excluded_names_and_paths_are_left_out(source):
 
 def test_the_same_content_gives_the_same_digest_and_archive(source, tmp_path):
     def packed(name):
-        entries = list(pack.tree(source, "src"))
+        entries = list(SourceTree(source).entries("src"))
         pack.write_archive(entries, tmp_path / name)
         return pack.digest(pack.manifest(entries)), (tmp_path / name).read_bytes()
 
@@ -118,16 +120,16 @@ def test_the_same_content_gives_the_same_digest_and_archive(source, tmp_path):
     ids=["content", "executable bit", "name", "new file", "link"],
 )
 def test_any_change_gives_another_digest(source, change):
-    before = pack.digest(pack.manifest(pack.tree(source, "src")))
+    before = pack.digest(pack.manifest(SourceTree(source).entries("src")))
     change(source)
-    assert pack.digest(pack.manifest(pack.tree(source, "src"))) != before
+    assert pack.digest(pack.manifest(SourceTree(source).entries("src"))) != before
 
 
 def test_the_archive_holds_content_links_and_executable_bits(source, tmp_path):
     (source / "run.sh").write_text("#!/bin/sh\n")
     (source / "run.sh").chmod(0o755)
     (source / "link.py").symlink_to("wsgi.py")
-    entries = [*pack.tree(source, "src"), pack.entry_from_bytes("pygun.py", b"x = 1\n")]
+    entries = [*SourceTree(source).entries("src"), pack.entry_from_bytes("pygun.py", b"x = 1\n")]
     pack.write_archive(entries, tmp_path / "release.tar.gz")
     with tarfile.open(tmp_path / "release.tar.gz") as archive:
         assert archive.extractfile("pygun.py").read() == b"x = 1\n"
@@ -138,7 +140,7 @@ def test_the_archive_holds_content_links_and_executable_bits(source, tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_packed_is_an_error(source, tmp_path):
-    entries = list(pack.tree(source, "src"))
+    entries = list(SourceTree(source).entries("src"))
     (source / "wsgi.py").write_text("changed\n")
     with pytest.raises(pack.PackError, match=r"wsgi\.py changed while it was packed"):
         pack.write_archive(entries, tmp_path / "release.tar.gz")
@@ -148,7 +150,7 @@ def test_a_file_that_changes_while_it_is_packed_is_an_error(source, tmp_path):
 def test_a_link_out_of_the_source_is_an_error_that_names_it(source, target):
     (source / "link").symlink_to(target)
     with pytest.raises(pack.PackError, match=rf"link is a symbolic link to {target}, outside the source"):
-        list(pack.tree(source, "src"))
+        list(SourceTree(source).entries("src"))
 
 
 @pytest.mark.parametrize("ref", ["main", "v1", "commit", "short commit"])
@@ -161,7 +163,7 @@ def test_a_git_reference_is_checked_out(source, tmp_path, ref):
         ["git", "-C", source, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
     asked = {"commit": commit, "short commit": commit[:9]}.get(ref, ref)
-    assert pack.checkout(str(source), asked, tmp_path / "out") == commit
+    assert checkout(str(source), asked, tmp_path / "out") == commit
     assert (tmp_path / "out" / "wsgi.py").read_text() == "app = None\n"
 
 
@@ -170,7 +172,7 @@ def test_a_git_reference_that_does_not_exist_is_an_error_that_names_it(source, t
     git(source, "add", "-A")
     git(source, "commit", "-qm", "one")
     with pytest.raises(pack.PackError, match="nowhere cannot be fetched from"):
-        pack.checkout(str(source), "nowhere", tmp_path / "out")
+        checkout(str(source), "nowhere", tmp_path / "out")
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -209,7 +211,7 @@ def guarded(source, tmp_path):
 def test_a_login_in_the_address_reaches_the_server_and_no_process_list(guarded, tmp_path):
     address = f"127.0.0.1:{guarded.server_port}/bare.git"
     for ref in ("main", "HEAD"):
-        pack.checkout(f"http://m%40e:s3cr%2Ft@{address}", ref, tmp_path / ref)
+        checkout(f"http://m%40e:s3cr%2Ft@{address}", ref, tmp_path / ref)
         assert (tmp_path / ref / "wsgi.py").exists()
     assert any(b"remote-http" in one for one in guarded.seen)
     assert not any(b"s3cr" in one for one in guarded.seen)
@@ -218,7 +220,7 @@ def test_a_login_in_the_address_reaches_the_server_and_no_process_list(guarded, 
 def test_a_login_that_is_refused_is_an_error_without_it(guarded, tmp_path):
     address = f"127.0.0.1:{guarded.server_port}/bare.git"
     with pytest.raises(pack.PackError, match=r"main cannot be fetched from http://\*\*\*@127.0.0.1") as caught:
-        pack.checkout(f"http://me:wr0ng@{address}", "main", tmp_path / "out")
+        checkout(f"http://me:wr0ng@{address}", "main", tmp_path / "out")
     assert "wr0ng" not in str(caught.value)
 
 
@@ -229,12 +231,12 @@ def test_the_login_of_a_submodule_that_cannot_be_had_is_not_shown(source, tmp_pa
     git(source, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},s")
     git(source, "commit", "-qm", "one")
     with pytest.raises(pack.PackError, match="main of .* cannot be checked out") as caught:
-        pack.checkout(str(source), "main", tmp_path / "out")
+        checkout(str(source), "main", tmp_path / "out")
     assert "s3cret" not in str(caught.value)
 
 
 def test_the_password_of_a_repository_is_not_shown():
-    assert pack.without_password("https://me:s3cret@host/repo.git: no") == "https://***@host/repo.git: no"
+    assert without_password("https://me:s3cret@host/repo.git: no") == "https://***@host/repo.git: no"
 
 
 # ---- what the hosts of one run share
@@ -247,7 +249,7 @@ def collect_from(source, counter):
         (scratch / "checkout").mkdir()
         (scratch / "checkout" / "made.py").write_text("")
         entries = [
-            *pack.tree(source, "src"),
+            *SourceTree(source).entries("src"),
             pack.entry_from_file("src/made.py", scratch / "checkout/made.py", scratch),
         ]
         return pack.Collected(entries, ["src/requirements.txt"], {"ref": "main"})

@@ -16,18 +16,27 @@ from ansible_collections.pygun.stack.plugins.module_utils.release import build a
 from ansible_collections.pygun.stack.plugins.module_utils.release import server_packages
 
 SERVER = ["gunicorn[gevent]==27.0.1", "gevent==26.9.0"]
-WITH_PACKAGING = ["gevent>=24.10.1; extra == 'gevent'", "packaging; extra == 'gevent'"]
+WITH_PACKAGING = ["gevent>=24.10.1; extra == 'gevent'", "packaging>=20; extra == 'gevent'"]
 WHEELS = {
     ("flask", "3.1.3"): [],
     ("kit", "1.0"): ["gunicorn>=20.1,<24"],
     ("old_kit", "1.0"): ["gunicorn<20"],
+    ("greenlet", "3.0.0"): [],
+    ("greenlet", "3.5.0"): [],
+    ("tracker", "1.27.0"): [],
+    ("tracker", "3.17.0"): ["gunicorn<27"],
+    ("board", "4.1"): [],
+    ("board", "6.1"): ["greenlet<3.2"],
+    ("closed", "1.0"): [],
+    ("closed", "2.0"): ["packaging<1"],
+    ("packaging", "0.9"): [],
     ("packaging", "26.3"): [],
     ("setuptools", "80.8.0"): [],
     ("setuptools", "84.0.0"): [],
     ("gevent", "23.9.1"): [],
     ("gevent", "25.9.1"): [],
-    ("gevent", "26.9.0"): [],
-    ("gevent", "27.0.0"): [],
+    ("gevent", "26.9.0"): ["greenlet>=3.2.2"],
+    ("gevent", "27.0.0"): ["greenlet>=3.2.2"],
     ("gunicorn", "19.9.0"): [],
     ("gunicorn", "20.1.0"): ["setuptools>=3.0", "gevent>=1.4; extra == 'gevent'"],
     ("gunicorn", "23.0.0"): ["packaging", "gevent>=1.4; extra == 'gevent'"],
@@ -84,7 +93,7 @@ def build(request, tmp_path, wheelhouse):
             wheelhouse=str(wheelhouse),
             extra_args=[],
         )
-        building._install(params, str(tmp_path), None)
+        install.warnings = building._install(params, str(tmp_path), None)
         return python_env.installed(str(tmp_path / "venv"))
 
     return install
@@ -121,6 +130,42 @@ CASES = [
 def test_the_app_decides_versions_and_the_extras_of_the_server_hold(build, given, gunicorn, gevent):
     found = build(**given)
     assert (found["gunicorn"], found["gevent"], "packaging" in found) == (gunicorn, gevent, True)
+
+
+#: What the app gets without the server's packages, it gets with them.
+OWN = [
+    ({"requirements": "flask\ntracker\n"}, {"tracker": "3.17.0", "gunicorn": "26.2.0", "gevent": "26.9.0"}),
+    ({"requirements": "board\n"}, {"board": "6.1", "gunicorn": "27.0.1", "gevent": "25.9.1", "greenlet": "3.0.0"}),
+    ({"requirements": "tracker<2\n"}, {"tracker": "1.27.0", "gunicorn": "27.0.1"}),
+    ({"packages": ["tracker"]}, {"tracker": "3.17.0", "gunicorn": "26.2.0"}),
+    ({"requirements": "tracker\n", "overrides": ["gunicorn==27.0.1"]}, {"tracker": "3.17.0", "gunicorn": "27.0.1"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "given", "versions"),
+    both(OWN),
+    indirect=["build"],
+)
+def test_the_server_does_not_change_what_the_app_names(build, given, versions):
+    found = build(**given)
+    assert found == {**found, **versions, "packaging": "26.3"}
+    assert build.warnings == []
+
+
+@pytest.mark.parametrize("build", ["uv", "pip"], indirect=True)
+def test_a_version_that_the_server_has_changed_is_told_with_both_and_the_way_out(build):
+    found = build("flask\nclosed\n")
+    assert (found["closed"], found["gunicorn"], found["packaging"]) == ("1.0", "27.0.1", "26.3")
+    (warning,) = build.warnings
+    assert "closed is 1.0, and 2.0 without the server's packages (gunicorn[gevent]==27.0.1, gevent==26.9.0)" in warning
+    assert "write closed==2.0" in warning
+
+
+@pytest.mark.parametrize("build", ["uv"], indirect=True)
+def test_the_way_out_says_what_stands_in_its_way(build):
+    with pytest.raises(python_env.InstallError, match="closed>=2.0 depends on packaging<1"):
+        build("closed==2.0\n")
 
 
 LOCKS = [("", "27.0.1"), ("", "23.0.0"), ("--require-hashes\n", "27.0.1"), ("--require-hashes\n", "23.0.0")]
@@ -162,10 +207,22 @@ def test_a_setuptools_that_gunicorn_20_cannot_use_is_named(build):
     assert "setuptools==84.0.0 (src/requirements.txt, line 2)" in caught.value.cause
 
 
-@pytest.mark.parametrize("build", ["uv"], indirect=True)
-def test_an_older_gunicorn_than_any_that_can_serve_is_not_installed_for_another_package(build):
-    with pytest.raises(python_env.InstallError, match="old.kit"):
-        build("old_kit\n")
+@pytest.mark.parametrize(
+    ("build", "text", "said"),
+    [
+        ("uv", "old_kit\n", "A package of the app's brings gunicorn 19.9.0"),
+        ("uv", "old_kit==1.0\n", "A package of the app's brings gunicorn 19.9.0"),
+        ("uv", "gunicorn==19.9.0; python_version > '3'\n", "gunicorn==19.9.0; python_version > '3' (src/requirements.txt, line 1)"),
+        ("uv", "gunicorn<20; python_version > '3'\n", "gunicorn<20; python_version > '3' (src/requirements.txt, line 1)"),
+    ],
+    indirect=["build"],
+)  # fmt: skip
+def test_an_older_gunicorn_than_any_that_can_serve_is_refused_in_a_sentence(build, text, said):
+    with pytest.raises(python_env.InstallError) as caught:
+        build(text)
+    assert said in caught.value.cause
+    assert "no gunicorn before 20.1.0 can serve here" in caught.value.cause
+    assert "20.1.0 to 27.0.1 work" in caught.value.remedy
 
 
 @pytest.mark.parametrize("build", ["uv"], indirect=True)

@@ -1,0 +1,221 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Says which files of a source belong to a release, and which git keeps from it; refuses a source that is not all there."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .checkout import run_git
+from .pack import Entry, PackError, entry_from_file
+
+# Never part of a release, wherever they stand in a source tree. A directory with a pyvenv.cfg is left out as well.
+ALWAYS_EXCLUDED = (
+    ".git",
+    ".hg",
+    ".svn",
+    "__pycache__",
+    "*.pyc",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    ".nox",
+    ".venv",
+    ".DS_Store",
+)
+_LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:[^\n]*\n)*?oid sha256:[0-9a-f]{64}\n")
+_LFS_LARGEST = 1024
+_NAMED_AT_MOST = 3
+
+
+@dataclass
+class LeftOut:
+    """What git ignores in a source, and a release therefore lacks: how many files, and the largest of them."""
+
+    count: int = 0
+    size: int = 0
+    largest: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, path: str, size: int) -> None:
+        self.count += 1
+        self.size += size
+        self.largest = sorted([*self.largest, (-size, path)])[:_NAMED_AT_MOST]
+
+    def __str__(self) -> str:
+        """A sentence, or an empty text."""
+        if not self.count:
+            return ""
+        named = ", ".join(f"{path} ({_bytes(-size)})" for size, path in self.largest)
+        what = "1 file is left out, since git ignores it"
+        if self.count > 1:
+            what = f"{self.count} files are left out, since git ignores them: {_bytes(self.size)}; the largest"
+        return f"{what}: {named}. flask_app_include takes such files along."
+
+
+def _bytes(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+class SourceTree:
+    """The files below a directory that belong to a release.
+
+    Left out are what ``.gitignore`` files name (git decides, also in a folder that is no repository), what is never
+    part of a release, and what a pattern in ``exclude`` matches (a name, or a path relative to ``root``). What a pattern in
+    ``include`` matches, or whose directory it matches, belongs to the release although git ignores it.
+
+    :raises PackError: when git cannot be asked
+    """
+
+    def __init__(self, root: Path, exclude: Iterable[str] = (), include: Iterable[str] = ()) -> None:
+        self.root = root
+        self.left_out = LeftOut()
+        self._excluded = _matcher((*ALWAYS_EXCLUDED, *exclude))
+        self._included = {pattern: _matcher((pattern.rstrip("/"),)) for pattern in include}
+        self._git = shutil.which("git")
+        self._top: Path | None = None
+        self._ignored = self._ignored_by_git()
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Every file of the release, with ``prefix`` before its path; `left_out` is known at the end.
+
+        :raises PackError: when the source lacks something that git would have brought
+        """
+        unused = set(self._included)
+        pointers = []
+        for path, ignored in self._files():
+            used = {pattern for pattern, matches in self._included.items() if _matches_within(matches, path)}
+            unused -= used
+            file = self.root / path
+            if ignored and not used:
+                self.left_out.add(path, file.lstat().st_size)
+                continue
+            entry = entry_from_file(f"{prefix}/{path}", file, self.root)
+            if entry.link is None and _is_lfs_pointer(file):
+                pointers.append(path)
+            yield entry
+        self._refuse_pointers(pointers)
+        self._refuse_empty_submodules()
+        for pattern in sorted(unused):
+            raise PackError(
+                f"flask_app_include names {pattern}, and {self.root} has no such file. Make it (a build may not have run), or"
+                " correct the pattern."
+            )
+
+    def _files(self) -> Iterator[tuple[str, bool]]:
+        """Every file but those that are excluded, as (path, whether git ignores it)."""
+        ignored_folders: set[str] = set()
+        for directory, names, files in os.walk(self.root):
+            here = Path(directory)
+            relative = here.relative_to(self.root).as_posix()
+            ignored_here = relative in ignored_folders
+            relative = "" if relative == "." else relative + "/"
+            links = [name for name in names if (here / name).is_symlink()]
+            names[:] = sorted(
+                name
+                for name in names
+                if name not in links
+                and not self._excluded(relative + name)
+                and not (here / name / "pyvenv.cfg").exists()
+            )
+            for name in names:
+                if ignored_here or f"{relative}{name}/" in self._ignored:
+                    ignored_folders.add(relative + name)
+            for name in sorted(files + links):
+                path = relative + name
+                if not self._excluded(path):
+                    yield path, ignored_here or path in self._ignored
+
+    def _refuse_pointers(self, paths: list[str]) -> None:
+        if paths:
+            others = f" and {len(paths) - 1} others are pointers" if len(paths) > 1 else " is a pointer"
+            raise PackError(
+                f"{self.root / paths[0]}{others} of Git LFS, and not the content. Install git-lfs on the control node;"
+                " in a source of your own, run `git lfs pull` there. Or leave it out with flask_app_exclude."
+            )
+
+    def _refuse_empty_submodules(self) -> None:
+        if not self._git:
+            return
+        places = {self._top or self.root, self.root}
+        while places:
+            folder = places.pop()
+            if not (folder / ".gitmodules").is_file():
+                continue
+            listing = ["config", "-z", "-f", str(folder / ".gitmodules"), "--get-regexp", r"^submodule\..*\.path$"]
+            for found in filter(None, os.fsdecode(run_git(self._git, listing).stdout).split("\0")):
+                module = folder / found.partition("\n")[2]
+                relative = os.path.relpath(module.resolve(), self.root.resolve())
+                if (
+                    relative.startswith("..")
+                    or _matches_within(self._excluded, relative)
+                    or f"{relative}/" in self._ignored
+                ):
+                    continue
+                if not module.is_dir() or not any(name != ".git" for name in os.listdir(module)):
+                    raise PackError(
+                        f"{module} is a submodule of git that is not there. Run `git submodule update --init --recursive` in"
+                        f" {folder}, or leave it out with flask_app_exclude."
+                    )
+                places.add(module)
+
+    def _ignored_by_git(self) -> set[str]:
+        """What git ignores below the root: files, and directories with a slash behind."""
+        git, root = self._git, self.root
+        if git is None:
+            if any(root.rglob(".gitignore")):
+                raise PackError(
+                    f"{root} has a .gitignore, and git is not installed on the control node to read it."
+                    " Install git, or name what to leave out in flask_app_exclude and remove the .gitignore."
+                )
+            return set()
+        listing = ["ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z"]
+        inside = run_git(git, ["-C", str(root), "rev-parse", "--show-toplevel"])
+        if inside.returncode == 0:
+            self._top = Path(os.fsdecode(inside.stdout).rstrip("\n"))
+            # A whole source that its repository ignores (a build folder, say) was named on purpose.
+            if run_git(git, ["-C", str(root), "check-ignore", "-q", str(root)]).returncode == 0:
+                return set()
+            # A tracked file is part of the source even if a pattern matches it: --others leaves it out of this list.
+            done = run_git(git, ["-C", str(root), *listing])
+        elif any(root.rglob(".gitignore")):
+            with tempfile.TemporaryDirectory() as scratch:
+                run_git(git, ["init", "-q", "--bare", scratch])
+                done = run_git(git, [f"--git-dir={scratch}", f"--work-tree={root}", "-C", str(root), *listing])
+        else:
+            return set()
+        if done.returncode:
+            raise PackError(f"git cannot list what {root} ignores: {done.stderr.decode(errors='replace').strip()}")
+        return set(os.fsdecode(done.stdout).split("\0"))
+
+
+def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether one of the patterns matches a path, or the name at its end."""
+    names, paths = (
+        re.compile("|".join(map(fnmatch.translate, some))).match
+        for some in (patterns, [pattern.rstrip("/") for pattern in patterns])
+    )
+    return lambda path: bool(names(path.rpartition("/")[2]) or paths(path))
+
+
+def _matches_within(matches: Callable[[str], bool], path: str) -> bool:
+    """Whether a path, or a directory that it lies in, matches."""
+    parts = path.split("/")
+    return any(matches("/".join(parts[: number + 1])) for number in range(len(parts)))
+
+
+def _is_lfs_pointer(file: Path) -> bool:
+    if file.stat().st_size > _LFS_LARGEST:
+        return False
+    return bool(_LFS_POINTER.match(file.read_bytes()))

@@ -1,0 +1,184 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every usual way to say what an app needs is read, or refused with file, line and remedy."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.plugin_utils import needs, pack
+from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
+
+ROOT = "${PROJECT_ROOT}"
+BUILD = "[build-system]\nrequires = ['setuptools']\n"
+
+
+def read(tmp_path, files, given=(), packages=False):
+    """Name and lines of each requirement file of the release, without the origin of the lines, and what was read."""
+    source, scratch = tmp_path / "source", tmp_path / "scratch"
+    for folder in (source, scratch):
+        folder.mkdir(exist_ok=True)
+    for name, content in {"wsgi.py": "", **files}.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    packed = [entry.path for entry in SourceTree(source).entries("src")]
+    found = needs.of(source, list(given), packed, scratch, packages)
+    texts = {entry.path.removeprefix("requirements/"): entry.source.read_text() for entry in found.entries}
+    return {name: re.sub(r"  # from .*", "", text).splitlines() for name, text in texts.items()}, found
+
+
+LIB = {"libs/common/pyproject.toml": BUILD, "libs/common/common.py": ""}
+PROJECT = {"pyproject.toml": BUILD + "[project]\nname = 'x'\n", "scoring/__init__.py": ""}
+#: What a requirements.txt says, the files beside it, and the lines that an installer is given.
+WORKS = {
+    "editable source": ("-e .\n", PROJECT, {"folders.txt": [ROOT]}),
+    "editable with extras": ("--editable=.[dev,web]\n", PROJECT, {"folders.txt": [f"{ROOT}[dev,web]"]}),
+    "source": (".\nflask\n", PROJECT, {"app.txt": ["flask"], "folders.txt": [ROOT]}),
+    "folder": ("./libs/common\n", LIB, {"folders.txt": [f"{ROOT}/libs/common"]}),
+    "folder without a dot": ("libs/common\n", LIB, {"folders.txt": [f"{ROOT}/libs/common"]}),
+    "folder of the file": (
+        "-r libs/more.txt\n",
+        {**LIB, "libs/more.txt": "-e ./common\n"},
+        {"folders.txt": [f"{ROOT}/libs/common"]},
+    ),
+    "folder with extras and marker": (
+        "./libs/common[x] ; python_version > '3'\n",
+        LIB,
+        {"folders.txt": [f"{ROOT}/libs/common[x] ; python_version > '3'"]},
+    ),
+    "name and folder": ("common @ ./libs/common\n", LIB, {"folders.txt": [f"common @ file://{ROOT}/libs/common"]}),
+    "name and relative URL": (
+        "common @ file:libs/common\n",
+        LIB,
+        {"folders.txt": [f"common @ file://{ROOT}/libs/common"]},
+    ),
+    "name and URL of uv": (
+        "common @ file:///${PROJECT_ROOT}/libs/common\n",
+        LIB,
+        {"folders.txt": [f"common @ file://{ROOT}/libs/common"]},
+    ),
+    "wheel": ("wheels/x-1-py3-none-any.whl\n", {"wheels/x-1-py3-none-any.whl": ""}, [f"{ROOT}/wheels/x-1-py3-none-any.whl"]),
+    "wheel beside": ("x-1-py3-none-any.whl\n", {"x-1-py3-none-any.whl": ""}, [f"{ROOT}/x-1-py3-none-any.whl"]),
+    "links": ("--find-links ./wheels\nx\n", {"wheels/x.whl": ""}, [f"--find-links {ROOT}/wheels", "x"]),
+    "nested": ("-r reqs/a.txt\nflask\n", {"reqs/a.txt": "-r b.txt\n", "reqs/b.txt": "x==1\n"}, ["x==1", "flask"]),
+    "circle": ("-r a.txt\n", {"a.txt": "x\n-r requirements.txt\n-r a.txt\n"}, ["x"]),
+    "constraints": (
+        "-c c.txt\nflask\n",
+        {"c.txt": "flask<4\n"},
+        {"app.txt": ["-c constraints.txt", "flask"], "constraints.txt": ["flask<4"]},
+    ),
+    "continued lines": ("flask==3.1.2 \\\n  --hash=sha256:00 \\\n  --hash=sha256:11\n", {}, ["flask==3.1.2 --hash=sha256:00 --hash=sha256:11"]),
+    "comments": ("# a \\\nflask # b\n  # c\nx#y @ z\n".replace("x#y @ z\n", ""), {}, ["flask"]),
+    "Windows": ("\ufeffflask\r\nx\r\n", {}, ["flask", "x"]),
+    "PowerShell": ("flask\r\nx\r\n".encode("utf-16"), {}, ["flask", "x"]),
+    "markers": ("x ; sys_platform == 'win32'\ny>=1,<2;python_version<'4'\n", {}, ["x ; sys_platform == 'win32'", "y>=1,<2;python_version<'4'"]),
+    "parentheses": ("flask (>=3.0)\n", {}, ["flask (>=3.0)"]),
+    "address": ("x @ https://h/x.whl#sha256=00 ; python_version > '3'\n", {}, ["x @ https://h/x.whl#sha256=00 ; python_version > '3'"]),
+    "editable repository": ("-e git+https://h/a/b.git@v1#egg=b&subdirectory=c\n", {}, ["b @ git+https://h/a/b.git@v1#subdirectory=c"]),
+    "options": ("--index-url https://h/simple\n-r https://h/r.txt\nx\n", {}, ["--index-url https://h/simple", "-r https://h/r.txt", "x"]),
+    "source in src layout": (
+        "flask\n",
+        {"pyproject.toml": BUILD, "src/scoring/__init__.py": ""},
+        {"app.txt": ["flask"], "folders.txt": [ROOT]},
+    ),
+    "src without a project": ("flask\n", {"src/scoring/__init__.py": ""}, ["flask"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "files", "lines"), WORKS.values(), ids=WORKS)
+def test_what_can_work_is_read(tmp_path, text, files, lines):
+    found, needed = read(tmp_path, {"requirements.txt": text, **files})
+    assert found == (lines if isinstance(lines, dict) else {"app.txt": lines})
+    assert needed.paths == [f"requirements/{name}" for name in found if name != "constraints.txt"]
+    assert needed.read[0] == "requirements.txt"
+
+
+FAILS = {
+    "missing file": ("x\n-r more.txt\n", {}, ["line 2 names more.txt", "there is no file", "Correct the path"]),
+    "missing constraints": ("-cmore.txt\n", {}, ["line 1 names more.txt"]),
+    "missing in nested": ("-r a.txt\n", {"a.txt": "\n-r b.txt\n"}, ["a.txt, line 2 names b.txt"]),
+    "missing folder": ("./libs/x\n", {}, ["line 1 names ./libs/x", "no such file or directory"]),
+    "missing wheel": ("x-1-py3-none-any.whl\n", {}, ["no such file or directory"]),
+    "missing links": ("-f ./wheels\n", {}, ["names ./wheels", "no such file or directory"]),
+    "no project": ("-e .\n", {}, ["is no Python project", "pyproject.toml"]),
+    "outside": ("-e ../\n", {}, ["outside the source", "flask_app_src"]),
+    "ignored": ("./libs/common\n", {**LIB, ".gitignore": "libs\n"}, ["left out of the release", "flask_app_include"]),
+    "Conda's path": ("flask\nnumpy @ file:///croot/numpy_1/work\n", {}, ["line 2", "Conda", "numpy==VERSION", "pip list --format=freeze"]),
+    "Conda's line": ("numpy=1.26.4=py311h24aa872_0\n", {}, ["line of Conda", "numpy==1.26.4"]),
+    "variable": ("x @ https://${TOKEN}@h/x.whl\n", {}, ["line 1 names the environment variable TOKEN", "python_index_url"]),
+    "path of Windows": (".\\libs\\x\n", {}, ["a path of Windows"]),
+    "pkg-resources": ("pkg-resources==0.0.0\n", {}, ["no index has", "Take the line out"]),
+    "a command": ("pip install flask\n", {}, ["no requirement", "NAME==VERSION"]),
+    "one equals sign": ("flask=3.1.2\n", {}, ["flask==3.1.2"]),
+    "latin-1": (b"fl\xe4sk\n", {}, ["not UTF-8"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "files", "says"), FAILS.values(), ids=FAILS)
+def test_what_can_only_fail_is_refused_with_file_line_and_remedy(tmp_path, text, files, says):
+    with pytest.raises(pack.PackError) as caught:
+        read(tmp_path, {"requirements.txt": text, **files})
+    assert [part for part in [str(tmp_path), *says] if part not in str(caught.value)] == [], caught.value
+
+
+def test_a_password_in_a_refused_line_is_not_shown(tmp_path):
+    with pytest.raises(pack.PackError) as caught:
+        read(tmp_path, {"requirements.txt": "pip install https://me:s3cret@h/x.whl\n"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_origin_of_each_line_travels(tmp_path):
+    _found, needed = read(tmp_path, {"requirements.txt": "x\n-r a/b.txt\n", "a/b.txt": "\ny\n"})
+    lines = needed.entries[0].source.read_text().splitlines()
+    assert lines == ["x  # from requirements.txt, line 1", "y  # from a/b.txt, line 2"]
+
+
+def test_a_file_outside_the_source_is_read_with_what_it_names(tmp_path):
+    (tmp_path / "base.txt").write_text("flask\n-r more.txt\n")
+    (tmp_path / "more.txt").write_text("x\n")
+    for given in (["requirements.txt"], [str(tmp_path / "base.txt")]):
+        found, _needed = read(tmp_path, {"requirements.txt": "-r ../base.txt\n"}, given)
+        assert found == {"app.txt": ["flask", "x"]}
+
+
+FLASK = "[project]\nname = 'x'\ndependencies = ['flask>=3', 'y; python_version > \"3\"']\n"
+LOCK = "lock-version = '1.0'\n[[packages]]\nname = 'flask'\nversion = '3.1.3'\n"
+HASHED = LOCK + "wheels = [{hashes = {sha256 = 'ab'}}]\nsdist = {hashes = {sha256 = 'aa'}}\n"
+SOURCES = {
+    "a project without a build system": ({"pyproject.toml": FLASK}, {"app.txt": ["flask>=3", 'y; python_version > "3"']}),
+    "a project": ({"pyproject.toml": FLASK + BUILD}, {"folders.txt": [ROOT]}),
+    "a project of setup.py": ({"setup.py": ""}, {"folders.txt": [ROOT]}),
+    "settings of tools": ({"pyproject.toml": "[tool.black]\n"}, {}),
+    "a standard lock": ({"pyproject.toml": FLASK, "pylock.toml": LOCK, "uv.lock": ""}, {"app.txt": ["flask==3.1.3"]}),
+    "hashes": ({"pylock.toml": HASHED}, {"app.txt": ["flask==3.1.3 --hash=sha256:aa --hash=sha256:ab"]}),
+    "requirements first": ({"requirements.txt": "x\n", "uv.lock": "", "pyproject.toml": FLASK}, {"app.txt": ["x"]}),
+    "Conda for others": ({"pyproject.toml": FLASK, "environment.yml": ""}, {"app.txt": ["flask>=3", 'y; python_version > "3"']}),
+    "nothing": ({}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "lines"), SOURCES.values(), ids=SOURCES)
+def test_a_source_says_what_it_needs(tmp_path, files, lines):
+    assert read(tmp_path, files)[0] == lines
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("uv.lock", "uv export --frozen"),
+        ("poetry.lock", "poetry export"),
+        ("pdm.lock", "pdm export"),
+        ("Pipfile.lock", "pipenv requirements"),
+        ("Pipfile", "pipenv lock"),
+        ("environment.yml", "pip list --format=freeze"),
+    ],
+)
+def test_a_form_that_no_installer_reads_is_refused_with_the_command_that_converts_it(tmp_path, name, command):
+    files = {name: "", **({"pyproject.toml": FLASK} if name.endswith(".lock") else {})}
+    for given in ([], [name]):
+        with pytest.raises(pack.PackError, match=f"{name} is read by neither.*{command}"):
+            read(tmp_path, files, given)
+    assert read(tmp_path, {name: ""}, packages=True)[0].get("folders.txt") is None
