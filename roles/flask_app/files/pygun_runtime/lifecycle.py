@@ -285,19 +285,20 @@ class Lifecycle:
             seconds = min(seconds, LENIENT_HEALTH_LIMIT)
         seconds = max(seconds, 0.1)
         where = []
+        asked = health.below_script_name(self.runtime.health_path or "/")
         self.limit.start(seconds, BOOT_FAILED, where.append)
         try:
-            health.check(worker.wsgi, self.runtime.health_path, self.runtime.health_host)
+            health.check(worker.wsgi, self.runtime.health_path, self.runtime.health_host, worker.cfg)
             return "ok"
         except TimeLimitExceeded:
-            why = f"GET {self.runtime.health_path or '/'} {phrases.NO_ANSWER} within {seconds:.1f} s"
+            why = f"GET {asked} {phrases.NO_ANSWER} within {seconds:.1f} s"
             detail = "; it is at:\n" + "".join(where)
         except health.Unhealthy as error:
             why = str(error)
             detail = ""
         except Exception as error:
             worker.log.exception("The health check raised an exception")
-            why = f"GET {self.runtime.health_path or '/'} {phrases.RAISED} {type(error).__name__}: {error}"
+            why = f"GET {asked} {phrases.RAISED} {type(error).__name__}: {error}"
             detail = ""
         if boot.gated:
             worker.log.error("Health check failed, refusing to serve: %s%s", why, detail)

@@ -80,8 +80,8 @@ def try_release(announce) -> dict:
     wsgi = util.import_app(config.wsgi_app)
     imported = time.monotonic() - started
 
-    announce("health", asks=runtime.health_path or "/")
-    status = health.check(wsgi, runtime.health_path, runtime.health_host)
+    announce("health", asks=health.below_script_name(runtime.health_path or "/"))
+    status = health.check(wsgi, runtime.health_path, runtime.health_host, config)
     resident, own = _memory()
     return {
         "import_s": round(imported, 3),
