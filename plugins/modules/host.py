@@ -137,6 +137,11 @@ options:
     description: The interpreter that they are to be made from.
     type: path
     default: /usr/bin/python3
+  sandbox:
+    description:
+      - Options of the unit below which programs run. With this, O(python) is tried as a user without rights, and looked up among what these options
+        hide. An interpreter that is there and that programs cannot run is refused, before anything is changed.
+    type: dict
   program_scope:
     description: A scope of M(pygun.stack.programs) to ask about.
     type: dict
@@ -232,6 +237,7 @@ programs:
 """
 
 from ..module_utils import python_env
+from ..module_utils.host import interpreter
 from ..module_utils.host.facts import os_release, states
 from ..module_utils.host.files import OWNED, Tree
 from ..module_utils.host.inspection import installed_packages
@@ -290,6 +296,7 @@ ARGUMENT_SPEC = {
         },
     },
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "sandbox": {"type": "dict"},
     "program_scope": {
         "type": "dict",
         "options": {
@@ -304,6 +311,10 @@ def main():
     """Run the module."""
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
+    if params["sandbox"] is not None:
+        refusal = interpreter.refusal(params["python"], params["sandbox"])
+        if refusal:
+            module.fail_json(msg=refusal)
     tree = Tree(module)
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))
     if obstacles:
