@@ -13,6 +13,7 @@ from ..diagnosis.log_tail import LogMark
 from ..instance.obstacle import NOT_OPENED, why_not_opened
 from ..instance.probe import ask_bind
 from ..instance.run_directory import RunDirectory
+from ..release.record import Question, script_name_of_release
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import DEAD_STATES, Process, Supervisor
 from .errors import StepFailure
@@ -57,7 +58,7 @@ class Gate:
         patience = self.options.boot_timeout + BOOT_MARGIN if patience is None else patience
         name = full_name.partition(":")[2]
         answer = None
-        health_path, host = self.health(release)
+        question = self.question(release)
         while True:
             self._refuse_ended(name, self.supervisor.process(full_name), pid, begun)
             record = self.run_dir.record(name)
@@ -68,13 +69,13 @@ class Gate:
                     raise self._refusal(name, f"it runs release {record.get('release')} instead", begun, False)
                 if ready and ready >= _positive_or_one(record.get("workers")):
                     timeout = max(0.1, min(ANSWER_TIMEOUT, left))
-                    answer = self.run_dir.ask(name, pid, health_path or "/", timeout, host)
-                    if answer.is_healthy(health_path) or (answer.status and not strict):
+                    answer = self.run_dir.ask(name, pid, question.path, timeout, question.host)
+                    if answer.is_healthy(question.health_path) or (answer.status and not strict):
                         return
             if left <= 0:
                 if answer is not None:
                     said = f"answered {answer.status}" if answer.status else "did not answer"
-                    raise self._refusal(name, f"GET {health_path or '/'} {said}: {answer.text[:300]}", begun)
+                    raise self._refusal(name, f"GET {question.path} {said}: {answer.text[:300]}", begun)
                 wrong = self.run_dir.wrong(name)
                 raise self._refusal(
                     name,
@@ -115,18 +116,18 @@ class Gate:
 
     def wait_for_public_address(self, release: str) -> None:
         """Wait until the public address answers, with any status."""
-        path, host = self.health(release)
+        question = self.question(release)
         give_up = time.monotonic() + VERIFY_TIMEOUT
         while True:
-            answer = ask_bind(self.options.bind, path or "/", ANSWER_TIMEOUT, host)
+            answer = ask_bind(self.options.bind, question.path, ANSWER_TIMEOUT, question.host)
             if answer.status:
                 return
             if time.monotonic() > give_up:
                 raise StepFailure(f"the public address {self.options.bind} does not answer: {answer.text}")
             time.sleep(POLL)
 
-    def health(self, release: str) -> tuple[str, str]:
-        """Path and Host header of the health check, as the release has them.
+    def question(self, release: str) -> Question:
+        """The question of the health check, as the release has it.
 
         An older release may not have today's endpoint, so what its own pygun.py says has precedence.
         """
@@ -136,7 +137,8 @@ class Gate:
         except (OSError, UnicodeDecodeError):
             settings = ""
         said = dict(re.findall(r"^\s*health_(path|host)\s*=\s*[\"']([^\"'\n]*)[\"']", settings, re.MULTILINE))
-        return said.get("path", self.options.health_path), said.get("host") or "localhost"
+        script_name = script_name_of_release(self.store.path(release))
+        return Question(said.get("path", self.options.health_path), said.get("host") or "localhost", script_name)
 
 
 def _positive_or_one(value: t.Any) -> int:

@@ -74,7 +74,7 @@ class Report:
         :param after: the state that the host is left in
         """
         lines = shorten_tracebacks(plain_lines(failure.log))
-        diagnosis = diagnose("\n".join([*lines, failure.why]))
+        diagnosis = diagnose("\n".join([*lines, failure.why]), root=self.options.root)
         reproduce = self._reproduce(failure, release, diagnosis)
         serving, instances = self._serving_now()
         why = failure.why.rstrip(".") + "."
@@ -129,9 +129,10 @@ class Report:
         place, up = (source, "../") if os.path.isdir(source) else (folder, "")
         run = f"sudo -u {shlex.quote(user)} env -C {shlex.quote(place)} {up}venv/bin/python {up}venv/bin/gunicorn"
         if diagnosis is not None and diagnosis.needs_request:
-            path, _host = self.instances.gate.health(release)
+            question = self.instances.gate.question(release)
+            host = "" if question.host == "localhost" else f" -H 'Host: {question.host}'"
             return (
                 f"{run} -c {up}pygun.py --bind 127.0.0.1:8999"
-                f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"
+                f"    and, beside it: curl -i{host} http://127.0.0.1:8999{question.path}"
             )
         return f"{run} --check-config -c {up}pygun.py"

@@ -17,7 +17,7 @@ from ..instance.probe import ask_bind
 from ..instance.public_socket import SystemdSocket
 from ..instance.readiness import settle
 from ..instance.run_directory import RunDirectory
-from ..release.record import health_of_release
+from ..release.record import question_of_release
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import Process, Supervisor
 from .instances import ANSWER_TIMEOUT
@@ -72,7 +72,7 @@ def _observe_release(app: App) -> Release:
         mount=inspection.mount_of(app.root),
         unmounted=_unmounted_above(app.root),
         graceful_timeout=int(graceful.group(1)) if graceful else None,
-        health_path=health_of_release(inside)[0],
+        question=question_of_release(inside),
         history=store.history(),
     )
 
@@ -180,13 +180,13 @@ def _observe_log(path: str) -> Log:
 def _ask(seen: AppState) -> None:
     """Ask the instances that are ready on their private sockets, and all of them on the public address."""
     app, directory = seen.app, RunDirectory(seen.app.run_dir)
-    path, host = health_of_release(os.path.join(app.root, "current"))
+    question = seen.release.question
     for instance in seen.instances:
         if instance.ready:
             process = instance.process
-            instance.answer = directory.ask(process.name, process.pid, path or "/", ANSWER_TIMEOUT, host)
+            instance.answer = directory.ask(process.name, process.pid, question.path, ANSWER_TIMEOUT, question.host)
     if app.bind:
-        seen.answer = ask_bind(app.bind, path or "/", ANSWER_TIMEOUT, host)
+        seen.answer = ask_bind(app.bind, question.path, ANSWER_TIMEOUT, question.host)
 
 
 def _changed_at(path: str) -> float:

@@ -10,6 +10,7 @@ import typing as t
 from ..host.inspection import HostProcess, Listener, Outcome
 from ..instance.discovery import App
 from ..instance.probe import Answer
+from ..release.record import Question
 from ..supervisor.rpc import Process
 
 #: Options of the sections of a configuration file.
@@ -150,7 +151,7 @@ class Release:
     #: The volume above it that is not mounted (mount point, device); None if there is none.
     unmounted: tuple[str, str] | None = None
     graceful_timeout: int | None = None
-    health_path: str = ""
+    question: Question = Question("")
     history: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
     @property

@@ -93,10 +93,35 @@ def shown_settings(path: str) -> str:
     return text if isinstance(text, str) else ""
 
 
-def health_of_release(path: str) -> tuple[str, str]:
-    """Path and Host header of the health check of a release."""
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a check of an app asks: a GET of ``path``, as callers write it. pygun_runtime/health.py asks the same in process."""
+
+    health_path: str
+    host: str = "localhost"
+    script_name: str = ""
+
+    @property
+    def path(self) -> str:
+        """gunicorn serves nothing that does not begin with SCRIPT_NAME."""
+        path, prefix = self.health_path or "/", self.script_name.rstrip("/")
+        return path if path.partition("?")[0] == prefix or path.startswith(f"{prefix}/") else f"{prefix}{path}"
+
+
+def question_of_release(path: str) -> Question:
+    """What the checks of a release ask."""
     service = service_of(path)
-    return service.health_path, service.health_host
+    return Question(service.health_path, service.health_host, script_name_of_release(path))
+
+
+def script_name_of_release(path: str) -> str:
+    """The path below which the app is served, as its environment file says."""
+    try:
+        text = _environment(path).decode()
+    except (OSError, UnicodeDecodeError, foreign.Unreadable):
+        return ""
+    found = re.findall(r"""^\s*(?:export\s+)?SCRIPT_NAME\s*=\s*["']?(/[^\s"'#?]+)""", text, re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def boot_timeout_of_release(path: str, otherwise: float) -> float:
@@ -106,11 +131,15 @@ def boot_timeout_of_release(path: str, otherwise: float) -> float:
 
 def environment_of_release(path: str) -> str:
     """The digest of the environment file of a release, as an instance that starts now records it."""
-    file = service_of(path).env_file
     try:
-        return environment_digest(foreign.read(os.path.realpath(file), _LARGEST_ENVIRONMENT) if file else b"")
+        return environment_digest(_environment(path))
     except (OSError, foreign.Unreadable):
         return environment_digest(b"")
+
+
+def _environment(path: str) -> bytes:
+    file = service_of(path).env_file
+    return foreign.read(os.path.realpath(file), _LARGEST_ENVIRONMENT) if file else b""
 
 
 def environment_digest(content: bytes) -> str:

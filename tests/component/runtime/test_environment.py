@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.release import build
+
 FILE = """
 TZ="Asia/Shanghai"
 PYTHONHASHSEED="7"
@@ -94,7 +96,8 @@ def test_a_hup_takes_what_can_still_be_taken(host, release, env_file, eventually
 
 def test_a_command_by_hand_has_what_an_instance_has(release, tmp_path):
     show = "import os, sys; print(os.getcwd(), sys.argv[1], os.environ['TZ'], os.environ['OWN'], hash('x'))"
-    run = [sys.executable, "-IS", str(release / "lib" / "pygun_runtime" / "run.py")]
+    build._write_run(str(release))
+    run = [str(release / "run")]
     environ = {"PATH": os.environ["PATH"], "OWN": "{release}/x"}
     command = [*run, "python", "-c", show, "{release}/a.cfg"]
     ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
@@ -117,3 +120,47 @@ def test_a_command_that_cannot_run_says_why(release, env_file, content, words, s
     assert ended.returncode == 1
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_setting_names_the_release_too(host, release):
+    settings = (
+        (release / "pygun.py")
+        .read_text()
+        .replace("wsgi_app =", "proc_name = '{release}'\nraw_env = ['NEW={release}/x']\nwsgi_app =")
+    )
+    (release / "pygun.py").write_text(settings)
+    host.start(arguments=[sys.executable, "-m", "gunicorn", "-c", str(release / "pygun.py")]).wait_ready()
+    assert said(host)["NEW"] == f"{release}/x"
+
+
+METRICS = """
+import os
+
+def app(environ, start_response):
+    folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    for kind in ("counter", "gauge_livesum", "gauge_max"):
+        open(f"{folder}/{kind}_{os.getpid()}.db", "a").close()  # as prometheus_client names them
+    start_response("200 OK", [])
+    return [" ".join(sorted(os.listdir(folder))).encode()]
+"""
+
+
+def test_files_of_metrics_are_those_of_living_workers(host, eventually):
+    folder, env_file = host.folder / "run" / "metrics", host.folder / "app.env"
+    env_file.write_text(f'PROMETHEUS_MULTIPROC_DIR="{folder}"\n')
+    options = {"app": METRICS, "runtime": f"env_file={str(env_file)!r}"}
+    first = host.start(name="app-0", **options).wait_ready()
+    second = host.start(name="app-1", **options).wait_ready()
+    (old,), (other,) = first.workers(), second.workers()
+    for instance in (first, second):
+        assert host.get(address=instance.private)[0] == 200
+    (folder / "app.db").touch()
+    (folder / "counter_1.db").touch()  # of a process that lives
+    os.kill(old, signal.SIGKILL)
+    eventually(lambda: not (folder / f"gauge_livesum_{old}.db").exists(), what=first.log)
+    assert (folder / f"counter_{old}.db").exists()  # what it counted counts until the instance starts again
+    first.stop()
+    again = host.start(name="app-0", **options).wait_ready()
+    (new,) = again.workers()
+    names = [f"{kind}_{pid}.db" for kind in ("counter", "gauge_livesum", "gauge_max") for pid in (new, other)]
+    assert host.get(address=again.private)[2].split() == sorted([*names, "app.db", "counter_1.db"])

@@ -55,7 +55,7 @@ def test_what_a_release_was_built_with_is_read_back(tmp_path):
     (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
     assert record.service_of(str(tmp_path)) == SERVICE
-    assert record.health_of_release(str(tmp_path)) == ("/healthz", "localhost")
+    assert record.question_of_release(str(tmp_path)) == record.Question("/healthz", "localhost", "")
     assert record.boot_timeout_of_release(str(tmp_path), 30.0) == 45.0
 
 
@@ -104,8 +104,27 @@ def test_module_role_and_runtime_name_the_same_facts():
     assert documented == set(vars(SERVICE))
     task = yaml.safe_load((ROLE / "tasks" / "deploy.yml").read_text())[0]["pygun.stack.release"]
     template = (ROLE / "templates" / "pygun.py.j2").read_text()
-    assert set(task["service"]) == documented - {"health_host"}
+    assert set(task["service"]) == documented
     for name, value in task["service"].items():
         assert f"{name}={{{{" in template or f"{name} = {{{{" in template, f"pygun.py has no {name}"
         assert name == "graceful_timeout" or name in inspect.signature(Runtime).parameters
         assert value
+
+
+@pytest.mark.parametrize(
+    ("text", "health_path", "asked"),
+    [
+        ("", "/healthz", "/healthz"),
+        ("", "", "/"),
+        ('SCRIPT_NAME="/scoring"\n', "/healthz", "/scoring/healthz"),
+        ('SCRIPT_NAME="/scoring"\n', "/scoring/healthz?deep=1", "/scoring/healthz?deep=1"),
+        ("X=1\nexport SCRIPT_NAME=/scoring # prefix\n", "/scoringx", "/scoring/scoringx"),
+        ("SCRIPT_NAME='/a'\nSCRIPT_NAME='/b'\n", "", "/b/"),
+        ('SCRIPT_NAME="/scoring"\n', "/scoring", "/scoring"),
+    ],
+)
+def test_an_app_below_a_path_is_asked_below_it(tmp_path, text, health_path, asked):
+    file = tmp_path / "app.env"
+    file.write_text(text)
+    write(tmp_path, {"health_path": health_path, "env_file": str(file), "bind": "127.0.0.1:1"})
+    assert record.question_of_release(str(tmp_path)).path == asked

@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, health, log_capture, logs, phrases, request_id, signals
+from . import forks, health, log_capture, logs, phrases, prometheus, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -138,6 +138,7 @@ class Lifecycle:
             getattr(server.log, level)("%s", text)
         server.pygun_own_handlers = signals.hold_in_master(server, self.told)
         self._try(server.log, self.runtime.records.clear)
+        self._try(server.log, prometheus.sweep)
         self._write_record(server)
 
     def on_reload(self, server) -> None:
@@ -183,6 +184,7 @@ class Lifecycle:
     def child_exit(self, server, worker) -> None:
         self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
         self._try(server.log, self.runtime.records.retire_served, server.pid, worker.pid)
+        self._try(server.log, prometheus.mark_dead, worker.pid)
         boot = worker.pygun_boot
         if boot.ready:
             server.pygun_early_exits = 0
