@@ -179,6 +179,11 @@ options:
         description: The link to supervisorctl, if there is to be one.
         type: str
         default: ""
+  sandbox:
+    description:
+      - Options of the unit below which programs run. With this, O(python) is tried as a user without rights, and looked up among what these options
+        hide. An interpreter that is there and that programs cannot run is refused, before anything is changed.
+    type: dict
   program_scope:
     description: A scope of M(pygun.stack.programs) to ask about.
     type: dict
@@ -284,6 +289,7 @@ programs:
 """
 
 from ..module_utils import python_env
+from ..module_utils.host import interpreter
 from ..module_utils.host.facts import os_release, states
 from ..module_utils.host.files import OWNED, Tree
 from ..module_utils.host.inspection import installed_packages
@@ -360,6 +366,7 @@ ARGUMENT_SPEC = {
             "ctl_link": {"type": "str", "default": ""},
         },
     },
+    "sandbox": {"type": "dict"},
     "program_scope": {
         "type": "dict",
         "options": {
@@ -374,6 +381,10 @@ def main():
     """Run the module."""
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
+    if params["sandbox"] is not None:
+        refusal = interpreter.refusal(params["python"], params["sandbox"])
+        if refusal:
+            module.fail_json(msg=refusal)
     tree = Tree(module)
     tree.asides = params["aside"]
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))

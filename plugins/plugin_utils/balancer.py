@@ -7,6 +7,8 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ..module_utils.release.record import Question
+
 #: What a service is when its entry does not say so. The argument spec of the role says the same (a test compares them).
 DEFAULTS = {
     "group": "api",
@@ -52,9 +54,22 @@ def services(entries: t.Iterable[dict], groups: t.Mapping, variables: t.Mapping)
                 f"{service['name']} names the group {service['group']!r}, and the inventory has no host in it. Name the group"
                 " of the hosts that serve it."
             )
+        service.update(_question(service, entry, variables[hosts[0]]))
         service["servers"] = [_server(service, host, variables[host]) for host in hosts]
         found.append(service)
     return found
+
+
+def _question(service: dict, entry: dict, app: t.Mapping) -> dict[str, str]:
+    """What a host is asked: what the entry leaves out is as the app on the hosts has it."""
+    path, host = service["health_path"], service["health_host"]
+    if not service["port"]:  # the inventory says which app it is
+        path = str(entry.get("health_path", app.get("flask_app_health_path", path)))
+        host = str(entry.get("health_host", app.get("flask_app_health_host", host)))
+        prefix = str((app.get("flask_app_env") or {}).get("SCRIPT_NAME") or "")
+    else:
+        prefix = ""
+    return {"health_path": path, "health_host": host, "health_uri": Question(path, host, prefix).path}
 
 
 def _server(service: dict, host: str, variables: t.Mapping) -> dict[str, t.Any]:

@@ -48,7 +48,7 @@ class Gate:
         """
         begun = time.monotonic()
         service = self.store.service(release)
-        health_path = service.health_path
+        question = service.question()
         patience = service.boot_timeout + BOOT_MARGIN if patience is None else patience
         name = full_name.partition(":")[2]
         answer = None
@@ -62,13 +62,13 @@ class Gate:
                     raise self._refusal(name, f"it runs release {record.get('release')} instead", begun, False)
                 if ready and ready >= _positive_or_one(record.get("workers")):
                     timeout = max(0.1, min(ANSWER_TIMEOUT, left))
-                    answer = self.run_dir.ask(name, pid, health_path or "/", timeout, service.health_host)
-                    if answer.is_healthy(health_path) or (answer.status and not strict):
+                    answer = self.run_dir.ask(name, pid, question.path, timeout, question.host)
+                    if answer.is_healthy(question.health_path) or (answer.status and not strict):
                         return
             if left <= 0:
                 if answer is not None:
                     said = f"answered {answer.status}" if answer.status else "did not answer"
-                    raise self._refusal(name, f"GET {health_path or '/'} {said}: {answer.text[:300]}", begun)
+                    raise self._refusal(name, f"GET {question.path} {said}: {answer.text[:300]}", begun)
                 wrong = self.run_dir.wrong(name)
                 raise self._refusal(
                     name,
@@ -109,10 +109,10 @@ class Gate:
 
     def wait_for_public_address(self, release: str) -> None:
         """Wait until the public address answers, with any status."""
-        bind, service = self.program.bind(), self.store.service(release)
+        bind, question = self.program.bind(), self.store.service(release).question()
         give_up = time.monotonic() + VERIFY_TIMEOUT
         while bind:
-            answer = ask_bind(bind, service.health_path or "/", ANSWER_TIMEOUT, service.health_host)
+            answer = ask_bind(bind, question.path, ANSWER_TIMEOUT, question.host)
             if answer.status:
                 return
             if time.monotonic() > give_up:

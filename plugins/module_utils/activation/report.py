@@ -79,7 +79,7 @@ class Report:
         :param after: the state that the host is left in
         """
         lines = plain_lines(failure.log)
-        diagnosis = diagnose("\n".join([*lines, failure.why]))
+        diagnosis = diagnose("\n".join([*lines, failure.why]), root=self.options.root)
         lines = shown(lines)
         reproduce = self._reproduce(failure, release, diagnosis)
         serving, instances = self._serving_now()
@@ -134,10 +134,11 @@ class Report:
         given = "".join(f" {name}=..." for name in lacking)
         run = f"{become} {shlex.quote(user)} -- env -C {shlex.quote(place)}{given} {up}venv/bin/python {up}venv/bin/gunicorn"
         if diagnosis is not None and diagnosis.needs_request:
-            path = self.store.service(release).health_path
+            question = self.store.service(release).question()
+            host = "" if question.host == "localhost" else f" -H 'Host: {question.host}'"
             return (
                 f"{run} -c {up}pygun.py --bind 127.0.0.1:8999"
-                f"    and, beside it: curl -i http://127.0.0.1:8999{path or '/'}"
+                f"    and, beside it: curl -i{host} http://127.0.0.1:8999{question.path}"
             )
         return f"{run} --check-config -c {up}pygun.py"
 

@@ -241,7 +241,10 @@ class Activation:
         self.journal.save(step="preflight")
         self.checkpoint("preflight")
         home = os.path.join(options.root, "shared")
-        outcome = try_release(self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout)
+        environment = self.instances.environment()
+        outcome = try_release(
+            self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout, environment=environment
+        )
         if outcome.problem:
             raise StepFailure(
                 f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",

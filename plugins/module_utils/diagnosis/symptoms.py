@@ -13,6 +13,9 @@ import re
 from . import installer, phrases, supervisord
 from .symptom import Symptom
 
+#: Of the trial of a release: the limit comes behind.
+TOOK_TOO_MUCH = "took more memory than"
+
 #: The first match wins, so what names the culprit stands before what follows from it.
 SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
@@ -34,6 +37,23 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " release), is too small for it.",
         "Lower the number of workers (flask_app_gunicorn: {{workers: N}}), load less at import, or give the host more"
         " memory. `dmesg | grep -i oom` names what the kernel killed; if it killed nothing, the limit refused.",
+    ),
+    Symptom(
+        "trial-memory",
+        "app",
+        rf"{TOOK_TOO_MUCH} (\d+ MB)",
+        "The app was tried without serving, beside what serves now, and took more memory than {0}.",
+        "Load less at import, stop something else on the host, or give it more memory. With flask_app_preflight: false the app is"
+        " not tried before.",
+    ),
+    Symptom(
+        "memory-refused",
+        "app",
+        r"\[Errno 12\]|Cannot allocate memory",
+        "The kernel refuses memory that the app reserves (ENOMEM). That need not be memory that is used: the host may not"
+        " overcommit (vm.overcommit_memory=2), or the process has a limit of its address space (LimitAS, LimitDATA, ulimit -v).",
+        "`sysctl vm.overcommit_memory` and `systemctl show supervisord -p LimitAS -p LimitDATA` show both. Lift the limit, or"
+        " have the app reserve less.",
     ),
     Symptom(
         "native-crash",
@@ -197,10 +217,10 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "permission-denied",
         "anybody",
-        r"(?:PermissionError: |\[Errno 13\] )(.*)",
+        r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|(attempt to write a readonly database|unable to open database file)",
         "The app's user may not do something: {0}.",
-        "The app runs as its own user and can write only to its shared folder, its run directory and its log"
-        " directory. Point the app there.",
+        "The app runs as its own user. Have it write below /srv/NAME/shared, which outlives releases: PYGUN_SHARED_DIR in the"
+        " app's environment is that path. What is gone after a reboot may be in /run/NAME.",
     ),
     Symptom(
         "open-files",
@@ -292,6 +312,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ' `if __name__ == "__main__":`.',
     ),
     Symptom(
+        "prometheus-directory",
+        "app",
+        r"env (PROMETHEUS_MULTIPROC_DIR|prometheus_multiproc_dir) is not set or not a directory",
+        "prometheus_client is to collect the files of all workers, and {0} does not name their directory.",
+        "Set flask_app_env: {{PROMETHEUS_MULTIPROC_DIR: /run/NAME/prometheus}}. The runtime makes the directory and removes what"
+        " ended workers leave there.",
+    ),
+    Symptom(
         "app-error",
         "app",
         r"^(?:\w+\.)*(\w*(?:Error|Exception)): (.+)$",
@@ -320,8 +348,11 @@ def advice(known) -> str:
     return f"Cause: {known.cause}\nWhat to do: {known.remedy}"
 
 
-def diagnose(text: str, source: str = "app") -> Diagnosis | None:
-    """The known cause behind these lines of the app, the installer or supervisord, or None."""
+def diagnose(text: str, source: str = "app", root: str = "") -> Diagnosis | None:
+    """The known cause behind these lines of the app, the installer or supervisord, or None.
+
+    :param root: the app's directory, which the remedy then names
+    """
     for symptom in SYMPTOMS:
         if symptom.source not in (source, "anybody"):
             continue
@@ -330,6 +361,8 @@ def diagnose(text: str, source: str = "app") -> Diagnosis | None:
             words = [word.strip().rstrip(".") for word in found.groups() if word]
             words += [""] * 2
             cause, remedy = symptom.cause.format(*words), symptom.remedy.format(*words)
+            if root:
+                remedy = remedy.replace("/srv/NAME", root).replace("/run/NAME", f"/run/{root.rpartition('/')[2]}")
             return Diagnosis(cause, remedy, symptom.code, _line_at(text, found.start()), symptom.needs_request)
     return None
 

@@ -230,7 +230,7 @@ def check_public_answer(seen: AppState) -> t.Iterator[Finding]:
             ERROR,
             "not-answering",
             seen.app.name,
-            f"GET {seen.release.health_path or '/'} on {seen.app.bind} gives no answer: {seen.answer.text}",
+            f"GET {seen.release.question.path} on {seen.app.bind} gives no answer: {seen.answer.text}",
             "The instances answer on their private sockets, but the public address does not lead to them.",
             "Restart the app (playbook restart). If that does not help, look at the firewall.",
             app=seen.app.name,

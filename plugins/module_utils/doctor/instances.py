@@ -29,6 +29,7 @@ def check_instance(state: HostState, seen: AppState, instance: InstanceState) ->
     if instance.ready:
         yield from _check_release(seen, instance)
         yield from _check_worker_class(seen, instance)
+        yield from _check_writes(seen, instance)
     else:
         yield from _check_record(seen, instance)
         yield from _check_failure(seen, instance)
@@ -180,6 +181,22 @@ def _check_timeouts(seen: AppState, instance: InstanceState) -> t.Iterator[Findi
     )
 
 
+def _check_writes(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
+    """Writes of requests that were refused; the app answered them with an error, and its health endpoint is well."""
+    refused = logs.refused_writes(logs.since_start(instance.log, instance.record.get("started")))
+    if refused:
+        shared = f"{seen.app.root}/shared"
+        yield Finding(
+            WARNING,
+            "write-refused",
+            instance.process.full_name,
+            f"requests to {instance.process.name} met {len(refused)} error(s) such as: {refused[-1]}",
+            f"The app's user may not do that, which most often is to write. A release belongs to root; what is to stay belongs below {shared}.",
+            f"Have the app write below {shared}: PYGUN_SHARED_DIR in its environment is that path. Then deploy.",
+            app=seen.app.name,
+        )
+
+
 def _check_kills(state: HostState, seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
     """Workers that somebody else killed."""
     process = instance.process
@@ -212,16 +229,16 @@ def _check_kills(state: HostState, seen: AppState, instance: InstanceState) -> t
 
 def check_answer(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
     """The answer of an instance on its private socket."""
-    process, answer, path = instance.process, instance.answer, seen.release.health_path
-    if answer is None or answer.is_healthy(path):
+    process, answer, question = instance.process, instance.answer, seen.release.question
+    if answer is None or answer.is_healthy(question.health_path):
         return
     if answer.status:
-        known = diagnose(f"GET {path or '/'} answered {answer.status}")
+        known = diagnose(f"GET {question.path} answered {answer.status}")
         yield Finding(
             ERROR,
             "health-failing",
             process.full_name,
-            f"GET {path or '/'} of {process.name} answers {answer.status}: {answer.text[:200]}",
+            f"GET {question.path} of {process.name} answers {answer.status}: {answer.text[:200]}",
             known.cause if known else "The app runs, but says that it is not well.",
             known.remedy if known else "Its log tells more.",
             app=seen.app.name,
@@ -231,7 +248,7 @@ def check_answer(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]
             ERROR,
             "instance-silent",
             process.full_name,
-            f"GET {path or '/'} of {process.name} gives no answer within {ANSWER_TIMEOUT:g} s: {answer.text}",
+            f"GET {question.path} of {process.name} gives no answer within {ANSWER_TIMEOUT:g} s: {answer.text}",
             "The worker is up but busy: a call blocks its event loop, or all of its threads wait for something.",
             f"If it lasts longer than flask_app_timeout, gunicorn kills the worker and {instance.log.path}"
             " names the line; then ask the doctor again.",

@@ -24,6 +24,12 @@ _RAW_LINES = 40
 _TOGETHER = 5.0
 #: Characters of a stack that are searched for frames.
 _LONGEST_STACK = 20000
+_LONGEST_ERROR = 200
+#: The last line of a traceback, or the same error within a line that the app logs.
+_REFUSED = (
+    r"(?:PermissionError: \[Errno (?:1|13)\]|OSError: \[Errno 30\]|\[Errno (?:13|30)\]"
+    r"|attempt to write a readonly database|unable to open database file).*"
+)
 
 
 def last_words(log: Log, tries: int = 1) -> list[str]:
@@ -69,6 +75,11 @@ def _pattern(phrase: str) -> str:
 def requests_cut_off(text: str) -> list[str]:
     """The requests that such workers were serving."""
     return re.findall(re.escape(phrases.CUT_OFF) + " (.+)", text)
+
+
+def refused_writes(text: str) -> list[str]:
+    """The errors of writes that the app's user may not make."""
+    return [line.strip()[:_LONGEST_ERROR] for line in re.findall(_REFUSED, text, re.MULTILINE)]
 
 
 def blocking_frame(text: str, root: str) -> str:

@@ -71,8 +71,7 @@ def _observe_release(app: App) -> Release:
         mount=inspection.mount_of(app.root),
         unmounted=_unmounted_above(app.root),
         graceful_timeout=service.graceful_timeout,
-        health_path=service.health_path,
-        health_host=service.health_host,
+        question=service.question(),
         history=store.history(),
     )
 
@@ -190,13 +189,13 @@ def _observe_log(path: str) -> Log:
 def _ask(seen: AppState) -> None:
     """Ask the instances that are ready on their private sockets, and all of them on the public address."""
     app, directory = seen.app, RunDirectory(seen.app.run_dir)
-    path, host = seen.release.health_path or "/", seen.release.health_host
+    question = seen.release.question
     for instance in seen.instances:
         if instance.ready:
             process = instance.process
-            instance.answer = directory.ask(process.name, process.pid, path, ANSWER_TIMEOUT, host)
+            instance.answer = directory.ask(process.name, process.pid, question.path, ANSWER_TIMEOUT, question.host)
     if app.bind:
-        seen.answer = ask_bind(app.bind, path, ANSWER_TIMEOUT, host)
+        seen.answer = ask_bind(app.bind, question.path, ANSWER_TIMEOUT, question.host)
 
 
 def _changed_at(path: str) -> float:

@@ -12,6 +12,7 @@ from ..host import places
 from ..host.inspection import HostProcess, Listener, Outcome
 from ..instance.discovery import App
 from ..instance.probe import Answer
+from ..release.record import Question
 from ..supervisor.rpc import Process
 
 #: Options of the sections of a configuration file.
@@ -152,8 +153,7 @@ class Release:
     #: The volume above it that is not mounted (mount point, device); None if there is none.
     unmounted: tuple[str, str] | None = None
     graceful_timeout: float = 0.0  # seconds; 0 is what the release does not say
-    health_path: str = ""
-    health_host: str = "localhost"
+    question: Question = Question("")
     history: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
 
     @property

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import grp
 import ipaddress
@@ -306,3 +307,21 @@ def memory_of_host(kind: str) -> int:
     except (OSError, ValueError):
         pass
     return 0
+
+
+def memory_used(pid: int) -> int:
+    """Bytes of memory that a process and its children hold and that no file backs; what they only reserve does not count."""
+    pids = [pid]
+    for one in pids:  # it grows
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{one}/task"):
+                pids += map(int, read_text(f"/proc/{one}/task/{task}/children").split())
+    fields = r"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB"
+    texts = [read_text(f"/proc/{one}/smaps_rollup") for one in pids]
+    return sum(int(size) for text in texts for size in re.findall(fields, text, re.MULTILINE)) * 1024
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process of root's was started with; empty if there is no such process."""
+    text = read_text(f"/proc/{pid}/environ")
+    return dict(entry.partition("=")[::2] for entry in text.split("\0") if "=" in entry)

@@ -69,7 +69,8 @@ def ask(connection: http.client.HTTPConnection, path: str, host: str) -> Answer:
 
 def _get(connection: http.client.HTTPConnection, path: str, host: str) -> Answer:
     try:
-        headers = {"Host": host, "Connection": "close", "User-Agent": "pygun-activate"}
+        # As through a proxy with TLS: an app that sends callers to https answers, and does not send the check there.
+        headers = {"Host": host, "Connection": "close", "User-Agent": "pygun-activate", "X-Forwarded-Proto": "https"}
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         text = response.read(_BODY).decode("utf-8", "replace").strip()

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -59,6 +60,7 @@ def build(params, release, python, store, account=None):
         _compile(params, src, account)
         build_account.take_over(src, account)
         _have_runtime_found(path)
+        _write_run(path)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
         os.chmod(path, 0o750)
         subprocess.run(  # pylint: disable=ansible-bad-function
@@ -148,6 +150,13 @@ def _have_runtime_found(path):
     for packages in python_env.site_packages(os.path.join(path, "venv")):
         text = f"{os.path.join(path, 'lib')}\n"
         write_atomically(os.path.join(packages, "pygun_runtime.pth"), text.encode(), 0o644)
+
+
+def _write_run(path):
+    """What runs a program of the app with its environment, for people and for programs beside the app."""
+    words = [os.path.join(path, "venv", "bin", "python"), "-IS", os.path.join(path, "lib", "pygun_runtime", "run.py")]
+    text = f'#!/bin/sh\n# RUN PROGRAM [ARGUMENT]... with the environment of the app.\nexec {shlex.join(words)} "$@"\n'
+    write_atomically(os.path.join(path, "run"), text.encode(), 0o755)
 
 
 def _install_best(params, path, installer, files, found, alone):

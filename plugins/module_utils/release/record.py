@@ -28,6 +28,25 @@ _LONGEST = 4096
 _LARGEST_ENVIRONMENT = 4 * 1024 * 1024
 
 
+#: The path below which the app is served, in an environment file; the last one holds.
+_SCRIPT_NAME = re.compile(r"""^\s*(?:export\s+)?SCRIPT_NAME\s*=\s*["']?(/[^\s"'#?]+)""", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a check of an app asks: a GET of ``path``, as callers write it. pygun_runtime/health.py asks the same in process."""
+
+    health_path: str
+    host: str = "localhost"
+    script_name: str = ""
+
+    @property
+    def path(self) -> str:
+        """gunicorn serves nothing that does not begin with SCRIPT_NAME."""
+        path, prefix = self.health_path or "/", self.script_name.rstrip("/")
+        return path if path.partition("?")[0] == prefix or path.startswith(f"{prefix}/") else f"{prefix}{path}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Service:
     """What a release serves, where and how long it may take. Empty and 0 is what it does not say; the others are the runtime's defaults."""
@@ -41,13 +60,20 @@ class Service:
     run_dir: str = ""
     log_dir: str = ""
 
+    def question(self) -> Question:
+        """What a check of the app asks."""
+        assignments = _SCRIPT_NAME.findall(self._environment().decode("utf-8", "replace"))
+        return Question(self.health_path, self.health_host, assignments[-1] if assignments else "")
+
     def environment_digest(self) -> str:
         """The digest of the environment file, as an instance that starts now records it."""
+        return environment_digest(self._environment())
+
+    def _environment(self) -> bytes:
         try:
-            content = foreign.read(os.path.realpath(self.env_file), _LARGEST_ENVIRONMENT) if self.env_file else b""
+            return foreign.read(os.path.realpath(self.env_file), _LARGEST_ENVIRONMENT) if self.env_file else b""
         except (OSError, foreign.Unreadable):
-            content = b""
-        return environment_digest(content)
+            return b""
 
 
 _TYPES = {field.name: field.type for field in dataclasses.fields(Service)}

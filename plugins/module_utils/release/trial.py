@@ -16,14 +16,19 @@ import resource
 import signal
 import subprocess
 import tempfile
+import time
 import typing as t
 
 from ..diagnosis import phrases
+from ..diagnosis.symptoms import TOOK_TOO_MUCH
 from ..host import foreign
-from ..host.inspection import memory_of_host
+from ..host.inspection import memory_of_host, memory_used
 
 #: Seconds beyond the release's own boot timeout, after which the process group is killed.
 MARGIN = 5.0
+#: Seconds between two looks at the memory.
+_LOOK = 0.05
+_ENDED, _LATE, _TOO_BIG = "ended", "late", "too big"
 _OUTPUT_AT_MOST = 256 * 1024
 _WARNINGS_AT_MOST = 5
 _WARNING_AT_MOST = 1000  # characters
@@ -39,21 +44,30 @@ class Outcome:
     facts: dict[str, t.Any]
 
 
-def try_release(path: str, user: str, home: str, boot_timeout: float, memory_limit: int = 0) -> Outcome:
+def try_release(
+    path: str,
+    user: str,
+    home: str,
+    boot_timeout: float,
+    memory_limit: int = 0,
+    environment: t.Mapping[str, str] | None = None,
+) -> Outcome:
     """Try the release at ``path`` as ``user``.
 
     :param boot_timeout: seconds for importing the app and its health check, as in the release's pygun.py
     :param memory_limit: bytes of memory it may take; 0 is what the host has free
+    :param environment: what an instance gets from supervisord, beside the app's own variables
     """
-    program = os.path.join(path, "lib", "pygun_runtime", "preflight.py")
     account = pwd.getpwnam(user)
-    environment = {
-        "HOME": home,
-        "USER": user,
-        "LOGNAME": user,
+    variables = {
         "LANG": "C.UTF-8",
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
+        **(environment or {}),
+        "HOME": home,
+        "USER": user,
+        "LOGNAME": user,
+        "PYGUN_PREFLIGHT": "1",
     }
     limit = memory_limit or memory_of_host("MemAvailable")
     with (
@@ -61,25 +75,51 @@ def try_release(path: str, user: str, home: str, boot_timeout: float, memory_lim
         tempfile.TemporaryFile() as answer,
     ):  # files: a pipe that a daemon inherits never ends
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
-            [os.path.join(path, "venv", "bin", "python"), "-I", program, str(answer.fileno())],
+            _command(path, str(answer.fileno())),
             cwd="/",
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=[answer.fileno()],
             start_new_session=True,
-            preexec_fn=lambda: _become(account, limit),
+            preexec_fn=lambda: _become(account),
         )
-        try:
-            process.wait(boot_timeout + MARGIN)
-            late = False
-        except subprocess.TimeoutExpired:
-            late = True
+        end = _wait(process, boot_timeout + MARGIN, limit)
         _kill_group(process)
         said = list(_announced(_tail(answer)))
         text = _tail(output)
-    return _judge(said, text, process.returncode, late, boot_timeout)
+    if end == _TOO_BIG:
+        given = "" if memory_limit else ", which the host has free"
+        problem = f"the app {TOOK_TOO_MUCH} {limit >> 20} MB{given}"
+        return Outcome(_step(said), problem, text, {})
+    return _judge(said, text, process.returncode, end == _LATE, boot_timeout)
+
+
+def _command(path: str, descriptor: str) -> list[str]:
+    """The program that tries a release, with the app's environment; an older runtime reads that later."""
+    python = os.path.join(path, "venv", "bin", "python")
+    program, run = (os.path.join(path, "lib", "pygun_runtime", name) for name in ("preflight.py", "run.py"))
+    if os.path.exists(run):
+        return [python, "-IS", run, python, program, descriptor]
+    return [python, "-I", program, descriptor]
+
+
+def _wait(process: subprocess.Popen, seconds: float, limit: int) -> str:
+    """Wait until the process has ended, is late, or has taken too much memory with its children.
+
+    What is only reserved does not count: libraries reserve much more than they use.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            process.wait(_LOOK)
+            return _ENDED
+        except subprocess.TimeoutExpired:
+            if limit and memory_used(process.pid) > limit:
+                return _TOO_BIG
+            if time.monotonic() > deadline:
+                return _LATE
 
 
 def _tail(stream: t.BinaryIO) -> str:
@@ -95,11 +135,11 @@ def _announced(text: str) -> t.Iterator[dict[str, t.Any]]:
                 yield foreign.parse(line)
 
 
-def _become(account: pwd.struct_passwd, memory: int) -> None:
-    """In the child: the app's user, and no more memory than the limit."""
+def _become(account: pwd.struct_passwd) -> None:
+    """In the child: the app's user, and the first that the kernel ends when memory runs out."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
+        stream.write("1000")
     if os.geteuid() == 0:
         os.initgroups(account.pw_name, account.pw_gid)
         os.setgid(account.pw_gid)
@@ -151,8 +191,12 @@ def _ended_by_watchdog(output: str, code: int) -> bool:
     return phrases.MASTER_LATE in output or (code == 1 and phrases.STACKS in output)
 
 
+def _step(said: list[dict[str, t.Any]]) -> str:
+    return next((line["step"] for line in reversed(said) if "step" in line), "start")
+
+
 def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boot_timeout: float) -> Outcome:
-    step = next((line["step"] for line in reversed(said) if "step" in line), "start")
+    step = _step(said)
     facts = next((line["done"] for line in said if "done" in line), None)
     problem = next((line["problem"] for line in said if "problem" in line), "")
     if facts is not None:

@@ -292,6 +292,12 @@ def _expansions(name: str, value: t.Any) -> t.Iterator[str]:
 
 
 def _together(given: Entry) -> t.Iterator[str]:
+    texts = [str(given.get("command", "")), *map(str, (given.get("environment") or {}).values())]
+    if any("{release}" in text for text in texts) and not re.match(r"\S+/current/run\s", texts[0]):
+        yield (
+            "{release} is replaced by the program that runs an app's programs only. Let the command begin with it:"
+            " /srv/NAME/current/run PROGRAM ARGUMENT..."
+        )
     if given.get("stopasgroup") and given.get("killasgroup") is False:
         yield "stopasgroup is true and killasgroup is false, which supervisor refuses. Leave killasgroup out."
     if given.get("redirect_stderr") and str(given.get("stderr_logfile", "NONE")).upper() != "NONE":

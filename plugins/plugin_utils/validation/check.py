@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from ..text import shown
 from . import addresses, flask_app, gunicorn, load_balancer, memory, places, python, ranges, supervisor
 from .addresses import closed_socket
-from .flask_app import too_late, unbounded_logs, unseen_within
+from .flask_app import unbounded_logs, unseen_within
 from .memory import too_many_workers
 from .places import check_host_path
 from .rules import BETWEEN, RULES, Unusable, Values
@@ -133,7 +133,7 @@ def _alone(name: str, option: dict, value: t.Any) -> Iterator[str]:
 
 
 def _suspicions(values: Values, memory_mb: int) -> Iterator[tuple[str, str]]:
-    for suspicion in (unseen_within, too_late, closed_socket, unbounded_logs, too_many_workers):
+    for suspicion in (unseen_within, closed_socket, unbounded_logs, too_many_workers):
         try:
             yield from suspicion(values, memory_mb)
         except Unusable:

@@ -153,6 +153,12 @@ def check_health_path(value: str) -> Iterator[str]:
         yield "write a path that begins with / and has no space and no #, such as /healthz."
 
 
+@rule("flask_app_health_host")
+def _health_host(value: str) -> Iterator[str]:
+    if not re.fullmatch(r"[A-Za-z0-9.:_\[\]-]+", value):
+        yield "write a host name, with its port if the app wants one, without a scheme or a path."
+
+
 @rule("flask_app_exclude")
 def _exclude(values: list[str]) -> Iterator[str]:
     for value in values:
@@ -188,6 +194,8 @@ def _environment(values: dict[str, t.Any]) -> Iterator[str]:
             yield f'{name} has no value (YAML\'s null). Write "" for an empty one.'
         elif isinstance(value, bool):
             yield f'{name} is a yes or no, and the app would read the text "{value}". Put in quotes what it shall read.'
+        elif name == "SCRIPT_NAME" and value != "" and not re.fullmatch(r"(/[^/\s?#\"']+)+", str(value)):
+            yield "SCRIPT_NAME is the path below which the app is served. Begin it with / and end it without, such as /scoring."
         elif isinstance(value, (list, dict)):
             yield f"{name} is {yaml_kind(value)}, and a variable of the environment is a text. Write one; `| to_json` makes it."
         else:
@@ -253,6 +261,21 @@ def _relative_requirements(values: Values) -> Iterator[tuple[str, str]]:
 
 
 @between
+def _current(values: Values) -> Iterator[tuple[str, str]]:
+    """`current` moves at the end of a deploy: until then it is the old release, and on a first deploy it is not there."""
+    path = f"{values['flask_app_base_dir']}/{values['flask_app_name']}/current"
+    current = re.compile(re.escape(path) + r"(?![\w.-])")
+    old = "holds a path through current, which is the old release while a deploy lasts, and is not there at the first."
+    for name in ("flask_app_env", "flask_app_gunicorn"):
+        for key, value in values[name].items():
+            texts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            if any(current.search(str(text)) for text in texts):
+                yield name, f"({key}) {old} Write {{release}} in place of {path}, such as {{release}}/src/app.cfg."
+    if current.search(values["flask_app_pygun_extra"]):
+        yield "flask_app_pygun_extra", f"{old} Write runtime.release_path there."
+
+
+@between
 def _overrides(values: Values) -> Iterator[tuple[str, str]]:
     if values["flask_app_overrides"] and values["flask_app_installer"] != "uv":
         yield (
@@ -313,15 +336,6 @@ def unseen_within(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:
             yield (
                 "flask_app_env",
                 f"has a strange value: that of {name} holds a character that cannot be seen ({found[0]}).",
-            )
-
-
-def too_late(values: Values, _memory_mb: int) -> Iterator[tuple[str, str]]:
-    for name in values["flask_app_env"]:
-        if re.match(r"PYTHON[A-Z]+$|LD_|MALLOC_|GLIBC_", name):
-            yield (
-                "flask_app_env",
-                f"{name} is read when a process starts, before this file is; only what the app starts sees it.",
             )
 
 

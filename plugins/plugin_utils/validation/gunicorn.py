@@ -177,6 +177,8 @@ def _setting(name: str, kind: str, value: t.Any) -> Iterator[str]:
             entries = [value] if isinstance(value, str) else value
             if not all(re.match(r"[A-Za-z_]\w*=", entry) for entry in entries):
                 yield "an entry is not NAME=value. Better use flask_app_env, which keeps values from others' eyes."
+            elif any(entry.startswith("SCRIPT_NAME=") for entry in entries):
+                yield "SCRIPT_NAME decides what the checks of the app ask. Set it in flask_app_env."
     elif kind == "dict" and not isinstance(value, dict):
         yield f"names with values are expected, and this is {yaml_kind(value)}. Write a line NAME: VALUE for each."
 

@@ -26,8 +26,9 @@ import supervisor.options
 import supervisor.process
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
-from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, diagnose
+from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, TOOK_TOO_MUCH, diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
+from ansible_collections.pygun.stack.plugins.module_utils.release import trial
 from pygun_runtime import health, lifecycle, phrases, preflight
 from tests.component.diagnosis import index
 from tests.component.supervised import listens
@@ -121,6 +122,17 @@ def a_worker_that_is_killed(folder: Path) -> str:
 @prints("out-of-memory")
 def an_app_that_finds_no_memory(folder: Path) -> str:
     return gunicorn(folder, "bytearray(1 << 60)\n")
+
+
+@prints("memory-refused")
+def an_app_that_reserves_more_than_it_may(folder: Path) -> str:
+    limit = "import mmap, resource\nresource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+    return gunicorn(folder, limit + "mmap.mmap(-1, 1 << 33)\n")
+
+
+@prints("trial-memory")
+def an_app_that_takes_more_than_the_trial_allows(_folder: Path) -> str:
+    return literal(trial, "the app {TOOK_TOO_MUCH} {limit >> 20} MB").replace("7 7 MB", f"{TOOK_TOO_MUCH} 7 MB")
 
 
 @prints("native-crash")
@@ -269,6 +281,22 @@ def a_file_that_may_not_be_read(folder: Path) -> str:
     return gunicorn(folder, "import os\nraise PermissionError(13, os.strerror(13), '/var/lib/model.bin')\n")
 
 
+@prints("permission-denied")
+def a_database_that_may_not_be_written(folder: Path) -> str:
+    write = """
+        import sqlite3
+        sqlite3.connect("wsgi.db").execute("create table note (x)")
+        sqlite3.connect("file:wsgi.db?mode=ro", uri=True).execute("insert into note values (1)")
+    """
+    return gunicorn(folder, write)
+
+
+@prints("prometheus-directory")
+def a_collector_without_a_directory(_folder: Path) -> str:
+    """prometheus_client/multiprocess.py; it is not among what the tests need."""
+    return "ValueError: env PROMETHEUS_MULTIPROC_DIR is not set or not a directory"
+
+
 @prints("open-files")
 def too_many_files(folder: Path) -> str:
     many = """
@@ -345,13 +373,13 @@ def a_target_that_is_not_there(_folder: Path) -> str:
 
 @prints("health-silent")
 def a_health_check_without_an_answer(_folder: Path) -> str:
-    text = literal(lifecycle, "GET {self.runtime.health_path or '/'} {phrases.NO_ANSWER} within {seconds:.1f} s")
+    text = literal(lifecycle, "GET {asked} {phrases.NO_ANSWER} within {seconds:.1f} s")
     return text.replace("GET 7", "GET /")
 
 
 @prints("health-raises")
 def a_health_check_with_an_exception(_folder: Path) -> str:
-    text = literal(lifecycle, "GET {self.runtime.health_path or '/'} {phrases.RAISED} {type(error).__name__}: {error}")
+    text = literal(lifecycle, "GET {asked} {phrases.RAISED} {type(error).__name__}: {error}")
     return text.replace("GET 7 raised 7", "GET / raised KeyError")
 
 

@@ -246,6 +246,23 @@ class Host:
         (release / "pygun.py").write_text("\n".join(lines) + "\n")
         return release
 
+    def complete(self, release):
+        """Give a release what launch.py needs: lib/ and the programs of a virtual environment."""
+        shutil.copytree(
+            RUNTIME / "pygun_runtime", release / "lib" / "pygun_runtime", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        programs = release / "venv" / "bin"
+        programs.mkdir(parents=True)
+        (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (programs / "python").chmod(0o755)
+        (programs / "gunicorn").write_text("from gunicorn.app.wsgiapp import run\nrun()\n")
+        return release
+
+    def launch(self, current, **options):
+        """Start an instance with the launcher of `current`, as supervisor does."""
+        launcher = str(current / "lib" / "pygun_runtime" / "launch.py")
+        return self.start(arguments=[sys.executable, "-I", launcher], **options)
+
     def start(self, **options):
         instance = Instance(self, **options)
         self.instances.append(instance)

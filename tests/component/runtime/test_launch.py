@@ -15,19 +15,6 @@ RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files"
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="a candidate is root's word")
 
 
-def complete(release):
-    """Give a release what launch.py needs: lib/ and the programs of a virtual environment."""
-    shutil.copytree(
-        RUNTIME / "pygun_runtime", release / "lib" / "pygun_runtime", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    programs = release / "venv" / "bin"
-    programs.mkdir(parents=True)
-    (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (programs / "python").chmod(0o755)
-    (programs / "gunicorn").write_text("from gunicorn.app.wsgiapp import run\nrun()\n")
-    return release
-
-
 def candidates(host):
     """Where an activation puts the links that name candidates: beside the run directory."""
     folder = host.folder / "pygun" / "run"
@@ -39,16 +26,12 @@ def candidates(host):
 def current(host):
     """The `current` link of an app with one release."""
     link = host.folder / "current"
-    link.symlink_to(complete(host.release()))
+    link.symlink_to(host.complete(host.release()))
     return link
 
 
-def launch(host, current, **options):
-    return host.start(arguments=[sys.executable, "-I", str(current / "lib" / "pygun_runtime" / "launch.py")], **options)
-
-
 def test_the_release_of_the_launcher_is_started_by_its_real_path(host, current):
-    instance = launch(host, current).wait_ready()
+    instance = host.launch(current).wait_ready()
     assert instance.record()["release_path"] == str(current.resolve())
     assert instance.record()["gated"] is False
     command = Path(f"/proc/{instance.pid}/cmdline").read_text()
@@ -58,11 +41,11 @@ def test_the_release_of_the_launcher_is_started_by_its_real_path(host, current):
 
 @needs_root
 def test_a_candidate_is_started_behind_a_gate_and_only_for_its_instance(host, current):
-    candidate = complete(host.release())
+    candidate = host.complete(host.release())
     candidates(host).joinpath("app-0.next").symlink_to(candidate)
     environ = {"PYGUN_INSTANCES": "2"}
-    first = launch(host, current, name="app-0", environ=environ).wait_ready()
-    second = launch(host, current, name="app-1", environ=environ).wait_ready()
+    first = host.launch(current, name="app-0", environ=environ).wait_ready()
+    second = host.launch(current, name="app-1", environ=environ).wait_ready()
     assert (first.record()["release"], first.record()["gated"]) == (candidate.name, True)
     assert (second.record()["release"], second.record()["gated"]) == (current.resolve().name, False)
 
@@ -70,9 +53,9 @@ def test_a_candidate_is_started_behind_a_gate_and_only_for_its_instance(host, cu
 @needs_root
 def test_a_candidate_that_the_app_names_is_ignored(host, current):
     link = candidates(host) / "app-0.next"
-    link.symlink_to(complete(host.release()))
+    link.symlink_to(host.complete(host.release()))
     os.lchown(link, 65534, 65534)
-    instance = launch(host, current).wait_ready()
+    instance = host.launch(current).wait_ready()
     assert instance.record()["release"] == current.resolve().name
 
 
@@ -80,22 +63,22 @@ def test_a_candidate_that_the_app_names_is_ignored(host, current):
 @pytest.mark.parametrize("place", ["the run directory", "a folder that others can write"])
 def test_a_candidate_in_a_folder_of_the_app_is_ignored(host, current, place):
     folder = host.folder / "run" if place == "the run directory" else candidates(host)
-    (folder / "app-0.next").symlink_to(complete(host.release()))
+    (folder / "app-0.next").symlink_to(host.complete(host.release()))
     folder.chmod(0o777)
-    instance = launch(host, current).wait_ready()
+    instance = host.launch(current).wait_ready()
     assert instance.record()["release"] == current.resolve().name
 
 
 @needs_root
 def test_a_candidate_that_is_gone_is_ignored(host, current):
     candidates(host).joinpath("app-0.next").symlink_to(host.folder / "gone")
-    instance = launch(host, current, gate=True).wait_ready()
+    instance = host.launch(current, gate=True).wait_ready()
     assert (instance.record()["release"], instance.record()["gated"]) == (current.resolve().name, False)
 
 
 def test_a_release_without_its_programs_is_reported(host, current):
     shutil.rmtree(current.resolve() / "venv")
-    instance = launch(host, current)
+    instance = host.launch(current)
     assert instance.wait_exit() == 1
     assert f"cannot start release {current.resolve()}" in instance.log()
 
@@ -107,7 +90,7 @@ def holds_the_socket(pid: int) -> bool:
 
 def test_the_last_process_holds_the_socket(host, current, eventually):
     environ = {"PYGUN_INSTANCES": "1"}
-    holder = launch(host, current, name="app-1", environ=environ)
+    holder = host.launch(current, name="app-1", environ=environ)
     eventually(lambda: holds_the_socket(holder.process.pid), what=holder.log)
     host.listener.close()  # as if supervisord had not kept its own
     with socket.create_connection(host.address) as waiting:
@@ -141,7 +124,7 @@ def test_what_is_printed_below_python_goes_where_stderr_goes(host, current, even
 
 @pytest.mark.parametrize("name", [None, "app", "app-x"])
 def test_without_an_instance_number_it_says_who_starts_it(host, current, name):
-    instance = launch(host, current, environ={"SUPERVISOR_PROCESS_NAME": name})
+    instance = host.launch(current, environ={"SUPERVISOR_PROCESS_NAME": name})
     assert instance.wait_exit() == 1
     assert "this file is started by supervisor" in instance.log()
 

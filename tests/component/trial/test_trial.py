@@ -3,6 +3,7 @@
 """A release is tried in a process of its own, with the real gunicorn; what is wrong with it is named."""
 
 import getpass
+import json
 import os
 import shutil
 import sys
@@ -25,7 +26,7 @@ SETTINGS = """
 import sys
 sys.path.insert(0, {lib!r})
 import pygun_runtime
-runtime = pygun_runtime.Runtime(__file__, app="x", health_path={health!r}, boot_timeout={boot_timeout})
+runtime = pygun_runtime.Runtime(__file__, app="x", health_path={health!r}, env_file={env_file!r}, boot_timeout={boot_timeout})
 wsgi_app = "wsgi:app"
 chdir = runtime.source
 worker_class = runtime.worker_class
@@ -38,7 +39,7 @@ runtime.attach(globals())
 def attempt(tmp_path):
     """Try a release with this source and these settings."""
 
-    def run(source=HELLO, more="", health="", boot_timeout=20.0, memory_limit=0):
+    def run(source=HELLO, more="", health="", boot_timeout=20.0, memory_limit=0, env=None):
         release = tmp_path / "release"
         (release / "src").mkdir(parents=True)
         (release / "src" / "wsgi.py").write_text(source)
@@ -46,11 +47,17 @@ def attempt(tmp_path):
         (release / "venv" / "bin").mkdir(parents=True)
         # The interpreter that has gunicorn; a link would lose its site-packages.
         python = release / "venv" / "bin" / "python"
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} -c \'import sys; sys.path.insert(0, "{release}/lib"); '
-                          'import runpy; sys.argv = sys.argv[2:]; runpy.run_path(sys.argv[0], run_name="__main__")\' "$@"\n')  # fmt: skip
+        python.write_text(
+            f'#!/bin/sh\nPYTHONPATH="{release}/lib${{PYTHONPATH:+:$PYTHONPATH}}" exec {sys.executable} "$@"\n'
+        )
         python.chmod(0o755)
+        env_file = tmp_path / "app.env"
+        env_file.write_text("".join(f'{name}="{value}"\n' for name, value in (env or {}).items()))
+        (release / "release.json").write_text(json.dumps({"service": {"env_file": str(env_file)}}))
         (release / "pygun.py").write_text(
-            SETTINGS.format(lib=str(release / "lib"), health=health, more=more, boot_timeout=boot_timeout)
+            SETTINGS.format(
+                lib=str(release / "lib"), health=health, more=more, boot_timeout=boot_timeout, env_file=str(env_file)
+            )
         )
         return trial.try_release(str(release), getpass.getuser(), str(tmp_path), boot_timeout, memory_limit)
 
@@ -242,8 +249,18 @@ def test_a_setting_that_gunicorn_rejects_or_ignores_is_named(attempt, line, says
 
 
 def test_an_app_that_takes_more_memory_than_allowed_is_stopped(attempt):
-    outcome = attempt("x = bytearray(700_000_000)" + HELLO, memory_limit=300_000_000)
-    assert "MemoryError" in outcome.output
+    """Its children's memory counts; a child takes it here."""
+    takes = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; x = b\"x\" * 300_000_000; time.sleep(60)'])\n"
+    outcome = attempt(takes + HELLO, memory_limit=200 << 20)
+    assert outcome.problem == "the app took more memory than 200 MB"
+    assert outcome.step == "import"
+    assert diagnose(outcome.problem).code == "trial-memory"
+
+
+def test_memory_that_is_only_reserved_is_not_counted(attempt):
+    reserves = "import mmap\nreserved = mmap.mmap(-1, 1 << 38, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)\n"
+    outcome = attempt(reserves + "import time; time.sleep(0.3)\n" + HELLO, memory_limit=500 << 20)
+    assert outcome.problem == ""
 
 
 def test_the_output_of_the_app_does_not_disturb_the_answer(attempt):
@@ -327,3 +344,68 @@ for descriptor in range(3, 20):
         pass
 """
     assert attempt(source + HELLO).problem == ""
+
+
+ASKED = """
+import os, time
+def app(environ, start_response):
+    says = (environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["wsgi.url_scheme"], environ["HTTP_HOST"])
+    start_response("200 OK" if says == ("/scoring", "/healthz", "https", "localhost") else f"400 {says}", [])
+    return []
+"""
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/scoring/healthz"])
+def test_an_app_below_a_path_is_asked_as_gunicorn_serves_it(attempt, path):
+    assert attempt(ASKED, health=path, env={"SCRIPT_NAME": "/scoring"}).problem == ""
+
+
+def test_without_a_health_path_an_app_below_a_path_is_asked_for_its_first_page(attempt):
+    source = ASKED.replace("/healthz", "/")
+    assert attempt(source, env={"SCRIPT_NAME": "/scoring"}).problem == ""
+
+
+def test_what_gunicorn_adds_to_the_path_and_to_the_environment_is_there(attempt):
+    source = (
+        """
+import os, sys, time
+if time.strftime("%Z") != "CST" or os.environ["RAW"] != "1" or os.environ["PYGUN_PREFLIGHT"] != "1" or not sys.flags.optimize:
+    raise ValueError("not as served")
+import apart
+"""
+        + HELLO
+    )
+    more = "import os; os.mkdir('more'); open('more/apart.py', 'w').close()\npythonpath = 'more'; raw_env = ['RAW=1']"
+    outcome = attempt(source, more=more, env={"TZ": "Asia/Shanghai", "PYTHONOPTIMIZE": "1"})
+    assert outcome.problem == ""
+
+
+def test_settings_import_a_module_of_the_source_as_under_gunicorn(attempt):
+    assert attempt("VALUE = 2" + HELLO, more="from wsgi import VALUE as workers").facts["workers"] == 2
+
+
+WRITES = {
+    "a folder": "import os\nos.makedirs('instance', exist_ok=True)\n",
+    "a file, and no word when that fails": "try:\n    open('upload.txt', 'w')\nexcept OSError:\n    pass\n",
+    "a database": "import sqlite3\nsqlite3.connect('app.db')\n",
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_an_app_that_writes_into_its_release_is_named(attempt, what):
+    (said,) = trial.warnings_of(attempt(WRITES[what] + HELLO).facts)
+    assert "of its release for writing" in said
+    assert {"a folder": "src/instance"}.get(what, "src/") in said
+    assert "PYGUN_SHARED_DIR" in said
+
+
+def test_an_app_that_only_reads_its_release_is_not_named(attempt):
+    reads = "import sqlite3\nopen(__file__)\nsqlite3.connect('file:wsgi.py?mode=ro', uri=True)\n"
+    assert trial.warnings_of(attempt(reads + HELLO).facts) == []
+
+
+def test_the_trial_leaves_no_file_of_metrics(attempt, tmp_path):
+    folder = tmp_path / "metrics"
+    source = "import os\nopen(f\"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_{os.getpid()}.db\", 'w')\n" + HELLO
+    assert attempt(source, env={"PROMETHEUS_MULTIPROC_DIR": str(folder)}).problem == ""
+    assert list(folder.iterdir()) == []

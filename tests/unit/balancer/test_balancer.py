@@ -198,6 +198,27 @@ def test_what_is_not_said_of_an_app_is_its_roles_default():
 
 
 @pytest.mark.parametrize(
+    ("entry", "asked"),
+    [
+        ({}, ("/healthz", "/scoring/healthz", "api.example.com")),
+        ({"health_path": "/scoring/up", "health_host": "x"}, ("/scoring/up", "/scoring/up", "x")),
+        ({"health_path": ""}, ("", "/scoring/", "api.example.com")),
+        ({"port": 7000}, ("", "/", "localhost")),
+    ],
+)
+def test_a_host_is_asked_what_its_app_is_asked_by_a_deploy(entry, asked):
+    app = {
+        "flask_app_bind": "0.0.0.0:5000",
+        "flask_app_health_path": "/healthz",
+        "flask_app_health_host": "api.example.com",
+        "flask_app_env": {"SCRIPT_NAME": "/scoring"},
+    }
+    entry = {"name": "scoring", "bind": "0.0.0.0:80", **entry}
+    (service,) = services([entry], {"api": ["api1"]}, {"api1": app})
+    assert (service["health_path"], service["health_uri"], service["health_host"]) == asked
+
+
+@pytest.mark.parametrize(
     "entry, variables, said",
     [
         ({"group": "empty"}, {}, "the group 'empty', and the inventory has no host"),

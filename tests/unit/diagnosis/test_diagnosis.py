@@ -161,3 +161,11 @@ def test_a_log_that_is_a_link_or_missing_is_not_read(tmp_path):
     secret.write_text("secret\n")
     (tmp_path / "x.log").symlink_to(secret)
     assert mark.since() == ""
+
+
+def test_a_remedy_names_the_directories_of_the_app():
+    text = "PermissionError: [Errno 13] Permission denied: 'instance'"
+    assert "below /srv/NAME/shared" in diagnose(text).remedy
+    known = diagnose(text, root="/data/scoring").remedy
+    assert "below /data/scoring/shared" in known
+    assert "in /run/scoring" in known

@@ -19,6 +19,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import (
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import HostProcess
 from ansible_collections.pygun.stack.plugins.module_utils.instance.discovery import App
 from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import Answer
+from ansible_collections.pygun.stack.plugins.module_utils.release.record import Question
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process
 
 RELEASE = "0123456789abcdef"
@@ -57,7 +58,9 @@ def app(name: str = "shop", bind: str = "127.0.0.1:5000", by_systemd: bool = Fal
     known = App(name, f"/srv/{name}", conf, f"/run/{name}", name, bind, 2, f"/var/log/{name}", by_systemd)
     return AppState(
         known,
-        release=Release(RELEASE, is_complete=True, python_runs=True, health_path="/healthz", graceful_timeout=30),
+        release=Release(
+            RELEASE, is_complete=True, python_runs=True, question=Question("/healthz"), graceful_timeout=30
+        ),
         program={"stopwaitsecs": "40", "startsecs": "1", "autostart": "true"},
         is_loaded=True,
         instances=[instance(0), instance(1)],

@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import phrases
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Disk, ProgramState
 from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import Answer
+from ansible_collections.pygun.stack.plugins.module_utils.release.record import Question
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process
 from tests.unit.doctor.hosts import app, codes, host, instance, only
 
@@ -96,6 +97,35 @@ def test_a_health_check_that_fails_is_found():
 
 def test_an_instance_that_does_not_answer_is_found():
     only(ill(instance(0, answer=Answer(0, "timed out"))), "instance-silent", "no answer within 5 s: timed out")
+
+
+def test_the_question_is_the_path_that_callers_write():
+    state = ill(instance(0, answer=Answer(503, "no database")))
+    state.apps[0].release = dataclasses.replace(
+        state.apps[0].release, question=Question("/healthz", script_name="/shop")
+    )
+    only(state, "health-failing", "GET /shop/healthz of shop-0 answers 503: no database")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "PermissionError: [Errno 13] Permission denied: 'uploads/x'",
+        "sqlite3.OperationalError: attempt to write a readonly database",
+        "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) unable to open database file",
+        "OSError: [Errno 30] Read-only file system: '/usr/share/x'",
+        "cannot store it: [Errno 13] Permission denied: 'uploads/x'",
+    ],
+)
+def test_writes_of_requests_that_were_refused_are_found(said):
+    refused = instance(0, log=f"[ERROR] Exception on /upload [POST]\nTraceback (most recent call last):\n{said}\n")
+    finding = only(ill(refused), "write-refused", said.rpartition("Error) ")[2][-25:], severity="warning")
+    assert "below /srv/shop/shared" in finding.remedy
+
+
+def test_writes_that_a_master_before_was_refused_are_forgotten():
+    old = "PermissionError: [Errno 13] Permission denied: 'uploads/x'\n[INFO] Starting gunicorn 27\nfine\n"
+    assert codes(ill(instance(0, log=old))) == []
 
 
 # -- killed workers

@@ -52,6 +52,7 @@ def test_what_a_release_was_built_with_is_read_back(tmp_path):
     (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
     assert record.service_of(str(tmp_path)) == SERVICE
+    assert record.question_of_release(str(tmp_path)) == record.Question("/healthz", "localhost", "")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,26 @@ def test_the_digest_of_the_environment_is_that_of_the_file_that_the_release_name
 def test_role_and_runtime_name_the_same_facts():
     known = {field.name for field in dataclasses.fields(record.Service)}
     told = inspect.signature(Runtime).parameters
-    assert known - {"health_host"} <= {key for name in role_vars.NAMES for key in role_vars.VARS[name]}
+    assert known <= {key for name in role_vars.NAMES for key in role_vars.VARS[name]}
     assert set(role_vars.VARS["__flask_app_runtime"]) <= set(told)
     assert record.Service().boot_timeout == told["boot_timeout"].default
     assert record.Service().health_host == told["health_host"].default
+
+
+@pytest.mark.parametrize(
+    ("text", "health_path", "asked"),
+    [
+        ("", "/healthz", "/healthz"),
+        ("", "", "/"),
+        ('SCRIPT_NAME="/scoring"\n', "/healthz", "/scoring/healthz"),
+        ('SCRIPT_NAME="/scoring"\n', "/scoring/healthz?deep=1", "/scoring/healthz?deep=1"),
+        ("X=1\nexport SCRIPT_NAME=/scoring # prefix\n", "/scoringx", "/scoring/scoringx"),
+        ("SCRIPT_NAME='/a'\nSCRIPT_NAME='/b'\n", "", "/b/"),
+        ('SCRIPT_NAME="/scoring"\n', "/scoring", "/scoring"),
+    ],
+)
+def test_an_app_below_a_path_is_asked_below_it(tmp_path, text, health_path, asked):
+    file = tmp_path / "app.env"
+    file.write_text(text)
+    write(tmp_path, {"health_path": health_path, "env_file": str(file), "bind": "127.0.0.1:1"})
+    assert record.question_of_release(str(tmp_path)).path == asked

@@ -5,7 +5,8 @@
 * a line is empty, a comment (#), or KEY=value, with an optional `export` before it;
 * an unquoted value ends at " #" or at the end of the line;
 * 'single quotes' keep everything as it is, "double quotes" know \\\\, \\", \\n, \\r and \\t; nothing is substituted;
-* a key given twice has the value of its last line.
+* a key given twice has the value of its last line;
+* `{release}` in a value is the folder of the release that runs: `current` is another one while a deploy lasts.
 
 Values are secrets: no message of this module contains one.
 """
@@ -20,6 +21,10 @@ _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTA
 _SINGLE = re.compile(r"'([^']*)'\s*(?:#.*)?")
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
 _COMMENT = re.compile(r"\s#.*")
+#: In a value, and in a command of run.py.
+PLACEHOLDER = "{release}"
+#: The digest of a file without content, and of none.
+EMPTY = hashlib.sha256().hexdigest()
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
 
@@ -83,3 +88,13 @@ def load(path: str | None) -> tuple[dict[str, str], str]:
         line = content[: error.start].count(b"\n") + 1
         raise EnvFileError(f"{path}, line {line}: not UTF-8") from None
     return parse(text, str(path)), hashlib.sha256(content).hexdigest()
+
+
+def environment(release: str, path: str | None) -> tuple[dict[str, str], str]:
+    """What every process of a release has in its environment, and the digest of the file at *path*."""
+    values, digest = load(path)
+    own = {"PYGUN_RELEASE": release}
+    shared = Path(release).parents[1] / "shared"
+    if shared.is_dir():
+        own["PYGUN_SHARED_DIR"] = str(shared)
+    return {**own, **{name: value.replace(PLACEHOLDER, release) for name, value in values.items()}}, digest

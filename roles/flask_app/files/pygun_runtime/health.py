@@ -1,37 +1,44 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ask a WSGI app for its health without a connection: the check runs in the worker, before it accepts."""
+"""Ask a WSGI app for its health without a connection: the check runs in the worker, before it accepts.
+
+gunicorn itself makes the request's environment, so the app is asked as it is served: SCRIPT_NAME, scheme, headers that a
+setting drops. plugins/module_utils/instance/probe.py puts the same question through a socket.
+"""
 
 from __future__ import annotations
 
-import io
-import sys
-from urllib.parse import unquote_to_bytes
+import os
+
+from gunicorn.config import Config
+from gunicorn.http import RequestParser, wsgi
 
 from . import phrases
 
 _BODY_SHOWN = 200  # characters of an answer that end up in the log
+_PEER = ("127.0.0.1", 0)
 
 
 class Unhealthy(Exception):
     """The app answered, but not well; the text says how."""
 
 
-def check(wsgi, path: str, host: str = "localhost") -> str:
-    """The status line that *wsgi* answers to GET *path*; raises Unhealthy, or whatever the app raises.
+def check(app, path: str, host: str = "localhost", cfg: Config | None = None) -> str:
+    """The status line that *app* answers to GET *path*; raises Unhealthy, or whatever the app raises.
 
     With a path, 2xx and 3xx are healthy. With "", "/" is asked and anything below 500 will do: an app without
     a health endpoint has at least to be able to answer.
     """
-    answered: list[str] = []
+    asked = below_script_name(path or "/")
+    response, environ = _request(asked, host, cfg or Config())
     body = b""
 
-    def start_response(status, _headers, _exc_info=None):
-        answered[:] = [status]
+    def start_response(status, headers, exc_info=None):
+        response.start_response(status, headers, exc_info)
         return lambda _data: None
 
     try:
-        chunks = wsgi(_environ(path or "/", host), start_response)
+        chunks = app(environ, start_response)
         try:
             for chunk in chunks:
                 body += chunk[: max(0, _BODY_SHOWN - len(body))]
@@ -41,41 +48,33 @@ def check(wsgi, path: str, host: str = "localhost") -> str:
     except TypeError as error:
         if error.__traceback__.tb_next is not None:
             raise  # of the app's own code
-        raise Unhealthy(f"GET {path or '/'} {phrases.NOT_WSGI} {error}") from None
+        raise Unhealthy(f"GET {asked} {phrases.NOT_WSGI} {error}") from None
 
-    if not answered:
-        raise Unhealthy(f"GET {path or '/'}: the app did not call start_response")
-    status = answered[0]
+    status = response.status
+    if not status:
+        raise Unhealthy(f"GET {asked}: the app did not call start_response")
     code = int(status[:3])
     if code >= (400 if path else 500):
         shown = body.decode(errors="replace").strip()
-        raise Unhealthy(f"GET {path or '/'} {phrases.ANSWERED} {status}" + (f": {shown}" if shown else ""))
+        raise Unhealthy(f"GET {asked} {phrases.ANSWERED} {status}" + (f": {shown}" if shown else ""))
     return status
 
 
-def _environ(path: str, host: str) -> dict:
-    path, _mark, query = path.partition("?")
+def below_script_name(path: str) -> str:
+    """*path* as callers write it: gunicorn serves nothing that does not begin with SCRIPT_NAME."""
+    prefix = os.environ.get("SCRIPT_NAME", "").rstrip("/")
+    return path if path.partition("?")[0] == prefix or path.startswith(prefix + "/") else prefix + path
+
+
+def _request(path: str, host: str, cfg: Config):
+    """gunicorn's response and environment for a request that comes through a proxy with TLS.
+
+    So an app that sends callers to https answers, and does not send the check there.
+    """
+    headers = {"Host": host, "User-Agent": "pygun-health", "X-Forwarded-Proto": "https", "Connection": "close"}
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    request = next(RequestParser(cfg, ["\r\n".join(lines).encode()], _PEER))
     name, _colon, port = host.partition(":")
-    return {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "RAW_URI": path + ("?" + query if query else ""),
-        "QUERY_STRING": query,
-        "SERVER_NAME": name,
-        "SERVER_PORT": port or "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_SOFTWARE": "gunicorn",
-        "REMOTE_ADDR": "127.0.0.1",
-        "REMOTE_PORT": "0",
-        "HTTP_HOST": host,
-        "HTTP_USER_AGENT": "pygun-health",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
+    response, environ = wsgi.create(request, None, _PEER, (name, port or "80"), cfg)
+    environ["wsgi.multithread"] = True
+    return response, environ

@@ -101,12 +101,14 @@ def main() -> None:
         release = own_release(__file__)
 
     programs = release / "venv" / "bin"
+    python, run = str(programs / "python"), release / "lib" / "pygun_runtime" / "run.py"
+    command = [python, str(programs / "gunicorn"), "-c", str(release / "pygun.py")]
+    if run.exists():  # it sets the app's environment; a release of an older runtime has none
+        command = [python, "-IS", str(run), *command]
     try:
         # gunicorn puts the working directory on sys.path before it reads its settings.
         os.chdir(release / "src" if (release / "src").is_dir() else release)
-        os.execv(
-            programs / "python", [str(programs / "python"), str(programs / "gunicorn"), "-c", str(release / "pygun.py")]
-        )  # noqa: S606
+        os.execv(python, command)  # noqa: S606
     except OSError as error:
         fail(f"cannot start release {release}: {error}")
 

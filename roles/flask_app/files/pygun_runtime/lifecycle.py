@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, health, log_capture, logs, phrases, request_id, signals
+from . import forks, health, log_capture, logs, phrases, prometheus, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -138,6 +138,7 @@ class Lifecycle:
             getattr(server.log, level)("%s", text)
         server.pygun_own_handlers = signals.hold_in_master(server, self.told)
         self._try(server.log, self.runtime.records.clear)
+        self._try(server.log, prometheus.sweep)
         self._write_record(server)
 
     def on_reload(self, server) -> None:
@@ -183,6 +184,7 @@ class Lifecycle:
     def child_exit(self, server, worker) -> None:
         self._try(server.log, self.runtime.records.remove_ready, server.pid, worker.pid)
         self._try(server.log, self.runtime.records.retire_served, server.pid, worker.pid)
+        self._try(server.log, prometheus.mark_dead, worker.pid)
         boot = worker.pygun_boot
         if boot.ready:
             server.pygun_early_exits = 0
@@ -285,19 +287,20 @@ class Lifecycle:
             seconds = min(seconds, LENIENT_HEALTH_LIMIT)
         seconds = max(seconds, 0.1)
         where = []
+        asked = health.below_script_name(self.runtime.health_path or "/")
         self.limit.start(seconds, BOOT_FAILED, where.append)
         try:
-            health.check(worker.wsgi, self.runtime.health_path, self.runtime.health_host)
+            health.check(worker.wsgi, self.runtime.health_path, self.runtime.health_host, worker.cfg)
             return "ok"
         except TimeLimitExceeded:
-            why = f"GET {self.runtime.health_path or '/'} {phrases.NO_ANSWER} within {seconds:.1f} s"
+            why = f"GET {asked} {phrases.NO_ANSWER} within {seconds:.1f} s"
             detail = "; it is at:\n" + "".join(where)
         except health.Unhealthy as error:
             why = str(error)
             detail = ""
         except Exception as error:
             worker.log.exception("The health check raised an exception")
-            why = f"GET {self.runtime.health_path or '/'} {phrases.RAISED} {type(error).__name__}: {error}"
+            why = f"GET {asked} {phrases.RAISED} {type(error).__name__}: {error}"
             detail = ""
         if boot.gated:
             worker.log.error("Health check failed, refusing to serve: %s%s", why, detail)

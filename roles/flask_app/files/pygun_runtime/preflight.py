@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Try this release without serving: `python -I preflight.py FD`, run as the app's user.
+"""Try this release without serving: `run.py python preflight.py FD`, run as the app's user.
 
 Does what a worker does before it accepts, and stops there: settings, worker class, import of the app, health check.
 Each step is announced on file descriptor FD as a line of JSON before it begins, so that its reader knows where a crash struck:
@@ -9,10 +9,14 @@ Each step is announced on file descriptor FD as a line of JSON before it begins,
 
 from __future__ import annotations
 
+import sys
+
+if sys.path[:1] == [__file__.rpartition("/")[0]]:
+    sys.path[0] = sys.prefix + "/bin"  # where gunicorn's program is; the modules beside this file have a package
+
 import faulthandler
 import json
 import os
-import sys
 import threading
 import time
 import traceback
@@ -24,7 +28,8 @@ from gunicorn.config import Config
 from gunicorn.errors import AppImportError
 
 import pygun_runtime
-from pygun_runtime import health, patching, phrases, settings, suggestions, time_limit
+from pygun_runtime import health, patching, phrases, prometheus, settings, suggestions, time_limit
+from pygun_runtime.writes import Writes
 
 
 class Refused(Exception):
@@ -57,7 +62,9 @@ def try_release(announce) -> dict:
     """Go through the steps; returns facts about the release."""
     release = Path(__file__).resolve().parents[2]
     said = late_patches_of_the_app()
+    writes = Writes(str(release))
     announce("settings")
+    sys.path.insert(0, os.getcwd())  # as gunicorn does before it reads its settings
     names = settings_of(release / "pygun.py")
     config = configure(names)
     runtime = next(value for value in names.values() if isinstance(value, pygun_runtime.Runtime))
@@ -71,6 +78,8 @@ def try_release(announce) -> dict:
     announce("import")
     os.chdir(config.chdir)
     sys.path.insert(0, config.chdir)
+    for path in filter(None, (config.pythonpath or "").split(",")):
+        sys.path.insert(0, os.path.abspath(path))
     os.environ.update(config.env)
     started = time.monotonic()
     if config.preload_app:
@@ -81,8 +90,8 @@ def try_release(announce) -> dict:
     wsgi = import_app(config)
     imported = time.monotonic() - started
 
-    announce("health", asks=runtime.health_path or "/")
-    status = health.check(wsgi, runtime.health_path, runtime.health_host)
+    announce("health", asks=health.below_script_name(runtime.health_path or "/"))
+    status = health.check(wsgi, runtime.health_path, runtime.health_host, config)
     resident, own = _memory()
     return {
         "import_s": round(imported, 3),
@@ -91,7 +100,7 @@ def try_release(announce) -> dict:
         "memory_kb": resident,
         "own_memory_kb": own,
         "preload": config.preload_app,
-        "warnings": patching.said + said,
+        "warnings": patching.said + said + writes.warnings(),
     }
 
 
@@ -169,6 +178,7 @@ def main() -> None:
         tell(done=facts)
         status = 0
     sys.stderr.flush()
+    prometheus.forget(os.getpid())
     os._exit(status)  # threads that the app started must not hold this back
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import gunicorn
 
 from . import env_file as env_files
-from . import forks, handover, logs, patching, processors
+from . import forks, handover, logs, patching, processors, prometheus, run
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
@@ -76,6 +77,7 @@ class Runtime:
         self.run_dir = self._usable_run_dir(os.environ.get("PYGUN_RUN_DIR") or run_dir)
         self.records = Records(self.run_dir, self.instance)
         values, self.env_digest = self._load_environment(env_file)
+        prometheus.make_directory()
         patching.patch_for(file, self.source, boot_timeout)
         self.notes += [("warning", text) for text in patching.said]
         logs.configure(
@@ -157,6 +159,8 @@ class Runtime:
         self.notes += [("warning", text) for text in ignored(settings)]
         if vain := patching.in_vain(settings.get("worker_class")):
             self.notes.append(("warning", vain))
+        for name in known() & set(settings):
+            settings[name] = self._placed(settings[name])
         settings["bind"] = self.bind
         if self.instance:
             # gunicorn makes the name of its dirty arbiter's pid file of it, and kills whom it finds there.
@@ -167,6 +171,12 @@ class Runtime:
         for name in HOOKS:
             settings[name] = lifecycle.hook(name, settings.get(name))
         lifecycle.begin_boot(sys.argv)
+
+    def _placed(self, value):
+        """The value of a setting, with the folder of this release in the place of `{release}`."""
+        if isinstance(value, str):
+            return value.replace(env_files.PLACEHOLDER, self.release_path)
+        return [self._placed(entry) for entry in value] if isinstance(value, list) else value
 
     def _name_of_instance(self, given: str | None) -> str:
         """What ps and gunicorn call it; *given* is the app's own name for all of its instances."""
@@ -188,12 +198,15 @@ class Runtime:
             self.notes.append(("warning", text))
         return list(found.values())
 
-    @staticmethod
-    def _load_environment(path: str | None) -> tuple[dict[str, str], str]:
-        values, digest = env_files.load(path)
+    def _load_environment(self, path: str | None) -> tuple[dict[str, str], str]:
+        """Set the app's environment, for a HUP too: TZ works at once, the rest of what a process reads at its start does not."""
+        values, digest = env_files.environment(self.release_path, path)
+        if not _from_file:  # not a HUP
+            run.gunicorn_again(values, digest)
         for key in _from_file - set(values):
             os.environ.pop(key, None)
-        os.environ.update(values)
+        os.environ.update({**values, run.MARK: digest})
+        time.tzset()
         _from_file.clear()
         _from_file.update(values)
         return values, digest

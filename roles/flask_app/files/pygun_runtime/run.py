@@ -1,0 +1,78 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run a program with the app's environment: `python -IS run.py PROGRAM [ARGUMENT]...`, and `run` in a release for people.
+
+The instances, the trial of a release, programs beside the app and commands by hand start like this. The C library reads TZ,
+LD_PRELOAD or MALLOC_ARENA_MAX as a process starts, and Python PYTHONHASHSEED: too early for anything that Python sets. So
+the variables are set first, and PROGRAM takes the place of this process, with its pid and its open files.
+
+* PROGRAM without a slash is looked up in the release's virtual environment first.
+* It runs in the source's folder.
+* `{release}` in an argument, or in a variable, is the folder of this release.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # nothing of gunicorn is needed
+    import env_file as env_files
+else:
+    from . import env_file as env_files
+
+#: The digest of the environment file that this process, or an ancestor, was started with.
+MARK = "PYGUN_ENVIRONMENT"
+USAGE = "usage: run PROGRAM [ARGUMENT]...    for example: sudo -u scoring /srv/scoring/current/run flask db upgrade"
+
+
+def gunicorn_again(values: dict[str, str], digest: str) -> None:
+    """Execute gunicorn a second time, if it was started without these variables: by hand, or by an older launcher."""
+    if digest in (os.environ.get(MARK), env_files.EMPTY) or not _is_gunicorn(sys.argv[0]):
+        return
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **values, MARK: digest})  # noqa: S606
+
+
+def _is_gunicorn(program: str) -> bool:
+    path = Path(program)
+    return path.name == "gunicorn" or (path.name == "__main__.py" and path.parent.name == "gunicorn")
+
+
+def env_file_of(release: Path) -> str:
+    """The environment file of a release, as its release.json says."""
+    try:
+        found = json.loads((release / "release.json").read_text(encoding="utf-8"))["service"]["env_file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
+def program_of(release: Path, name: str) -> str:
+    """The path of a program of the virtual environment, or the name as it is."""
+    own = release / "venv" / "bin" / name
+    return str(own) if "/" not in name and os.access(own, os.X_OK) else name
+
+
+def main() -> None:
+    release = Path(__file__).resolve().parents[2]
+    if len(sys.argv) < 2:
+        sys.exit(USAGE)
+    try:
+        values, digest = env_files.environment(str(release), env_file_of(release))
+        values = {**os.environ, **values, MARK: digest}
+        values = {name: value.replace(env_files.PLACEHOLDER, str(release)) for name, value in values.items()}
+        program, *arguments = (word.replace(env_files.PLACEHOLDER, str(release)) for word in sys.argv[1:])
+        program = program_of(release, program)
+        os.chdir(release / "src" if (release / "src").is_dir() else release)
+        os.execvpe(program, [program, *arguments], values)  # noqa: S606
+    except env_files.EnvFileError as error:
+        sys.exit(f"pygun: {error}")
+    except OSError as error:
+        sys.exit(f"pygun: cannot run {program} of release {release}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()

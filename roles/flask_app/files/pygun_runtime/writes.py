@@ -1,0 +1,53 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which files an app wants to write below its release, where nothing may be written: it belongs to root, and goes one day."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_CHANGING = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
+_SHOWN = 3
+
+
+class Writes:
+    """Watches, from its making on, what this process does to files below *release*; also what the app hides."""
+
+    def __init__(self, release: str):
+        self.release = release
+        self.paths: list[str] = []
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, arguments: tuple) -> None:
+        with contextlib.suppress(Exception):
+            if event == "open":
+                if isinstance(arguments[2], int) and arguments[2] & _WRITING:
+                    self._add(arguments[0])
+            elif event == "sqlite3.connect":
+                if not str(arguments[0]).startswith(("file:", ":memory:")):
+                    self._add(arguments[0])
+            elif event in _CHANGING:
+                self._add(arguments[-2] if event == "os.symlink" else arguments[0])
+
+    def _add(self, path) -> None:
+        if isinstance(path, int) or not path:
+            return
+        whole = os.path.abspath(os.fsdecode(path))
+        if whole.startswith(self.release + "/") and "__pycache__" not in whole and whole not in self.paths:
+            self.paths.append(whole)
+
+    def warnings(self) -> list[str]:
+        """One text about all of them, or none."""
+        if not self.paths:
+            return []
+        named = ", ".join(os.path.relpath(path, self.release) for path in self.paths[:_SHOWN])
+        more = f" and {len(self.paths) - _SHOWN} more" if len(self.paths) > _SHOWN else ""
+        where = os.environ.get("PYGUN_SHARED_DIR", "the app's shared directory")
+        return [
+            f"The app opens {named}{more} of its release for writing. No process of it may write there, and the next release"
+            f" has none of it. Let it write below {where}, which PYGUN_SHARED_DIR in its environment names; it opens an SQLite"
+            " file that is only read with `file:PATH?mode=ro` and uri=True."
+        ]
