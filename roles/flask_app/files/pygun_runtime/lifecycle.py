@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, health, log_capture, logs, phrases, request_id, signals
+from . import forks, headers, health, log_capture, logs, phrases, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -234,6 +234,7 @@ class Lifecycle:
         self.limit.stop()
         worker.pygun_handlers.put_back()
         request_id.attach(worker)
+        headers.watch(worker.log)
         record = {
             "pid": worker.pid,
             "master": worker.ppid,

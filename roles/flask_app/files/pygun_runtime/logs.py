@@ -52,6 +52,7 @@ class Settings:
     run_dir: Path | None = None
     format: str = "json"
     to: tuple[str, ...] = ("file",)
+    unlogged: frozenset[str] = frozenset()
     redaction: Redaction = dataclasses.field(default_factory=Redaction)
 
     @property
@@ -290,6 +291,7 @@ class Logger(glogging.Logger):
         self._access_to = self._error_to = None
         self._own_access_format = self._is_slow = False
         self._write_access = None
+        self._unlogged: frozenset[str] = frozenset()
         super().__init__(cfg)
         if self._log is not None and isinstance(self._log.destination, LogFile):
             self._log.destination.events.room()  # what a killed master left behind says nothing about now
@@ -310,6 +312,7 @@ class Logger(glogging.Logger):
         self._access_to = _destination(cfg.accesslog, self._access_to)
         self._error_to = _destination(cfg.errorlog, self._error_to)
         self._install_handlers(log)
+        self._unlogged = log.settings.unlogged
         # Read once: each look at gunicorn's configuration costs as much as an eighth of a line.
         self._is_slow = self._own_access_format or bool(self.access_log.handlers)
         self._write_access = log.access_writer(self._access_to) if cfg.accesslog else None
@@ -361,6 +364,8 @@ class Logger(glogging.Logger):
             status, size = answered
         elif not size and resp.response_length:
             size = _sent_by_kernel(resp)
+        if self._unlogged and 200 <= status < 400 and environ["RAW_URI"].partition("?")[0] in self._unlogged:
+            return
         message = self._own_message(resp, req, environ, request_time) if self._is_slow else None
         try:
             write(environ, status, size, request_time // _MICROSECOND, message)
