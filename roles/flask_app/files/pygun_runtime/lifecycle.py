@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, headers, health, log_capture, logs, phrases, request_id, signals
+from . import forks, headers, health, log_capture, logs, patching, phrases, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -235,6 +235,10 @@ class Lifecycle:
         worker.pygun_handlers.put_back()
         request_id.attach(worker)
         headers.watch(worker.log)
+        if patching.is_gevent(type(worker)):
+            from .loop_watch import LoopWatch
+
+            worker.pygun_loop_watch = LoopWatch(worker.log)
         record = {
             "pid": worker.pid,
             "master": worker.ppid,
