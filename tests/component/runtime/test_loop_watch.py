@@ -6,6 +6,7 @@ import time
 import types
 
 import pytest
+
 from pygun_runtime.loop_watch import PAUSE, LoopWatch
 
 APP = """

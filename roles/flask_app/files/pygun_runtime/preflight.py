@@ -23,7 +23,7 @@ from gunicorn import util
 from gunicorn.config import Config
 
 import pygun_runtime
-from pygun_runtime import health, patching, settings, time_limit
+from pygun_runtime import health, patching, settings, time_limit, traits
 
 
 class Refused(Exception):
@@ -71,6 +71,7 @@ def try_release(announce) -> dict:
     os.chdir(config.chdir)
     sys.path.insert(0, config.chdir)
     os.environ.update(config.env)
+    traits.watch_randomness()
     started = time.monotonic()
     if config.preload_app:
         util.import_app(config.wsgi_app)
@@ -91,6 +92,7 @@ def try_release(announce) -> dict:
         "own_memory_kb": own,
         "preload": config.preload_app,
         "warnings": patching.said + said,
+        **traits.traits(config.chdir, patching.is_gevent(worker_class)),
     }
 
 
@@ -129,6 +131,7 @@ def _memory() -> tuple[int, int]:
 def main() -> None:
     out = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     sys.argv[1:] = []
+    os.environ["PYGUN_PREFLIGHT"] = "1"  # for an app that starts something as it is imported
     faulthandler.enable()  # a crash in native code then shows where
     os.dup2(2, 1)  # what the app prints belongs to the log, not to our answer
 
