@@ -36,7 +36,7 @@ DRIVERS: dict[str, tuple[str, str]] = {
 _SAME = {"psycopg2-binary": "psycopg2"}
 
 _SESSIONS = {
-    "socketio": "Socket.IO keeps sessions in the memory of one worker, and the next request of a client may reach another. Give SocketIO a"
+    "socketio": "Socket.IO keeps sessions and rooms in the memory of one worker, and other requests and events reach others. Give SocketIO a"
     ' message_queue and transports=["websocket"] (the clients too), or run one worker: flask_app_instances: 1 and flask_app_workers: 1.',
     "flask-session": "Flask-Session keeps sessions in the memory of one worker (SimpleCache), and the next request of a client may reach"
     " another. Keep them in Redis, in the database, or in signed cookies, as Flask does without it.",
