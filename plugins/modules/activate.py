@@ -178,6 +178,22 @@ seconds:
   description: How long the activation took.
   returned: success
   type: float
+misfits:
+  description: What of the app fits badly to its workers, as the trial of a new release has found. Each is a warning as well.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    code:
+      description: >-
+        V(blocking_driver), V(process_pool), V(scheduler_at_import), V(thread_at_import), V(session_in_memory) or V(random_key).
+      type: str
+    subject:
+      description: The package, class or place in the source.
+      type: str
+    text:
+      description: What happens, and what to do.
+      type: str
 step:
   description: The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(preflight), V(roll), V(reconfigure), V(verify) or V(commit).
   returned: failure

@@ -35,6 +35,7 @@ class Report:
         self.warn = warn
         self.step = "prepare"
         self.accounts: dict[str, dict[str, t.Any]] = {}
+        self.misfits: list[dict[str, str]] = []
         self._started = time.monotonic()
 
     def account(
@@ -71,6 +72,7 @@ class Report:
             "instances": [self.accounts[name] for name in sorted(self.accounts)],
             "seconds": round(time.monotonic() - self._started, 2),
             "diff": differences,
+            "misfits": self.misfits,
         }
 
     def error(self, failure: StepFailure, release: str, what: str, after: str, **facts: t.Any) -> ActivationError:

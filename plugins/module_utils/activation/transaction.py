@@ -27,6 +27,7 @@ import typing as t
 from ..host.atomic import now, remove_file
 from ..host.inspection import memory_of_host
 from ..instance.public_socket import SocketError
+from ..release.fit import misfits
 from ..release.lock import Held, locked
 from ..release.server_packages import stock_worker
 from ..release.store import ReleaseStore
@@ -254,9 +255,11 @@ class Activation:
             )
         for text in warnings_of(outcome.facts):
             self.warn(text)
-        crowd = too_many_workers(
-            outcome.facts, self.instances.program.wanted().instances or 1, memory_of_host("MemTotal")
-        )
+        instances = self.instances.program.wanted().instances or 1
+        self.report.misfits = misfits(outcome.facts, instances)
+        for misfit in self.report.misfits:
+            self.warn(misfit["text"])
+        crowd = too_many_workers(outcome.facts, instances, memory_of_host("MemTotal"))
         if crowd:
             self.warn(crowd)
 

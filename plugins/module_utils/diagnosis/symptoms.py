@@ -31,8 +31,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "out-of-memory",
         "app",
-        r"Perhaps out of memory\?|\bMemoryError\b|[Oo]ut of memory: Killed process|oom-kill|\[Errno 12\]|\bENOMEM\b"
-        r"|Cannot allocate memory|\bbad_alloc\b",
+        r"Perhaps out of memory\?|\bMemoryError\b|[Oo]ut of memory: Killed process|oom-kill|\bbad_alloc\b",
         "A process found no memory left, or was killed for what it took: the host, or a limit (of the unit, or of the trial of a"
         " release), is too small for it.",
         "Lower the number of workers (flask_app_gunicorn: {{workers: N}}), load less at import, or give the host more"
@@ -49,7 +48,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "memory-refused",
         "app",
-        r"\[Errno 12\]|Cannot allocate memory",
+        r"\[Errno 12\]|\bENOMEM\b|Cannot allocate memory",
         "The kernel refuses memory that the app reserves (ENOMEM). That need not be memory that is used: the host may not"
         " overcommit (vm.overcommit_memory=2), or the process has a limit of its address space (LimitAS, LimitDATA, ulimit -v).",
         "`sysctl vm.overcommit_memory` and `systemctl show supervisord -p LimitAS -p LimitDATA` show both. Lift the limit, or"

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import lock_holders
+from tests.component.activation.conftest import APP
 from tests.component.supervised import eventually
 
 # -- nothing to do ---------------------------------------------------------------------------------------------------
@@ -460,3 +461,16 @@ def test_who_holds_the_lock_without_being_a_deploy_is_named(served):
             other.terminate()
     assert result["step"] == "lock"
     assert f"pid {other.pid}" in result["msg"]
+
+
+def test_what_fits_badly_is_a_warning_and_a_field_of_the_result(old):
+    source = "import threading, time\ndef tick():\n    while True: time.sleep(60)\n"
+    source += "threading.Thread(target=tick, name='ticks', daemon=True).start()\n" + APP
+    release = old.release(source=source)
+    result = old.deploy(release, user="root")
+    assert not result.get("failed"), result
+    (misfit,) = result["misfits"]
+    assert (misfit["code"], misfit["subject"]) == ("thread_at_import", "ticks (wsgi.py:4)")
+    assert [text for text in result["warnings"] if misfit["text"] in str(text)]
+    again = old.deploy(release, user="root")
+    assert (again["changed"], again["misfits"]) == (False, [])

@@ -415,3 +415,36 @@ def test_no_descriptor_of_the_log_leaks_into_children(service):
     ]
     assert len(flags) == 1
     assert flags[0] & os.O_CLOEXEC and flags[0] & os.O_APPEND
+
+
+def test_healthy_answers_of_the_health_path_have_no_access_line(service):
+    app = """
+    def app(environ, start_response):
+        status = "503 No" if "broken" in environ["QUERY_STRING"] else "200 OK"
+        start_response(status, [("Content-Length", "0")])
+        return []
+    """
+    service.start(app=app, runtime="health_path='/healthz?deep'")
+    for path in ("/healthz?deep", "/healthz", "/healthz?broken", "/healthzz", "/"):
+        service.get(path)
+    service.instance.stop()
+    seen = [(line["url.path"], line["http.response.status_code"]) for line in service.access()]
+    assert seen == [("/healthz", 503), ("/healthzz", 200), ("/", 200)]
+
+
+@pytest.mark.parametrize(("path", "more"), [("/", ""), ("/healthz", "log_health=True"), ("", "")])
+def test_health_checks_are_logged_if_they_should_or_could_be_something_else(service, path, more):
+    service.start(runtime=f"health_path={path!r}, {more}")
+    service.get(path or "/")
+    service.instance.stop()
+    assert len(service.access()) == 1
+
+
+def test_a_header_that_gunicorn_drops_is_said_once_at_debug(service, any_worker):
+    service.start(loglevel="debug", **any_worker)
+    for _ in range(3):
+        service.get("/", "User_Name: somebody")
+    service.instance.stop()
+    line = service.saying("drops the header USER_NAME")
+    assert line["log.level"] == "debug"
+    assert "somebody" not in line["message"]

@@ -150,3 +150,34 @@ def test_the_requests_that_an_instance_has_served_are_counted_over_the_lives_of_
     eventually(lambda: served(instance) == 8, seconds=20, what=instance.log)
     instance.stop()
     assert list(instance.run.glob("*requests")) == []
+
+
+def test_each_worker_knows_its_number_which_a_successor_and_a_reload_keep(host, eventually):
+    app = """
+    import os
+    me = os.environ["PYGUN_WORKER"]
+    assert "PYGUN_PREFLIGHT" not in os.environ
+    def app(environ, start_response):
+        start_response("200 OK", [("X-Worker", f"{me} {os.getpid()}"), ("Content-Length", "0")])
+        return []
+    """
+    instance = host.start(app=app, name="app-1", workers=2).wait_ready(2)
+
+    def numbers():
+        found = {}
+        for _ in range(10):
+            client = host.connect()
+            client.send("/", headers=["Connection: close"])
+            number, pid = client.receive()[1]["x-worker"].split()
+            found[int(pid)] = number
+        return found if sorted(found) == sorted(instance.workers()) else None
+
+    before = eventually(numbers)
+    assert sorted(before.values()) == ["1-0", "1-1"]
+    first = next(pid for pid, number in before.items() if number == "1-0")
+    os.kill(first, signal.SIGKILL)
+    after = eventually(lambda: (found := numbers()) and first not in found and len(found) == 2 and found)
+    assert sorted(after.values()) == ["1-0", "1-1"]
+    instance.signal(signal.SIGHUP)
+    reloaded = eventually(lambda: (found := numbers()) and not set(found) & set(after) and len(found) == 2 and found)
+    assert sorted(reloaded.values()) == ["1-0", "1-1"]

@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, health, log_capture, logs, phrases, prometheus, request_id, signals
+from . import forks, headers, health, log_capture, logs, patching, phrases, prometheus, request_id, signals
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -130,6 +130,7 @@ class Lifecycle:
         if self.runtime.handover:
             server.systemd = True  # the public socket is not ours: gunicorn must not unlink its path
         server.pygun_early_exits = 0
+        server.pygun_reloads = 0
         server.pygun_gate = server.num_workers if self.runtime.gated else 0
         server.pygun_started = time.time()
         _tolerate_failing_workers_in_stop(server)
@@ -143,6 +144,7 @@ class Lifecycle:
 
     def on_reload(self, server) -> None:
         self._end_boot()
+        server.pygun_reloads += 1
         if isinstance(server.log, logs.Logger):
             server.log.follow(server.cfg)
         server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
@@ -177,6 +179,7 @@ class Lifecycle:
             server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
         worker.pygun_boot = _Boot(gated=server.pygun_gate > 0)
         server.pygun_gate = max(0, server.pygun_gate - 1)
+        worker.pygun_place = _free_place(server)
         forks.inherit(server.LISTENERS, by_programs=False)
         forks.serve(listener.fileno() for listener in server.LISTENERS)
         forks.announce()
@@ -220,6 +223,8 @@ class Lifecycle:
     def post_fork(self, server, worker) -> None:
         _end_when_stopped(server, worker.pygun_boot)
         sys.argv[1:] = []
+        instance = (self.runtime.instance or "").rpartition("-")[2]
+        os.environ["PYGUN_WORKER"] = f"{instance if instance.isdigit() else 0}-{worker.pygun_place[1]}"
         worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)
@@ -236,6 +241,11 @@ class Lifecycle:
         self.limit.stop()
         worker.pygun_handlers.put_back()
         request_id.attach(worker)
+        headers.watch(worker.log)
+        if patching.is_gevent(type(worker)):
+            from .loop_watch import LoopWatch
+
+            worker.pygun_loop_watch = LoopWatch(worker.log)
         record = {
             "pid": worker.pid,
             "master": worker.ppid,
@@ -315,6 +325,13 @@ class Lifecycle:
             action(*arguments)
         except OSError as error:
             log.warning("Cannot update the records of this instance: %s", error)
+
+
+def _free_place(server) -> tuple[int, int]:
+    """The smallest number that no other worker has; at a reload, all begin with 0 again, while the old ones finish."""
+    taken = {worker.pygun_place for worker in server.WORKERS.values() if hasattr(worker, "pygun_place")}
+    reloads = server.pygun_reloads
+    return reloads, next(number for number in range(len(taken) + 1) if (reloads, number) not in taken)
 
 
 def _tolerate_failing_workers_in_stop(server) -> None:

@@ -14,6 +14,8 @@ import logging
 import sys
 import threading
 
+from . import app_lines
+
 #: Characters of an unfinished line that are kept before it counts as one.
 LONGEST_PART = 1024 * 1024
 
@@ -23,7 +25,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 class LineStream(io.TextIOBase):
     """Takes the place of sys.stdout or sys.stderr: each line becomes an event, a printed traceback one as a whole.
 
-    say: called with the text of each event
+    say: called with each event (app_lines.Event), and its exception if there is one
     original: the stream whose place it takes
     """
 
@@ -50,6 +52,12 @@ class LineStream(io.TextIOBase):
     def write(self, text):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        handled = app_lines.handled.get()
+        if handled is not None:
+            handled.parts.append(text)
+            return len(text)
+        if type(text) is not str and self._say_loguru(text):
+            return len(text)
         who = _whoever_writes()
         whole = self._parts.pop(who, "") + text
         while whole:
@@ -60,8 +68,14 @@ class LineStream(io.TextIOBase):
             end = end or len(whole)
             event, whole = whole[:end].rstrip("\r\n"), whole[end:]
             if event:
-                self._say(event)
+                self._say(app_lines.understood(event))
         return len(text)
+
+    def _say_loguru(self, text) -> bool:
+        found = app_lines.of_loguru(text)
+        if found:
+            self._say(*found)
+        return found is not None
 
     def flush(self):
         """Nothing waits here but unfinished lines, and those wait for their end."""
@@ -71,7 +85,7 @@ class LineStream(io.TextIOBase):
         while self._parts:
             _who, text = self._parts.popitem()
             if text.strip():
-                self._say(text.rstrip("\r\n"))
+                self._say(app_lines.understood(text.rstrip("\r\n")))
 
     def reconfigure(self, **_options):
         pass
@@ -116,9 +130,13 @@ def _end_of_event(text: str) -> int:
     return 0
 
 
-def install(say) -> None:
-    """Have *say(level, logger, message, exception)* told whatever comes up; may be repeated."""
+def install(say, say_record) -> None:
+    """Have *say(level, logger, message, exception)* told whatever comes up; may be repeated.
+
+    say_record: called with what the app's own handlers write to stdout and stderr, see app_lines.watch_handlers
+    """
     _install_streams(say)
+    app_lines.watch_handlers(say_record)
     logging.captureWarnings(True)
 
     def uncaught(kind, value, trace):
@@ -154,8 +172,8 @@ def _install_streams(say) -> None:
             continue
         stream.flush()
 
-        def say_line(text, name=name, level=level):
-            say(level, name, text, None)
+        def say_line(event, exception=None, name=name, level=level):
+            say(event.level or level, event.logger or name, event.message, exception, event.stack, event.labels)
 
         captured = LineStream(say_line, stream)
         setattr(sys, name, captured)

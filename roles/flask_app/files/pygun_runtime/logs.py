@@ -26,13 +26,19 @@ from gunicorn import glogging
 from gunicorn.config import AccessLogFormat
 from gunicorn.instrument.statsd import Statsd
 
-from . import log_capture, request_id
+from . import app_lines, log_capture, request_id
 from .log_file import LogFile, Stream, VolumeEvents
 from .log_forward import Forwarder, Journald, Syslog, tell_the_host
 from .log_line import JsonLines, Lines, Redaction, TextLines, timestamp
+from .server_log import ServerLog
 
 #: What a LogRecord always has; whatever else it has came from the app's `extra`.
-_STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD = set(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+    "pygun_written",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Settings:
     run_dir: Path | None = None
     format: str = "json"
     to: tuple[str, ...] = ("file",)
+    unlogged: frozenset[str] = frozenset()
     redaction: Redaction = dataclasses.field(default_factory=Redaction)
 
     @property
@@ -111,9 +118,39 @@ class Log:
 
         return write_and_forward if self.forwarders else write
 
-    def say(self, level, logger, message, exception) -> None:
+    def say(self, level, logger, message, exception, stack="", labels=None) -> None:
         """For log_capture."""
-        self.event(time.time(), level, message, logger, describe(exception) if exception else None)
+        error = describe(exception) if exception else ("", "", stack) if stack else None
+        self.event(time.time(), level, message, logger, error, labels)
+
+    def say_record(self, handled: app_lines.Handled) -> None:
+        """What a handler of the app has written: once, if other handlers write the record too."""
+        record = handled.record
+        if app_lines.is_written(record):
+            return
+        written = app_lines.understood(handled.text)
+        if handled.stock and not written.labels:
+            self.record(record)
+            return
+        level = app_lines.level_name(record.levelno)
+        error = ("", "", written.stack) if written.stack else None
+        self.event(record.created, level, written.message, record.name, error, written.labels)
+
+    def record(self, record: logging.LogRecord, destination=None) -> None:
+        """The line of a LogRecord."""
+        try:
+            message = record.getMessage()
+        except Exception as error:
+            message = f"{record.msg!r} with arguments that do not fit it ({error}): {record.args!r}"
+        if record.name == "gunicorn.error":
+            message = self.json.redaction.text(message)
+        error = describe(record.exc_info) if record.exc_info and record.exc_info[0] else None
+        if record.stack_info:
+            error = (error or ("", "", ""))[:2] + ("\n".join(filter(None, [error and error[2], record.stack_info])),)
+        labels = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+        self.event(
+            record.created, app_lines.level_name(record.levelno), message, record.name, error, labels, destination
+        )
 
     def _put(self, line: str, now: float, destination) -> None:
         destination = destination or self.destination
@@ -231,27 +268,15 @@ class _Handler(logging.Handler):
         self.log = log
         self.destination = destination
 
+    def handle(self, record):
+        """Without a lock: a line is one write, and a signal handler may have interrupted another."""
+        if self.filter(record):
+            self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            message = record.getMessage()
-        except Exception as error:
-            message = f"{record.msg!r} with arguments that do not fit it ({error}): {record.args!r}"
-        if record.name == "gunicorn.error":
-            message = self.log.json.redaction.text(message)
-        error = describe(record.exc_info) if record.exc_info and record.exc_info[0] else None
-        if record.stack_info:
-            error = (error or ("", "", ""))[:2] + ("\n".join(filter(None, [error and error[2], record.stack_info])),)
-        labels = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-        level = _level_name(record.levelno)
-        self.log.event(record.created, level, message, record.name, error, labels, self.destination)
-
-
-def _level_name(number: int) -> str:
-    """An app may have levels of its own, and names of its own for those of Python."""
-    for level, name in ((50, "critical"), (40, "error"), (30, "warning"), (20, "info")):
-        if number >= level:
-            return name
-    return "debug"
+        if not app_lines.is_written(record, self.destination):
+            self.log.record(record, self.destination)
 
 
 class Logger(glogging.Logger):
@@ -266,11 +291,13 @@ class Logger(glogging.Logger):
         self._access_to = self._error_to = None
         self._own_access_format = self._is_slow = False
         self._write_access = None
+        self._unlogged: frozenset[str] = frozenset()
         super().__init__(cfg)
         if self._log is not None and isinstance(self._log.destination, LogFile):
             self._log.destination.events.room()  # what a killed master left behind says nothing about now
 
     def setup(self, cfg):
+        self.error_log = logging.getLogger("gunicorn.error")
         self._remove_handlers()
         if cfg.logconfig or cfg.logconfig_dict or getattr(cfg, "logconfig_json", None):  # which came with gunicorn 21
             self._log = self._write_access = None
@@ -285,10 +312,13 @@ class Logger(glogging.Logger):
         self._access_to = _destination(cfg.accesslog, self._access_to)
         self._error_to = _destination(cfg.errorlog, self._error_to)
         self._install_handlers(log)
+        self._unlogged = log.settings.unlogged
         # Read once: each look at gunicorn's configuration costs as much as an eighth of a line.
         self._is_slow = self._own_access_format or bool(self.access_log.handlers)
         self._write_access = log.access_writer(self._access_to) if cfg.accesslog else None
-        log_capture.install(lambda *event: instance_log().say(*event))
+        log_capture.install(
+            lambda *event: instance_log().say(*event), lambda handled: instance_log().say_record(handled)
+        )
 
     def follow(self, cfg) -> None:
         """Take over the settings that a HUP has read; gunicorn does so itself since 26."""
@@ -303,7 +333,8 @@ class Logger(glogging.Logger):
 
     def _install_handlers(self, log: Log) -> None:
         root = logging.getLogger()
-        self.error_log.addHandler(_Handler(log, self._error_to))
+        handler = _Handler(log, self._error_to)
+        self.error_log.addHandler(handler)  # of those who write to it, or take its handlers
         root.addHandler(_Handler(log))
         self.error_log.setLevel(self.loglevel)
         self.access_log.setLevel(logging.INFO)
@@ -312,6 +343,7 @@ class Logger(glogging.Logger):
             self._set_syslog_handler(self.error_log, self.cfg, self.syslog_fmt, "error")
             if not self.cfg.disable_redirect_access_to_syslog:
                 self._set_syslog_handler(self.access_log, self.cfg, self.syslog_fmt, "access")
+        self.error_log = ServerLog(self.error_log, self.loglevel, handler)
 
     def access(self, resp, req, environ, request_time):
         write = self._write_access
@@ -332,6 +364,8 @@ class Logger(glogging.Logger):
             status, size = answered
         elif not size and resp.response_length:
             size = _sent_by_kernel(resp)
+        if self._unlogged and 200 <= status < 400 and environ["RAW_URI"].partition("?")[0] in self._unlogged:
+            return
         message = self._own_message(resp, req, environ, request_time) if self._is_slow else None
         try:
             write(environ, status, size, request_time // _MICROSECOND, message)

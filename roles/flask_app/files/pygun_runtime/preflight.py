@@ -28,7 +28,7 @@ from gunicorn.config import Config
 from gunicorn.errors import AppImportError
 
 import pygun_runtime
-from pygun_runtime import health, patching, phrases, prometheus, settings, suggestions, time_limit
+from pygun_runtime import health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
 from pygun_runtime.writes import Writes
 
 
@@ -81,6 +81,7 @@ def try_release(announce) -> dict:
     for path in filter(None, (config.pythonpath or "").split(",")):
         sys.path.insert(0, os.path.abspath(path))
     os.environ.update(config.env)
+    traits.watch_randomness()
     started = time.monotonic()
     if config.preload_app:
         import_app(config)
@@ -101,6 +102,7 @@ def try_release(announce) -> dict:
         "own_memory_kb": own,
         "preload": config.preload_app,
         "warnings": patching.said + said + writes.warnings(),
+        **traits.traits(config.chdir, patching.is_gevent(worker_class)),
     }
 
 
@@ -156,6 +158,7 @@ def _memory() -> tuple[int, int]:
 def main() -> None:
     out = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     sys.argv[1:] = []
+    os.environ["PYGUN_PREFLIGHT"] = "1"  # for an app that starts something as it is imported
     faulthandler.enable()  # a crash in native code then shows where
     os.dup2(2, 1)  # what the app prints belongs to the log, not to our answer
 

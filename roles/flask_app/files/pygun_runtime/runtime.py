@@ -42,6 +42,7 @@ class Runtime:
     log_dir: folder of <instance>.log, which must exist; without it, and by hand, lines go to stdout
     log_format: "json" or "text"
     log_to: any of "file", "journald" and "syslog"
+    log_health: whether healthy answers of health_path have access lines; those of "" and "/" always have
     log_query: whether query strings are logged
     log_redact: names of query parameters, and of variables of env_file, whose values are masked
     """
@@ -60,6 +61,7 @@ class Runtime:
         log_dir: str | None = None,
         log_format: str = "json",
         log_to: tuple[str, ...] | list[str] = ("file",),
+        log_health: bool = False,
         log_query: bool = True,
         log_redact: tuple[str, ...] | list[str] = (),
     ):
@@ -89,6 +91,7 @@ class Runtime:
                 run_dir=self.run_dir,
                 format=log_format,
                 to=tuple(log_to),
+                unlogged=self._unlogged(log_health),
                 redaction=Redaction(log_query, log_redact, self._secrets(values, log_redact)),
             )
         )
@@ -190,6 +193,13 @@ class Runtime:
             self.notes.append(("warning", f"run_dir {path} cannot be written: no records, no private socket"))
             return None
         return Path(path).absolute()
+
+    def _unlogged(self, log_health: bool) -> frozenset[str]:
+        """The paths whose healthy answers have no access line; "/" is a page as well."""
+        path = self.health_path.partition("?")[0]
+        if log_health or path in ("", "/"):
+            return frozenset()
+        return frozenset({path, os.environ.get("SCRIPT_NAME", "").rstrip("/") + path})
 
     def _secrets(self, values: dict[str, str], names) -> list[str]:
         found = {name: values[name] for name in names if values.get(name)}

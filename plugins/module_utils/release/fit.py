@@ -1,0 +1,116 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What of an app fits badly to the workers that it is to run in, by the facts that its trial found.
+
+The facts are those of `pygun_runtime/traits.py`. An app could have written them, so they are bounded. A release of an older runtime has none.
+The guide "Does it fit my app?" has a row for each code.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+_MOST = 5  # names in one sentence
+_LONGEST = 200  # characters of a name
+
+_OTHER_WORKER = "set flask_app_worker_class: gthread"
+
+#: Distributions whose drivers wait in C: what to do to make them wait for gevent, and the patch by which a trial knows that it was done.
+DRIVERS: dict[str, tuple[str, str]] = {
+    "psycopg2": ("require psycogreen and call psycogreen.gevent.patch_psycopg(), or use psycopg 3", "psycopg2"),
+    "mysqlclient": ("use PyMySQL", ""),
+    "mysql-connector-python": ("connect with use_pure=True", ""),
+    "mariadb": ("use PyMySQL", ""),
+    "grpcio": ("call grpc.experimental.gevent.init_gevent() before the first channel", "grpc"),
+    "cx-oracle": ("", ""),
+    "oracledb": ("", ""),
+    "pyodbc": ("", ""),
+    "pymssql": ("call pymssql.set_wait_callback() as its documentation shows", ""),
+    "ibm-db": ("", ""),
+    "turbodbc": ("", ""),
+    "python-ldap": ("use ldap3", ""),
+    "pylibmc": ("use pymemcache", ""),
+    "pycurl": ("use requests", ""),
+    "confluent-kafka": ("use kafka-python", ""),
+}
+_SAME = {"psycopg2-binary": "psycopg2"}
+
+_SESSIONS = {
+    "socketio": "Socket.IO keeps sessions and rooms in the memory of one worker, and other requests and events reach others. Give SocketIO a"
+    ' message_queue and transports=["websocket"] (the clients too), or run one worker: flask_app_instances: 1 and flask_app_workers: 1.',
+    "flask-session": "Flask-Session keeps sessions in the memory of one worker (SimpleCache), and the next request of a client may reach"
+    " another. Keep them in Redis, in the database, or in signed cookies, as Flask does without it.",
+}
+
+
+def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
+    """What fits badly, each with a code, what it is about, and a sentence that says what to do."""
+    found = []
+    if facts.get("gevent") is True:
+        found += [_misfit("blocking_driver", name, text) for name, text in _drivers(facts)]
+        pools = _names(facts, "pools")
+        if pools:
+            text = (
+                f"The app uses pools of processes, {pools}. In a gevent worker they can block the whole worker, or never answer:"
+                f" {_OTHER_WORKER}, or give the work to a program of its own (supervisor_programs)."
+            )
+            found.append(_misfit("process_pool", pools, text))
+    found += _started(facts)
+    workers = facts.get("workers")
+    if instances * (workers if isinstance(workers, int) else 1) > 1:
+        found += [
+            _misfit("session_in_memory", name, _SESSIONS[name])
+            for name in _list(facts, "sessions")
+            if name in _SESSIONS
+        ]
+        if facts.get("random_key") is True:
+            text = (
+                "The app makes its secret_key at random as it is imported: each worker has another, and takes no session of the others. Set"
+                " it in flask_app_env and read it from os.environ."
+            )
+            found.append(_misfit("random_key", "secret_key", text))
+    return found
+
+
+def _misfit(code: str, subject: str, text: str) -> dict[str, str]:
+    return {"code": code, "subject": subject, "text": text}
+
+
+def _drivers(facts: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    packages, patches = _list(facts, "packages"), _list(facts, "patches")
+    installed = {_SAME.get(name, name): name for name in packages}
+    for name, (remedy, patch) in DRIVERS.items():
+        if name in installed and patch not in patches and not (name == "psycopg2" and "psycogreen" in packages):
+            text = (
+                f"The release has {installed[name]}, whose calls wait in C: each of them holds all requests of a gevent worker up."
+                f" {remedy[:1].upper() + remedy[1:] + ', or ' + _OTHER_WORKER if remedy else _OTHER_WORKER[:1].upper() + _OTHER_WORKER[1:]}."
+            )
+            yield installed[name], text
+
+
+def _started(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
+    """Schedulers and threads that the import has started. With preload, the trial itself warns of threads."""
+    once = (
+        " run in every worker, and ran in the trial. Where one is meant, make it a program of its own (supervisor_programs), or"
+        ' start it only if os.environ.get("PYGUN_WORKER") is "0-0".'
+    )
+    schedulers, threads = _names(facts, "schedulers"), _names(facts, "threads")
+    if schedulers:
+        yield _misfit(
+            "scheduler_at_import",
+            schedulers,
+            f"The app starts schedulers as it is imported, {schedulers}: their jobs{once}",
+        )
+    if threads and not facts.get("preload"):
+        yield _misfit("thread_at_import", threads, f"The app starts threads as it is imported, {threads}: they{once}")
+
+
+def _list(facts: dict[str, t.Any], name: str) -> list[str]:
+    value = facts.get(name)
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _names(facts: dict[str, t.Any], name: str) -> str:
+    value = _list(facts, name)
+    shown = ["".join(sign if sign.isprintable() else " " for sign in one[:_LONGEST]) for one in value[:_MOST]]
+    return ", ".join(shown) + (", ..." if len(value) > _MOST else "")

@@ -1,0 +1,63 @@
+"""What fits badly is told by the facts of a trial, each with what to do."""
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils.release.fit import DRIVERS, misfits
+
+GEVENT = {"gevent": True, "workers": 1}
+
+
+def codes(facts, instances=1):
+    return [one["code"] for one in misfits(facts, instances)]
+
+
+@pytest.mark.parametrize("package", ["psycopg2-binary", *DRIVERS])
+def test_a_driver_that_waits_in_c_is_named_with_a_gevent_worker(package):
+    (found,) = misfits({**GEVENT, "packages": ["flask", package]}, 1)
+    assert (found["code"], found["subject"]) == ("blocking_driver", package)
+    assert f"The release has {package}," in found["text"]
+    assert "et flask_app_worker_class: gthread." in found["text"]
+    assert codes({**GEVENT, "gevent": False, "packages": [package]}) == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"packages": ["psycopg2", "psycogreen"]},
+        {"packages": ["psycopg2-binary"], "patches": ["psycopg2"]},
+        {"packages": ["grpcio"], "patches": ["grpc"]},
+        {"packages": ["psycopg", "pymysql", "redis"]},
+    ],
+)
+def test_a_driver_that_waits_for_gevent_fits(facts):
+    assert codes({**GEVENT, **facts}) == []
+
+
+def test_pools_of_processes_do_not_fit_to_gevent():
+    facts = {**GEVENT, "pools": ["joblib.Parallel (wsgi.py:3)"]}
+    (found,) = misfits(facts, 1)
+    assert found["code"] == "process_pool" and "joblib.Parallel (wsgi.py:3)" in found["text"]
+    assert codes({**facts, "gevent": False}) == []
+
+
+def test_what_the_import_starts_runs_in_every_worker():
+    facts = {"gevent": False, "workers": 1, "threads": ["tick (wsgi.py:9)"], "schedulers": ["a.Scheduler"]}
+    assert codes(facts) == ["scheduler_at_import", "thread_at_import"]
+    assert all('"PYGUN_WORKER") is "0-0"' in one["text"] for one in misfits(facts, 1))
+    assert codes({**facts, "preload": True}) == ["scheduler_at_import"], (
+        "the trial warns itself of threads that are lost"
+    )
+
+
+@pytest.mark.parametrize(("workers", "instances", "fits"), [(1, 1, True), (2, 1, False), (1, 2, False)])
+def test_sessions_in_memory_fit_to_one_worker(workers, instances, fits):
+    facts = {"workers": workers, "sessions": ["flask-session", "socketio", "else"], "random_key": True}
+    assert codes(facts, instances) == ([] if fits else ["session_in_memory", "session_in_memory", "random_key"])
+
+
+def test_facts_are_bounded_since_the_app_could_have_written_them():
+    assert codes({}) == []
+    assert codes({"gevent": True, "packages": {"psycopg2": 1}, "threads": 7, "workers": "x", "sessions": [{}]}) == []
+    (found,) = misfits({"threads": ["a\x1b[31m\nb", 7, *["x" * 5000] * 50]}, 1)
+    assert "a [31m b" in found["text"]
+    assert len(found["text"]) < 2000
