@@ -33,6 +33,23 @@ def terminal():
         sleep()
     return pid
 
+def stubborn():
+    import signal
+    def ignore():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open(os.path.dirname(__file__) + "/ignores", "w").close()
+        sleep()
+    child = multiprocessing.get_context("fork").Process(target=ignore)
+    child.start()
+    while not os.path.exists(os.path.dirname(__file__) + "/ignores"):
+        time.sleep(0.01)
+    return child.pid
+
+def busy_pool():
+    executor = concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+    executor.submit(sleep)
+    return list(executor._processes)[0]
+
 def returns():
     return os.fork()
 
@@ -169,6 +186,43 @@ def test_a_child_takes_no_part_in_requests_and_outlives_a_drain(host, worker, ch
     assert instance.log().count("Worker exiting") <= 1
     for one in (idle, slow):
         assert one.file.read() == b""  # it is closed, although the child lives
+
+
+@pytest.mark.parametrize(
+    ("worker", "how"),
+    [
+        ("lossless", "process"),
+        ("lossless", "stubborn"),
+        ("lossless", "busy_pool"),
+        ("gthread", "process"),
+        ("sync", "stubborn"),
+    ],
+)
+def test_a_child_of_multiprocessing_holds_no_stop_back(host, worker, how, children, eventually):
+    """multiprocessing waits at the exit of its process for as long as its children take."""
+    instance = host.start(app=APP, graceful_timeout=40, **WORKERS[worker]).wait_ready()
+    child = int(host.get("/" + how)[2])
+    children.append(child)
+    assert instance.stop() < 20
+    eventually(lambda: ended(child), 5)
+    assert "SIGKILL" not in instance.log()
+
+
+def test_a_worker_that_is_replaced_ends_its_own_children_alone(host, children, eventually):
+    app = PRELOADED.replace("CHILD = process()", "CHILD = process(daemon=True)").replace(
+        "def process()", "def process(**how)"
+    )
+    app = app.replace("Process(target=sleep)", "Process(target=sleep, **how)", 1)
+    instance = host.start(app=app, preload_app=True, max_requests=2, **WORKERS["lossless"]).wait_ready()
+    masters = int(host.get("/at_import")[2])
+    children.append(masters)
+    (worker,) = instance.workers()
+    own = int(host.get("/process")[2])
+    children.append(own)
+    eventually(lambda: instance.workers() not in ([], [worker]), 30, instance.log)
+    eventually(lambda: ended(own), 10)
+    assert not ended(masters)
+    assert "Traceback" not in instance.log()
 
 
 @pytest.mark.parametrize("worker", WORKERS)

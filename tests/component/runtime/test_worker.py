@@ -359,12 +359,16 @@ def test_an_answer_to_a_body_that_nobody_reads_arrives(host, why):
     client.close()
 
 
-def test_a_tls_connection_that_does_not_shake_hands_is_ended(host):
+def certified(host):
+    """The settings of TLS, with a new certificate."""
     certificate, key = host.folder / "certificate.pem", host.folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    tls = {"certfile": str(certificate), "keyfile": str(key)}
-    instance = host.start(keepalive=1, graceful_timeout=8, **tls).wait_ready()
+    return {"certfile": str(certificate), "keyfile": str(key)}
+
+
+def test_a_tls_connection_that_does_not_shake_hands_is_ended(host):
+    instance = host.start(keepalive=1, graceful_timeout=8, **certified(host)).wait_ready()
     context = ssl._create_unverified_context()  # noqa: S323
     with context.wrap_socket(socket.create_connection(host.address)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

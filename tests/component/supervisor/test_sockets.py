@@ -55,10 +55,10 @@ class Host:
         eventually(lambda: listens(self.folder / "supervisor.sock") or self.process.poll() is not None, 20)
         assert self.process.poll() is None, (self.folder / "supervisord.out").read_text()
 
-    def shut_down(self):
+    def shut_down(self, seconds=20):
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(seconds)
 
     @property
     def supervisor(self):

@@ -9,6 +9,9 @@ from: it kept the port, ignored SIGTERM, went on with the requests of others and
 * signals do what they do by default, where gunicorn or the runtime handled them;
 * gevent starts anew: only the greenlet that forked goes on, like the only thread of any forked process.
 
+And a worker that has finished ends the children of multiprocessing, which would wait for them at its exit. Children
+that its master has started (preload) are none of its own.
+
 Programs that are executed get none of it: the file descriptors close then.
 """
 
@@ -21,10 +24,14 @@ import signal
 import stat
 import sys
 import threading
+import time
 
 _SIGNALS = ("HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "TERM", "ALRM", "CHLD", "TTIN", "TTOU", "WINCH")
 _NUMBERS = [getattr(signal, f"SIG{name}") for name in _SIGNALS]
 _OURS = ("gunicorn.", "pygun_runtime.", "asyncio.")
+
+#: Seconds between SIGTERM and SIGKILL for the children of a worker that has finished.
+PATIENCE = 2.0
 
 _unexpected = False  # whether a fork in this process is the app's: not before `watch`, not in a child of the app
 _expected: int | None = None  # the thread of the master that is about to fork a worker
@@ -66,6 +73,26 @@ def inherit(listeners, by_programs: bool) -> None:
         os.set_inheritable(listener.fileno(), by_programs)
 
 
+def end_children() -> None:
+    """End the children of multiprocessing that this process has started."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    children = multiprocessing.active_children() if multiprocessing else []
+    for child in children:
+        child.terminate()
+    give_up = time.monotonic() + PATIENCE
+    for child in children:
+        child.join(max(0.0, give_up - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+
+
+def _forget_children() -> None:
+    """multiprocessing takes the children of this process' parent for its own: its exit would end some, and fail to wait for others."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if hasattr(multiprocessing, "_children"):
+        multiprocessing._children = set()
+
+
 def _is_worker() -> bool:
     return _expected is not None and _expected == threading.get_ident()
 
@@ -93,6 +120,7 @@ def _in_child() -> None:
     if not _unexpected:
         return
     worker, _expected = _is_worker(), None
+    _forget_children()
     if worker or _is_gunicorns(sys._getframe(1)):
         _unblock()
         return

@@ -289,6 +289,7 @@ class Lifecycle:
         handlers = getattr(worker, "pygun_handlers", None)
         if handlers and worker.pid == os.getpid():  # or the master has found it gone
             handlers.finish()
+            forks.end_children()
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""

@@ -16,6 +16,10 @@ What gunicorn 27 loses, and what is done about it here:
 6. A view that ended in SystemExit, and the request that a worker timeout ended, got no answer and no line in the
    log. They get a 500.
 7. A TLS handshake had no time limit. It has that of a request that is being read.
+8. A websocket held a stop back for the whole graceful timeout, was cut without a close frame, and left no access line.
+   It gets its close frame at once, a limit of its own, and a line at its end (websockets.py).
+
+An app that wants to know of a stop itself finds an event in each request's environ: STOPPING.
 
 And fairness. A connection whose next request is already there was served again at once, with new connections and
 all others waiting: 50 clients that each ask again at once for 5 ms of computation starved some of their own and
@@ -34,7 +38,9 @@ import socket
 import sys
 import time
 import traceback
+from datetime import datetime
 from functools import partial
+from types import SimpleNamespace
 
 import gevent
 import gevent.socket
@@ -47,11 +53,19 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
 
-from . import phrases, shortcuts
+from . import phrases, request_id, shortcuts
+from .websockets import WebSocket
 
 #: Seconds for which idle keep-alive connections stay open after a stop: who sends often enough is told to
 #: go elsewhere in an answer, and only who pauses longer meets a closed connection.
 LINGER = 2.0
+
+#: A websocket whose client does not answer the close frame is treated as left after LINGER, and its handler is ended
+#: after this (seconds): clients connect again, so they lose less than a request that is cut off.
+WEBSOCKET_LIMIT = 5.0
+
+#: In the environ of each request: an Event of gevent's that is set when the worker stops.
+STOPPING = "pygun.stopping"
 
 #: How long a worker waits for the request of a connection that it has accepted before it accepts another (seconds).
 HESITATION = 0.001
@@ -137,6 +151,7 @@ class _Connection:
     __slots__ = (
         "client",
         "ended",
+        "greenlet",
         "looks",
         "pending",
         "readable",
@@ -145,11 +160,13 @@ class _Connection:
         "since",
         "unreader",
         "waiting",
+        "websocket",
     )
 
     def __init__(self, server: _Server, client):
         self.server = server
         self.client = client
+        self.greenlet = gevent.getcurrent()
         self.ended = False
         self.looks = 0  # how often it was seen reading a request, or before the first one; -1: it does neither
         self.pending = getattr(client, "pending", None)  # of TLS: bytes that are decrypted and not read yet
@@ -158,6 +175,7 @@ class _Connection:
         self.unreader = None
         self.since = 0.0
         self.waiting = False
+        self.websocket: WebSocket | None = None
 
     def __enter__(self):
         self.looks = 0
@@ -226,6 +244,13 @@ class _Connection:
         """Below gevent and TLS."""
         return monkey.get_original("socket", "socket")(fileno=os.dup(self.client.fileno()))
 
+    def finish(self) -> None:
+        """The request is answered, or its websocket closed."""
+        self.request = None
+        if self.websocket is not None:
+            self.websocket.unwatch()
+            self.websocket = None
+
     def close(self) -> None:
         if self.unreader is None:
             self.server.heard()
@@ -239,6 +264,11 @@ class _Connection:
         # Without the query: it may hold secrets.
         return f"{self.request.method} {self.request.path} after {seconds:.1f} s"
 
+    @property
+    def request_id(self) -> str | None:
+        context = self.greenlet.gr_context
+        return context.get(request_id.current) if self.request is not None and context is not None else None
+
 
 class LosslessGeventWorker(GeventWorker):
     """See the module; everything else is gunicorn's worker."""
@@ -248,7 +278,20 @@ class LosslessGeventWorker(GeventWorker):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.connections: set[_Connection] = set()
-        self._stop = None
+        self._stop = self._stopping = None
+
+    def load_wsgi(self):
+        super().load_wsgi()
+        self._stopping = Event()
+        app = self.wsgi
+
+        def with_event(environ, start_response):
+            environ[STOPPING] = self._stopping
+            if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+                return self._serve_websocket(app, environ, start_response)
+            return app(environ, start_response)
+
+        self.wsgi = with_event
 
     def run(self):
         shortcuts.take(self.cfg)
@@ -280,6 +323,7 @@ class LosslessGeventWorker(GeventWorker):
             handle = server.handle
             server.close()
             server.handle = handle  # TLS connections that were just accepted still look for it
+        self._stopping.set()
         start = time.monotonic()
         # A little before the master kills: to be able to say what was cut.
         grace = self.cfg.graceful_timeout - min(0.5, self.cfg.graceful_timeout / 10)
@@ -294,6 +338,7 @@ class LosslessGeventWorker(GeventWorker):
                 for server in servers:
                     server.pool.kill(block=True, timeout=0.2)
                 return
+            self._close_websockets(linger, min(WEBSOCKET_LIMIT, grace * 3 / 4))
             if elapsed >= linger:
                 for connection in tuple(self.connections):
                     if connection.waiting:
@@ -302,6 +347,20 @@ class LosslessGeventWorker(GeventWorker):
                 beat = elapsed + 1.0
                 self._beat(keepalive)
             gevent.sleep(_DRAIN_STEP)
+
+    def _close_websockets(self, linger, limit):
+        for connection in tuple(self.connections):
+            websocket = connection.websocket
+            if websocket is None or not websocket.upgraded:
+                continue
+            since = websocket.leave()
+            if since >= linger:
+                websocket.end_reading()
+            if since >= limit:
+                self._tell("The websocket did not end, cut off: %s", connection)
+                websocket.unwatch()
+                connection.websocket = None
+                connection.greenlet.kill(block=False)
 
     def _beat(self, keepalive):
         """Once a second. Without *keepalive* nothing limits how long a connection reads, as in gunicorn."""
@@ -313,7 +372,10 @@ class LosslessGeventWorker(GeventWorker):
     def _report(self, text):
         for connection in tuple(self.connections):
             if not connection.waiting:
-                self.log.warning(text, connection)
+                self._tell(text, connection)
+
+    def _tell(self, text, connection):
+        request_id.run_with(connection.request_id, self.log.warning, text, connection)
 
     def notify(self):
         self.tmp.notify()
@@ -365,9 +427,40 @@ class LosslessGeventWorker(GeventWorker):
             self._read_rest(req, sock)
             raise
         finally:
-            connection.request = None
+            connection.finish()
             if not self.alive:  # max_requests
                 self._stop.set()
+
+    def _serve_websocket(self, app, environ, start_response):
+        """Call *app* with a request that asks for a websocket; once it has one, there is nothing to answer any more."""
+        connection = gevent.getcurrent().connection
+        websocket = connection.websocket = WebSocket(environ["gunicorn.socket"])
+        begun = datetime.now()
+        try:
+            answer = app(environ, start_response)
+            if websocket.upgraded:
+                if hasattr(answer, "close"):
+                    answer.close()
+                raise StopIteration  # or gunicorn would send an answer between the frames
+            return answer
+        except (StopIteration, OSError):
+            raise
+        except (Exception, SystemExit):
+            if not websocket.upgraded:
+                raise
+            self.log.exception("Error handling a websocket")
+            raise StopIteration from None
+        finally:
+            if websocket.upgraded:
+                answered = SimpleNamespace(
+                    status="101 Switching Protocols",
+                    status_code=101,
+                    headers=[],
+                    headers_sent=True,
+                    sent=websocket.sent,
+                    response_length=None,
+                )
+                self.log.access(answered, connection.request, environ, datetime.now() - begun)
 
     def handle_error(self, req, client, addr, exc):
         if isinstance(exc, gevent.GreenletExit):
