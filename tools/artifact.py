@@ -151,7 +151,9 @@ def last_release(repository: Path = ROOT) -> str | None:
     present = version_in((repository / "galaxy.yml").read_text())
     try:
         commits = output("git", "log", "--format=%H", "-G^version:", "--", "galaxy.yml", cwd=repository).split()
-        versions = {commit: version_in(output("git", "show", f"{commit}:galaxy.yml", cwd=repository)) for commit in commits}
+        versions = {
+            commit: version_in(output("git", "show", f"{commit}:galaxy.yml", cwd=repository)) for commit in commits
+        }
     except Failed:  # an archive, without git
         return None
     return next((commit for commit, version in versions.items() if version != present), None)
