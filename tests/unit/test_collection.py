@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools import role_readmes
+from tools import checks, role_readmes
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = role_readmes.roles()
@@ -92,3 +92,22 @@ def test_every_scenario_has_acceptance_tests_or_a_verification_of_its_own():
     for config in sorted((ROOT / "molecule").glob("*/molecule.yml")):
         tests = list((ROOT / "tests" / "acceptance" / config.parent.name).glob("test_*.py"))
         assert tests or (config.parent / "verify.yml").exists(), config.parent.name
+
+
+MEETS_ANSIBLE = re.compile(
+    r"""^\s*(from|import)\ ansible(\.|\ import|$) | ["'/]ansible(-playbook|-doc)?["'] | import_module\("ansible""",
+    re.M | re.X,
+)
+
+
+def test_what_can_tell_one_ansible_core_from_another_runs_with_both():
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("unit", "component")
+        for path in (ROOT / "tests" / folder).rglob("test_*.py")
+        if path != Path(__file__) and MEETS_ANSIBLE.search(path.read_text())
+    }
+    assert found
+    missing = [path for path in found if not path.startswith(checks.MEET_ANSIBLE)]
+    assert sorted(missing) == []
+    assert [path for path in checks.MEET_ANSIBLE if not (ROOT / path).exists()] == []
