@@ -117,10 +117,11 @@ def check(log: Path) -> None:
 
 def check_upgrade(log: Path) -> tuple[int, int, int] | None:
     """From the last release to this tree, on one host, while somebody asks; then back to what the old one had built."""
-    tag = last_release()
-    if not tag:
+    commit = last_release()
+    if not commit:
         say(
-            "Skipped: no commit before this one has a tag of a release (such as 0.1.0), so there is nothing to come from."
+            "Skipped: the history of this clone does not reach back to the commit that set the version before in galaxy.yml."
+            " `git fetch --unshallow` brings it."
         )
         return 0, 0, 1
     # What holds the socket then outlives supervisord: a new version of it, and of what the role writes, may lose nothing.
@@ -128,7 +129,7 @@ def check_upgrade(log: Path) -> tuple[int, int, int] | None:
     with started(log) as project:
         # A collection's own playbook is looked for here, and not in the project.
         project.variables["ANSIBLE_COLLECTIONS_PATH"] = str(PROJECT / "collections")
-        project.install(released(tag))
+        project.install(released(commit))
         project.play("deploy.yml", *options)
         old = project.release()
         project.install(sanity.build())
@@ -139,30 +140,39 @@ def check_upgrade(log: Path) -> tuple[int, int, int] | None:
             if new != old:
                 project.play("pygun.stack.rollback", "-e", "flask_app_hosts=all", "-e", "flask_app_name=hello")
                 if project.release() != old:
-                    raise Failed(f"The rollback led to {project.release()}, not to {old} of {tag}.")
+                    raise Failed(f"The rollback led to {project.release()}, not to {old} of {commit}.")
         if not re.search(r"^host .* changed=0 .* failed=0 ", again, re.MULTILINE):
             raise Failed("The second deploy after the upgrade changed something.")
     return None
 
 
-def last_release() -> str | None:
-    """The newest tag of a version that the commit before this one has behind it."""
+def last_release(repository: Path = ROOT) -> str | None:
+    """The commit that set the version before the present one in galaxy.yml; None if the history does not reach so far."""
+    present = version_in((repository / "galaxy.yml").read_text())
     try:
-        tags = output("git", "tag", "--list", "--merged", "HEAD~1", "--sort=-version:refname", cwd=ROOT).split()
-    except Failed:  # there is only one commit
+        commits = output("git", "log", "--format=%H", "-G^version:", "--", "galaxy.yml", cwd=repository).split()
+        versions = {
+            commit: version_in(output("git", "show", f"{commit}:galaxy.yml", cwd=repository)) for commit in commits
+        }
+    except Failed:  # an archive, without git
         return None
-    return next((tag for tag in tags if re.fullmatch(r"v?\d+\.\d+\.\d+", tag)), None)
+    return next((commit for commit, version in versions.items() if version != present), None)
 
 
-def released(tag: str) -> Path:
-    """The artifact of a tag, built as it was then."""
+def version_in(galaxy: str) -> str:
+    """The collection's version, which galaxy.yml says."""
+    return re.search(r"^version: *(\S+)", galaxy, re.MULTILINE)[1]
+
+
+def released(commit: str) -> Path:
+    """The artifact of a commit, built as it was then."""
     tree, folder = CACHE / "released-tree", CACHE / "released"
     for old in (tree, folder):
         shutil.rmtree(old, ignore_errors=True)
     tree.mkdir()
     folder.mkdir()
     archive = folder / "source.tar"
-    run("git", "archive", "--output", archive, tag, cwd=ROOT)
+    run("git", "archive", "--output", archive, commit, cwd=ROOT)
     with tarfile.open(archive) as source:
         source.extractall(tree, filter="data")
     output(environment.VENV / "bin" / "ansible-galaxy", "collection", "build", "--output-path", folder, tree)

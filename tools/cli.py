@@ -119,7 +119,7 @@ def group(checks_of_group):
 
 def test(*_) -> int:
     tally = checks.Tally()
-    for run_checks in (checks.lint, checks.unit, checks.sanity_checks, checks.demo, checks.benchmarks, checks.molecule):
+    for run_checks in (checks.lint, checks.unit, checks.sanity_checks, checks.demo, checks.molecule):
         run_checks(tally)
     return tally.end()
 

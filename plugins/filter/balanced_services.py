@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: balanced_services
 short_description: Work out which hosts serve behind a load balancer
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Completes the entries of C(load_balancer_services) with their defaults and with the hosts of their groups.

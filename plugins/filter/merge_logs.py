@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: merge_logs
 short_description: Put the log lines of several hosts in the order of time, as text
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Takes what the module M(pygun.stack.logs) has found on each host and makes one text of it, one line for each entry.

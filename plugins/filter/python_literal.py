@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: python_literal
 short_description: Render a value as a Python literal
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Turns a YAML value into Python source text that evaluates to the same value, on one line.

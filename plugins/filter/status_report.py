@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: status_report
 short_description: Gather the state of many hosts for a program
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Turns what M(pygun.stack.status) found on each host into one dictionary, without what Ansible adds to results.

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: status_table
 short_description: Show the state of many hosts as one table
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Turns what M(pygun.stack.status) found on each host into a text for people, with one line for each app and program, and what is

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: activate
 short_description: Put a release of an app into service without losing a request
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Restarts the instances of an app one after the other on another release, and waits after each until it serves.

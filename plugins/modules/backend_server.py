@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: backend_server
 short_description: Drain a server behind HAProxy, or return it
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Takes a server out of every backend of a HAProxy without losing a request, and puts it back, over the admin socket.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: collect_wheels
 short_description: Collect on the control node the wheels that a host will install
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - Works out what the requirements need on the host's Python and platform, and downloads the wheels of it to the control node.

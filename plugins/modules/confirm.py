@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: confirm
 short_description: Go on only if the command line names what is interrupted or removed
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Fails for all hosts of the play, before anything is done on any, unless the command line (C(-e)) gives the variables of O(names) and

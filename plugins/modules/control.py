@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: control
 short_description: Start, stop or restart an app that is deployed
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Starts, stops or restarts an app, or one of its instances, and comes back when that has happened, which for an instance that starts

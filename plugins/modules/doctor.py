@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: doctor
 short_description: Find out what is wrong on a host, why, and what to do
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Looks at supervisord, its unit and its configuration, at the apps, their releases, instances and logs, at addresses, permissions,

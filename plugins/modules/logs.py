@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: logs
 short_description: Read the last lines of the apps' logs
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Reads the logs of all instances of an app, or of every app on the host, and returns the last lines in the order of time.

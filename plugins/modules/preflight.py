@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: preflight
 short_description: Find out whether a release could serve, without touching what runs
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - Goes through what a worker does before it accepts (settings, worker class, import of the app, health check) in a process

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: programs
 short_description: Keep programs and event listeners of any kind running under supervisord
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - The lists are the whole truth about one scope. What is new in them is started, what changed is restarted, and what is no longer in them is

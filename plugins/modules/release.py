@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release
 short_description: Build a release of an app, once for each content
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - A release is everything that runs, namely the source, a virtual environment, the runtime and the rendered C(pygun.py).

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_info
 short_description: Tell which release of an app is in service, and which were before
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Reads what the host remembers of its releases, and asks no process. M(pygun.stack.status) tells what runs.

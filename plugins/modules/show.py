@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: show
 short_description: Print a text as it is
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Prints a text on the screen of the control node, with its line breaks, without quotes, and whatever callback shows the results.

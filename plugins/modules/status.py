@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: status
 short_description: Tell what runs on a host, and whether that is as it should be
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Looks at supervisord, the apps and the other programs that it runs, on a host that was set up with this collection.

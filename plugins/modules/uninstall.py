@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: uninstall
 short_description: Take an app, or everything of this collection, away from a host
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - Lets the app finish its requests, stops it, and removes what the collection wrote for it, and nothing else.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: validate
 short_description: Check what the variables of a role mean
-version_added: 0.1.0
+version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Checks the variables of a role of this collection, and of the roles that it brings along, beyond what their argument specs say.

@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: venv
 short_description: Keep a virtual environment that holds a tool
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - Makes a virtual environment and installs requirements into it. Nothing changes while the environment holds them.

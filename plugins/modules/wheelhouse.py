@@ -7,7 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: wheelhouse
 short_description: Bring wheels to a host that has no package index
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - Makes a directory on the host hold the wheels of a directory on the control node. Only what the host lacks is sent.

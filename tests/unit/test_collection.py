@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools import role_readmes
+from tools import checks, role_readmes
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = role_readmes.roles()
@@ -84,16 +84,40 @@ def test_what_is_said_to_be_tested_is_what_the_workflow_tests():
 
 def test_every_scenario_has_an_inventory_and_the_playbooks_that_its_sequence_names():
     """Molecule only warns about a playbook that is not there."""
+    base = load(".config", "molecule", "config.yml")
     for config in sorted((ROOT / "molecule").glob("*/molecule.yml")):
         scenario = config.parent
         assert (ROOT / "molecule" / "inventories" / f"{scenario.name}.yml").exists(), scenario.name
-        base = load(".config", "molecule", "config.yml")["scenario"]["test_sequence"]
-        sequence = ((yaml.safe_load(config.read_text()) or {}).get("scenario") or {}).get("test_sequence", base)
-        shared = {"create", "destroy", "side_effect"}
-        for step in sequence:
+        own = yaml.safe_load(config.read_text()) or {}
+        named = base["ansible"]["playbooks"] | own.get("ansible", {}).get("playbooks", {})
+        for step in own.get("scenario", base["scenario"])["test_sequence"]:
             action, *playbooks = step.split()
-            if action in shared and not playbooks:
-                continue
-            own = {"check": "converge", "idempotence": "converge"}.get(action, action)
-            for playbook in playbooks or [f"{own}.yml"]:
-                assert (scenario / playbook).exists(), f"{scenario.name}: {step}"
+            action = {"check": "converge", "idempotence": "converge"}.get(action, action)
+            for playbook in playbooks or [named.get(action, f"{action}.yml")]:
+                path = playbook.replace("${MOLECULE_PROJECT_DIRECTORY}", str(ROOT))
+                assert (scenario / path).exists(), f"{scenario.name}: {step}"
+
+
+def test_every_scenario_has_acceptance_tests_or_a_verification_of_its_own():
+    for config in sorted((ROOT / "molecule").glob("*/molecule.yml")):
+        tests = list((ROOT / "tests" / "acceptance" / config.parent.name).glob("test_*.py"))
+        assert tests or (config.parent / "verify.yml").exists(), config.parent.name
+
+
+MEETS_ANSIBLE = re.compile(
+    r"""^\s*(from|import)\ ansible(\.|\ import|$) | ["'/]ansible(-playbook|-doc)?["'] | import_module\("ansible""",
+    re.M | re.X,
+)
+
+
+def test_what_can_tell_one_ansible_core_from_another_runs_with_both():
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("unit", "component")
+        for path in (ROOT / "tests" / folder).rglob("test_*.py")
+        if path != Path(__file__) and MEETS_ANSIBLE.search(path.read_text())
+    }
+    assert found
+    missing = [path for path in found if not path.startswith(checks.MEET_ANSIBLE)]
+    assert sorted(missing) == []
+    assert [path for path in checks.MEET_ANSIBLE if not (ROOT / path).exists()] == []

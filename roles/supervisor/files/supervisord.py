@@ -12,6 +12,7 @@ tells the next. Nothing is changed on disk. A supervisor that is made differentl
 
 import os
 import runpy
+import signal
 import stat
 import sys
 import time
@@ -166,6 +167,25 @@ def stop_together(supervisord):
     setattr(supervisord.Supervisor, wait, leave_out_stopped)
 
 
+def heed_early_signals(options):
+    """Have a process that is stopped before its program runs end. supervisord's own handlers would note the signal and lose it."""
+    fork = options.ServerOptions.fork
+    own = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2)
+
+    def fork_with_defaults(self):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, own)
+        try:
+            pid = fork(self)
+            if pid == 0:
+                for number in own:
+                    signal.signal(number, signal.SIG_DFL)
+            return pid
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    options.ServerOptions.fork = fork_with_defaults
+
+
 def reason(error):
     """What the system said."""
     if isinstance(error, OSError) and error.strerror:
@@ -184,6 +204,7 @@ def main():
         admit_missing(options, process)
         secure_socket_files(options)
         stop_together(supervisord)
+        heed_early_signals(options)
     except (ImportError, AttributeError) as error:
         print(f"this supervisor ends when it cannot open one program's socket: {error}", file=sys.stderr, flush=True)
     try:

@@ -53,10 +53,16 @@ BAD = {
 }  # fmt: skip
 
 
+FEW = ("a module that exists nowhere", "an exit")
+
+
 @pytest.mark.parametrize(
     "text, phrases",
-    [value for key, value in BAD.items() if "factory" not in key],
-    ids=[key for key in BAD if "factory" not in key],
+    [
+        pytest.param(*value, id=key, marks=() if key in FEW else pytest.mark.full)
+        for key, value in BAD.items()
+        if "factory" not in key
+    ],
 )
 def test_the_apps_own_words_are_shown_when_it_does_not_boot(patient: Patient, text: str, phrases: list[str]) -> None:
     with patient.ill(source(text), PUT_BACK):
@@ -66,6 +72,7 @@ def test_the_apps_own_words_are_shown_when_it_does_not_boot(patient: Patient, te
         patient.diagnosed("instance-failed", "patient-0 is [A-Z]+", *phrases)
 
 
+@pytest.mark.full
 def test_a_module_shadowed_by_a_file_of_the_app_is_named(patient: Patient) -> None:
     with patient.ill(
         f"{source('import statistics; statistics.mean([1])')}; echo > {CURRENT}/src/statistics.py; {RESTART}", PUT_BACK
@@ -74,12 +81,14 @@ def test_a_module_shadowed_by_a_file_of_the_app_is_named(patient: Patient) -> No
         patient.diagnosed("instance-failed", "module 'statistics' has no attribute", "a file statistics.py of the app")
 
 
+@pytest.mark.full
 def test_a_factory_that_is_not_called_is_told_by_its_health(patient: Patient) -> None:
     text, _phrases = BAD["a factory that is not called"]
     with patient.ill(source(text), PUT_BACK):
         patient.diagnosed("health-failing", "answers 500")
 
 
+@pytest.mark.full
 def test_an_app_that_fails_to_load_before_its_workers_exist_is_told_too(patient: Patient) -> None:
     preload = f"sed -i 's/^preload_app = False/preload_app = True/' {CURRENT}/pygun.py; {RESTART}"
     with patient.ill(f"{source('import only_on_my_machine')}; {preload}", PUT_BACK):
@@ -87,6 +96,7 @@ def test_an_app_that_fails_to_load_before_its_workers_exist_is_told_too(patient:
         patient.diagnosed("instance-failed", "imports only_on_my_machine", r"src/wsgi.py\", line 1")
 
 
+@pytest.mark.full
 def test_a_setting_that_gunicorn_rejects_is_named(patient: Patient) -> None:
     with patient.ill(
         f"{KEEP}; sed -i 's/^keepalive = .*/keepalive = \"soon\"/' {CURRENT}/pygun.py; {RESTART}", PUT_BACK
@@ -95,6 +105,7 @@ def test_a_setting_that_gunicorn_rejects_is_named(patient: Patient) -> None:
         patient.diagnosed("instance-failed", "rejects the setting keepalive = ", "soon")
 
 
+@pytest.mark.full
 def test_an_instance_that_gave_up_is_named(patient: Patient) -> None:
     conf = "/etc/supervisor/conf.d/patient.conf"
     once = f"cp -p {conf} /root/patient.conf; sed -i 's/^startretries=.*/startretries=0/; s/^startsecs=.*/startsecs=30/' {conf}; supervisorctl update"
@@ -133,7 +144,9 @@ SHORT = f"{KEEP}; sed -i 's/^timeout = .*/timeout = 2/' {CURRENT}/pygun.py"
 FRESH = f": > /var/log/patient/patient-0.log; {RESTART}"
 
 
-@pytest.mark.parametrize("path, function", [("/blocks", "wait_without_gevent"), ("/computes", "compute")])
+@pytest.mark.parametrize(
+    "path, function", [("/blocks", "wait_without_gevent"), pytest.param("/computes", "compute", marks=pytest.mark.full)]
+)
 def test_a_call_that_blocks_the_loop_is_named_by_file_and_line(patient: Patient, path: str, function: str) -> None:
     with patient.ill(f"{SHORT}; {FRESH}", f"{PUT_BACK}; {FRESH}"):
         patient.wait_until_well()
@@ -143,6 +156,7 @@ def test_a_call_that_blocks_the_loop_is_named_by_file_and_line(patient: Patient,
         patient.diagnosed("worker-blocked", rf"src/wsgi.py:\d+ in {function}", "WORKER TIMEOUT", "Not a slow request")
 
 
+@pytest.mark.full
 def test_a_slow_request_of_a_sync_worker_is_told_from_a_blocked_loop(patient: Patient) -> None:
     sync = f"{SHORT}; sed -i 's/^worker_class = .*/worker_class = \"sync\"/; /^worker_connections/d' {CURRENT}/pygun.py; {FRESH}"
     with patient.ill(sync, f"{PUT_BACK}; {FRESH}"):
@@ -207,7 +221,12 @@ def app(environ, start_response):
     "options, fill, code",
     [
         ("size=4m", "dd if=/dev/zero of=/srv/patient/shared/fill bs=1M", "disk-full"),
-        ("nr_inodes=40", "for n in $(seq 50); do touch /srv/patient/shared/$n; done", "inodes-full"),
+        pytest.param(
+            "nr_inodes=40",
+            "for n in $(seq 50); do touch /srv/patient/shared/$n; done",
+            "inodes-full",
+            marks=pytest.mark.full,
+        ),
     ],
 )
 def test_a_full_disk_is_told_from_one_without_inodes(patient: Patient, options: str, fill: str, code: str) -> None:
@@ -225,13 +244,16 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", FORBIDDEN)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=() if what == "the release" else pytest.mark.full) for what in FORBIDDEN]
+)
 def test_a_permission_that_is_missing_is_named(patient: Patient, what: str) -> None:
     breaking, healing, phrase = FORBIDDEN[what]
     with patient.ill(breaking, healing):
         patient.diagnosed("permission-denied", phrase, "user patient may not")
 
 
+@pytest.mark.full
 def test_an_instance_that_may_not_read_its_release_is_one_finding(patient: Patient) -> None:
     with patient.ill(
         f"chmod 0700 $(readlink -f {CURRENT}); {SILENCE}; {RESTART}", f"chmod 0750 $(readlink -f {CURRENT}); {RESTART}"
@@ -247,12 +269,19 @@ def test_a_release_that_the_app_could_change_is_a_warning(patient: Patient) -> N
         )
 
 
-@pytest.mark.parametrize("folder, code", [("/run/patient", "run-dir-missing"), ("/var/log/patient", "log-dir-missing")])
+@pytest.mark.parametrize(
+    "folder, code",
+    [
+        ("/run/patient", "run-dir-missing"),
+        pytest.param("/var/log/patient", "log-dir-missing", marks=pytest.mark.full),
+    ],
+)
 def test_a_directory_of_the_app_that_is_gone_is_one_finding(patient: Patient, folder: str, code: str) -> None:
     with patient.ill(f"mv {folder} {folder}.away", f"mv {folder}.away {folder}"):
         patient.diagnosed(code, f"there is no {folder}")
 
 
+@pytest.mark.full
 def test_an_instance_that_never_gets_ready_and_does_not_say_why_is_named(patient: Patient) -> None:
     with patient.ill(f"{SILENCE}; rm /run/patient/patient-0.*.ready", RESTART):
         patient.diagnosed("instance-not-ready", "patient-0 is RUNNING, but not ready: 0 of 1 workers")
@@ -297,6 +326,7 @@ def test_a_volume_that_is_not_mounted_is_one_finding(patient: Patient) -> None:
         )
 
 
+@pytest.mark.full
 def test_a_release_that_is_gone_is_one_finding(patient: Patient) -> None:
     with patient.ill(f"mv {CURRENT} /root/current; {RESTART}", f"mv /root/current {CURRENT}; {RESTART}"):
         patient.diagnosed("release-missing", "there is no /srv/patient/current")
@@ -318,6 +348,7 @@ def test_an_instance_on_another_release_than_current_is_named(patient: Patient) 
         )
 
 
+@pytest.mark.full
 def test_a_restart_that_was_killed_is_named(patient: Patient) -> None:
     kill = """python3 -c "
 import json, os, time
@@ -340,6 +371,7 @@ while time.time() < end:
     assert patient.examine().codes == []
 
 
+@pytest.mark.full
 def test_gunicorns_own_gevent_worker_is_a_warning(patient: Patient) -> None:
     stock = f"{KEEP}; sed -i 's/^worker_class = .*/worker_class = \"gevent\"/' {CURRENT}/pygun.py; {RESTART}"
     with patient.ill(stock, PUT_BACK):
@@ -362,6 +394,7 @@ UNREACHABLE = {"python_index_url": "http://127.0.0.1:1/simple"}
 WITHOUT_INDEX = {"python_extra_args": ["--no-index", "--find-links", "/opt"]}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "settings, phrase",
     [

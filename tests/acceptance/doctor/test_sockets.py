@@ -65,7 +65,9 @@ for _ in range(8):
 """
 
 
-@pytest.mark.parametrize("ended", ["systemctl restart", "systemctl kill --signal=KILL"])
+@pytest.mark.parametrize(
+    "ended", ["systemctl restart", pytest.param("systemctl kill --signal=KILL", marks=pytest.mark.full)]
+)
 def test_light_traffic_is_served_when_the_keeper_has_started_anew(by_systemd: Patient, ended: str) -> None:
     """systemd makes the sockets that it hands over blocking, unless it is told not to: they are the instances' sockets too.
 
@@ -87,6 +89,7 @@ def on_a_file(patient: Patient) -> Patient:
     return patient
 
 
+@pytest.mark.full
 def test_a_socket_file_that_was_deleted_is_named(on_a_file: Patient) -> None:
     on_a_file.sh("mv /run/patient/public.sock /run/patient/away.sock")
     try:
@@ -98,6 +101,7 @@ def test_a_socket_file_that_was_deleted_is_named(on_a_file: Patient) -> None:
     assert on_a_file.examine_quickly() == []
 
 
+@pytest.mark.full
 def test_an_instance_that_does_not_boot_is_named_there_too(on_a_file: Patient) -> None:
     stop = "supervisorctl stop patient:patient-1"
     on_a_file.sh(stop)
@@ -108,6 +112,7 @@ def test_an_instance_that_does_not_boot_is_named_there_too(on_a_file: Patient) -
     assert on_a_file.examine_quickly() == []
 
 
+@pytest.mark.full
 def test_a_link_to_nowhere_in_the_place_of_the_socket_is_named(on_a_file: Patient) -> None:
     path = "/run/patient/public.sock"
     on_a_file.sh(f"systemctl stop supervisord; rm -f {path}; ln -s /nowhere {path}; systemctl start supervisord")

@@ -76,6 +76,7 @@ def test_an_orphan_of_the_app_itself_is_told_from_a_foreign_program(patient: Pat
         )
 
 
+@pytest.mark.full
 def test_a_second_supervisord_with_the_same_configuration_is_named(patient: Patient) -> None:
     with patient.ill(
         "systemctl stop supervisord; mkdir -p /run/supervisor",
@@ -114,6 +115,7 @@ ExecStart=/opt/pygun/supervisor/bin/supervisord -n -c /root/other.conf
         patient.diagnosed("supervisor-second", "in supervisor.service", "systemctl disable --now supervisor.service")
 
 
+@pytest.mark.full
 def test_a_foreign_program_on_the_port_of_the_web_page_is_named(patient: Patient) -> None:
     page = "\\n[inet_http_server]\\nport=127.0.0.1:9001\\nusername=u\\npassword=long-enough\\n"
     with patient.ill(
@@ -150,12 +152,14 @@ def test_what_a_killed_supervisord_left_behind_is_named(patient: Patient) -> Non
 # 4, 5: the configuration
 
 
+@pytest.mark.full
 def test_a_missing_supervisorctl_section_is_named(patient: Patient) -> None:
     with patient.ill(f"{KEEP}; sed -i '/^.supervisorctl/,/^$/d; /^serverurl/d' {CONF}", PUT_BACK):
         assert ".ini file does not include supervisorctl section" in patient.sh(f"{CTL} status", check=False)
         patient.diagnosed("conf-section", r"no section \[supervisorctl\] in /etc/supervisor/supervisord.conf")
 
 
+@pytest.mark.full
 def test_a_missing_rpcinterface_section_is_named_before_and_after_it_takes_effect(patient: Patient) -> None:
     with patient.ill(f"{KEEP}; sed -i '/rpcinterface/d' {CONF}", f"{PUT_BACK}; {RESTART}"):
         patient.diagnosed("conf-section", r"no section \[rpcinterface:supervisor\]")
@@ -171,6 +175,7 @@ def test_a_value_that_supervisor_does_not_take_is_named(patient: Patient) -> Non
         patient.diagnosed("supervisor-value", "not a valid boolean value: 'true.'", "patient")
 
 
+@pytest.mark.full
 def test_a_line_that_is_no_setting_is_named(patient: Patient) -> None:
     with patient.ill(f"{KEEP}; sed -i '1i nonsense' {PROGRAM}", PUT_BACK):
         patient.diagnosed("supervisor-syntax", "File contains no section headers", PROGRAM)
@@ -188,6 +193,7 @@ def test_a_character_that_nobody_sees_is_named_by_line_and_code_point(patient: P
         patient.diagnosed("hidden-character", rf"{CONF}, line 1, .*U\+000D \(Windows line end\)")
 
 
+@pytest.mark.full
 def test_what_an_app_means_to_have_in_its_environment_is_no_finding(patient: Patient) -> None:
     """A scientist: two pictures with a zero-width joiner between."""
     env = "/etc/pygun/patient.env"
@@ -196,6 +202,7 @@ def test_what_an_app_means_to_have_in_its_environment_is_no_finding(patient: Pat
         assert patient.examine().codes == []
 
 
+@pytest.mark.full
 def test_a_sign_of_full_width_is_named_by_line_and_code_point(patient: Patient) -> None:
     with patient.ill(f"{KEEP}; sed -i 's/^autostart=/autostart\\xef\\xbc\\x9d/' {PROGRAM}", PUT_BACK):
         patient.diagnosed(
@@ -208,12 +215,13 @@ def test_a_sign_of_full_width_is_named_by_line_and_code_point(patient: Patient) 
     "line, said",
     [
         ("startsecs=0", "startsecs=0: an instance that crashes at once counts as started"),
-        (
+        pytest.param(
             "stopwaitsecs=0",
             r"stopwaitsecs=0: supervisord kills an instance before gunicorn's graceful_timeout \(30 s\) is over",
+            marks=pytest.mark.full,
         ),
-        ("autostart=false", "autostart=false: nothing starts the app after a boot"),
-        ("stopsignal=INT", "stopsignal=INT: gunicorn then cuts off its requests"),
+        pytest.param("autostart=false", "autostart=false: nothing starts the app after a boot", marks=pytest.mark.full),
+        pytest.param("stopsignal=INT", "stopsignal=INT: gunicorn then cuts off its requests", marks=pytest.mark.full),
     ],
 )
 def test_what_loses_requests_when_it_is_set_by_hand_is_a_warning(patient: Patient, line: str, said: str) -> None:
@@ -222,11 +230,13 @@ def test_what_loses_requests_when_it_is_set_by_hand_is_a_warning(patient: Patien
         patient.diagnosed("program-edited", said, "edited by hand", severity="warning")
 
 
+@pytest.mark.full
 def test_a_configuration_that_is_gone_is_named(patient: Patient) -> None:
     with patient.ill(f"mv {CONF} /root/gone.conf", f"mv /root/gone.conf {CONF}"):
         patient.diagnosed("conf-missing", f"there is no {CONF}")
 
 
+@pytest.mark.full
 def test_a_configuration_that_supervisor_refuses_in_words_of_no_entry_is_shown(patient: Patient) -> None:
     with patient.ill(f"{KEEP}; sed -i '/^files=/d' {CONF}", PUT_BACK):
         patient.diagnosed("conf-invalid", "include")
@@ -235,6 +245,7 @@ def test_a_configuration_that_supervisor_refuses_in_words_of_no_entry_is_shown(p
 # 8: the warning about root
 
 
+@pytest.mark.full
 def test_supervisord_does_not_complain_about_root_unless_the_line_is_taken_away(patient: Patient) -> None:
     complaint = (
         "Supervisor is running as root.  Privileges were not dropped because no user is specified in the config file"
@@ -267,6 +278,7 @@ def containers_restart(patient: Patient) -> None:
     containers.restart([patient.name])
 
 
+@pytest.mark.full
 def test_a_masked_unit_is_named(patient: Patient) -> None:
     hide = "mv /etc/systemd/system/supervisord.service /root/; systemctl mask supervisord"
     show = "systemctl unmask supervisord; mv /root/supervisord.service /etc/systemd/system/; systemctl daemon-reload"
@@ -294,6 +306,7 @@ def test_a_unit_that_fails_is_named_with_its_last_words(patient: Patient) -> Non
         )
 
 
+@pytest.mark.full
 def test_a_unit_that_is_gone_is_named(patient: Patient) -> None:
     unit = "/etc/systemd/system/supervisord.service"
     with patient.ill(
@@ -303,7 +316,7 @@ def test_a_unit_that_is_gone_is_named(patient: Patient) -> None:
         patient.diagnosed("unit-missing", "there is no supervisord.service", "pygun.stack.supervisor installs it")
 
 
-@pytest.mark.parametrize("how", ["stop", "disable"])
+@pytest.mark.parametrize("how", ["stop", pytest.param("disable", marks=pytest.mark.full)])
 def test_a_timer_that_does_not_rotate_the_logs_is_a_warning(patient: Patient, how: str) -> None:
     with patient.ill(f"systemctl {how} pygun-logrotate.timer", "systemctl enable --quiet --now pygun-logrotate.timer"):
         patient.diagnosed(
@@ -331,13 +344,20 @@ def test_a_socket_that_was_deleted_is_named(patient: Patient) -> None:
         patient.diagnosed("supervisor-no-socket", "unix:///run/supervisor/supervisor.sock no such file")
 
 
+@pytest.mark.full
 def test_a_socket_on_which_nobody_listens_is_named(patient: Patient) -> None:
     stale = "import socket; socket.socket(socket.AF_UNIX).bind('/run/supervisor/supervisor.sock')"
     with patient.ill(f'rm /run/supervisor/supervisor.sock; python3 -c "{stale}"', RESTART):
         patient.diagnosed("supervisor-refused", "supervisor.sock refused connection")
 
 
-@pytest.mark.parametrize("given", ["", "username=u\\npassword=wrong"], ids=["none", "a wrong one"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param("", id="none"),
+        pytest.param("username=u\\npassword=wrong", id="a wrong one", marks=pytest.mark.full),
+    ],
+)
 def test_a_password_that_supervisorctl_does_not_have_is_named(patient: Patient, given: str) -> None:
     with patient.ill(
         f"{KEEP}; sed -i 's/^chmod=0700/chmod=0700\\nusername=u\\npassword=p/; s/^.supervisorctl.$/&\\n{given}/' {CONF}; {RESTART}",

@@ -22,7 +22,7 @@ from rig.load import Load
 from tools import containers
 
 INVENTORY = ROOT / "molecule" / "inventories" / "fleet.yml"
-HOSTS = ("api1", "api2", "api3", "api4", "api5")
+HOSTS = ("api1", "api2", "api3")
 APP = "sample"
 
 

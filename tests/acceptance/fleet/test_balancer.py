@@ -25,7 +25,7 @@ PLACE = "/var/lib/pygun-acceptance"
 def test_a_host_is_drained_and_returned_without_losing_a_request(fleet: Fleet, report: Report, rounds: int) -> None:
     with fleet.load("drain") as load:
         for _ in range(rounds):
-            for name in fleet.names[:2]:
+            for name in fleet.names[: 2 if rounds > 1 else 1]:
                 with load.roll(f"drain {name}"):
                     drained = fleet.order(name, "drained")
                 assert drained.ok, drained.text
@@ -48,7 +48,7 @@ def test_a_reload_drops_nothing_and_keeps_a_drained_host_drained(fleet: Fleet, r
     assert fleet.order(drained, "drained").ok
     try:
         with fleet.load("reload") as load:
-            for _ in range(4 * rounds):
+            for _ in range(2 * rounds):
                 time.sleep(2)
                 with load.roll("reload"):
                     fleet.balancer.run("systemctl", "reload", "haproxy")

@@ -20,7 +20,7 @@ def gone(done: Run) -> list[str]:
     return re.findall(r"^-(?!--)(.+)", done.text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("kind", ["balancer", "app host"])
+@pytest.mark.parametrize("kind", ["balancer", pytest.param("app host", marks=pytest.mark.full)])  # `offline` has one
 def test_everything_goes_and_the_host_is_as_it_was(whole_fleet: Fleet, kind: str) -> None:
     name = "balancer" if kind == "balancer" else whole_fleet.names[-1]
     host = whole_fleet.balancer if kind == "balancer" else whole_fleet.hosts[name]

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,7 +12,6 @@ import pytest
 from rig.deploys import Source
 from rig.load import Load, by_error
 
-FULL = bool(os.environ.get("PYGUN_FULL"))
 ROLLED = "3.1.0"  # answers from the first instance until the second one has failed
 BOOT_TIMEOUT = 20  # seconds; what hangs is given up after these, and nothing else may take so long on a slow machine
 
@@ -61,6 +59,7 @@ BAD = [
         "segmentation fault at import",
         lambda source: source.at_import("import ctypes; ctypes.string_at(0)"),
         ("crashed in native code", "SIGSEGV", "wsgi.py"),
+        rare=True,
     ),
     Bad(
         "hang at import",
@@ -78,6 +77,7 @@ BAD = [
         "health spins",
         lambda source: source.in_health(SPIN),
         ("health endpoint does not answer in time", "GET /healthz", "views.py"),
+        rare=True,
     ),
     Bad(
         "boot slower than the limit",
@@ -96,6 +96,7 @@ BAD = [
         lambda source: source,
         ("gunicorn rejects the setting workers", "many", "flask_app_gunicorn"),
         {"pygun_extra": "workers = 'many'"},
+        rare=True,
     ),
     Bad(
         "variable that gunicorn would reject",
@@ -126,9 +127,6 @@ BAD = [
 ]
 
 
-TRIED = [bad for bad in BAD if FULL or not bad.rare]
-
-
 @pytest.fixture(scope="module")
 def load(host, sample, report):
     with Load(host, "bad-releases") as load:
@@ -140,7 +138,7 @@ def load(host, sample, report):
     assert set(load.answered_by()) <= serving | {ROLLED}, "a release that failed its gate has answered"
 
 
-@pytest.mark.parametrize("bad", TRIED, ids=[bad.name for bad in TRIED])
+@pytest.mark.parametrize("bad", [pytest.param(bad, id=bad.name, marks=[pytest.mark.full] * bad.rare) for bad in BAD])
 def test_a_bad_release_leaves_the_old_one_serving_and_says_why(bad, host, sample, load, request):
     bad.make(sample.source.reset().version(ROLLED if bad.stage == "roll" else "3.0.666"))
     if bad.name == "full disk":

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 from rig.load import HTTPBIN, Load
 
 
@@ -23,6 +24,7 @@ def test_a_deploy_of_one_app_leaves_the_other_ones_processes_and_requests_alone(
     assert own.totals["failed"] == 0
 
 
+@pytest.mark.full
 def test_a_new_program_of_one_app_leaves_the_other_ones_processes_and_requests_alone(host, httpbin, report):
     before = processes(host, "sample")
     with Load(host, "other") as other, other.roll("new program"):

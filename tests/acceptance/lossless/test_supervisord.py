@@ -47,7 +47,9 @@ def judge(socket: str, load: Load, report, what: str, begun: float, ended: float
     assert outside == [], f"failed before or after it: {by_error(outside)}"
 
 
-def test_supervisord_is_restarted(socket, host, report):
+def test_supervisord_is_restarted(socket, host, report, full):
+    if socket == "supervisor" and not full:
+        pytest.skip("costs no more than a kill: PYGUN_FULL=1")
     with Load(host, f"restart-{socket}") as load, load.roll("systemctl restart supervisord"):
         begun = time.time()
         host.run("systemctl", "restart", "supervisord")
@@ -71,9 +73,8 @@ def test_supervisord_is_killed(socket, host, report):
     everything_is_as_it_should_be(host)
 
 
-def test_supervisord_is_upgraded(socket, host, sample, report, full):
-    if socket == "supervisor" and not full:
-        pytest.skip("costs no more than a restart: PYGUN_FULL=1")
+@pytest.mark.full  # costs no more than a restart, and the scenario `fleet` upgrades as well
+def test_supervisord_is_upgraded(socket, host, sample, report):
     sample.deploy(supervisor_version=OLDER)
     assert OLDER in host.run("/opt/pygun/supervisor/bin/supervisord", "--version")
     with Load(host, f"upgrade-{socket}") as load, load.roll("upgrade"):

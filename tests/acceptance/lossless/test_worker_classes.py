@@ -12,7 +12,7 @@ CLASSES = {"sync": {"workers": 6}, "gthread": {"workers": 1, "threads": 16}}
 LIGHT = ("--idle", "1", "--slow", "2", "--stream", "1", "--upload", "1", "--record-header", "X-App-Version")
 
 
-@pytest.mark.parametrize("worker_class", CLASSES)
+@pytest.mark.parametrize("worker_class", [pytest.param("sync", marks=pytest.mark.full), "gthread"])
 def test_another_worker_class_rolls_as_well(worker_class, host, sample, report, full):
     settings = {"worker_class": worker_class, **CLASSES[worker_class]}
     sample.deploy(sample.source.reset().version("9.0.0"), **settings)

@@ -49,7 +49,9 @@ class Site(Host):
         self.sources = {}
         for app in PORTS:
             self.sources[app] = scratch / app
-            shutil.copytree(SCENARIO / "apps" / app, self.sources[app], ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                Path(__file__).with_name("apps") / app, self.sources[app], ignore=shutil.ignore_patterns("__pycache__")
+            )
             # An earlier run of the tests may have left another version.
             (self.sources[app] / "wsgi.py").write_text(self.run("cat", f"/srv/{app}/current/src/wsgi.py"))
 

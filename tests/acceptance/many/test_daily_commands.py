@@ -71,6 +71,7 @@ def test_the_playbooks_stop_and_start_an_app(site: Site) -> None:
     assert differences(after, site.processes()) == set()
 
 
+@pytest.mark.full
 def test_supervisorctl_stops_and_starts_an_app(site: Site) -> None:
     before = site.settled()
     ctl(site, "stop", "greeter:*")
@@ -96,6 +97,7 @@ def test_the_playbook_restarts_one_instance(site: Site) -> None:
     assert differences(before, site.settled()) == {"greeter-1"}
 
 
+@pytest.mark.full
 def test_supervisorctl_restarts_one_instance(site: Site) -> None:
     before = site.settled()
     ctl(site, "restart", "greeter:greeter-0")
@@ -114,6 +116,7 @@ def test_the_playbook_restarts_an_app_that_does_not_want_to_end(site: Site) -> N
     assert site.answers("greeter")
 
 
+@pytest.mark.full
 def test_supervisorctl_restarts_an_app_by_force(site: Site) -> None:
     before = site.settled()
     for killed, name in enumerate(sorted(OURS), 1):
@@ -205,7 +208,7 @@ def the_unit(site: Site, state: str) -> None:
     )
 
 
-@pytest.mark.parametrize("way", ["the playbooks' way", "supervisorctl"])
+@pytest.mark.parametrize("way", ["the playbooks' way", pytest.param("supervisorctl", marks=pytest.mark.full)])
 def test_after_a_shutdown_nothing_runs_until_the_unit_is_started(way: str, site: Site) -> None:
     before = site.settled()
     if way == "supervisorctl":

@@ -11,7 +11,7 @@ import pytest
 from site_of_many import VARIABLES, Site, differences
 
 
-@pytest.mark.parametrize("app", ["hoard", "greeter", "clock"])
+@pytest.mark.parametrize("app", ["hoard", pytest.param("greeter", marks=pytest.mark.full), "clock"])
 def test_a_new_release_of_an_app_replaces_its_processes_alone(app: str, site: Site) -> None:
     before = site.settled()
     version = site.new_version(app)

@@ -22,7 +22,7 @@ from tools import containers
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-ROWS = yaml.safe_load((ROOT / "tests" / "unit" / "validate" / "bad_inputs.yml").read_text())
+ROWS = yaml.safe_load((ROOT / "tests" / "unit" / "validation" / "bad_inputs.yml").read_text())
 #: What only a host can know: "scoring" is deployed on it, with this interval.
 AS_DEPLOYED = {"supervisor_logrotate_interval": 86400}
 ROWS_OF_A_DEPLOYED_APP = [

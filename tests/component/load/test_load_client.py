@@ -61,7 +61,12 @@ def counts_of(result, kind):
     return {name: error["count"] for name, error in found["errors"].items()}
 
 
-@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+UNIX_TOO = pytest.mark.parametrize(
+    "unix", [pytest.param(False, id="tcp"), pytest.param(True, id="unix", marks=pytest.mark.full)]
+)
+
+
+@UNIX_TOO
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_drops_nothing_is_not_accused(serve, client, kind, unix):
     server = serve(unix=unix)
@@ -104,7 +109,7 @@ def test_many_faults_at_once_are_told_apart(serve, client, unix):
     assert result["totals"]["failed"] == sum(expected.values()) == 11 * 8
 
 
-@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+@UNIX_TOO
 @pytest.mark.parametrize("kind", ["keepalive", "idle"])
 def test_close_races_are_repeated_and_counted_apart(serve, client, kind, unix):
     server = serve(lambda number, _path: "race" if number % 5 == 0 else "", unix=unix)

@@ -15,19 +15,24 @@ def test_a_sane_id_of_the_caller_is_taken_over(service, any_worker):
     assert headers["x-request-id"] == body == service.access()[0]["http.request.id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "a b", 'a"b', "a\\b", "x" * 129, "caf\u00e9", "a,b", "\x1b[31m"])
-def test_any_other_is_replaced(service, given):
+OTHERS = ["", "a b", 'a"b', "a\\b", "x" * 129, "caf\u00e9", "a,b", "\x1b[31m"]
+
+
+def test_any_other_is_replaced(service):
     service.start()
-    answer = service.raw(f"GET /id HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-ID: {given}\r\n\r\n".encode())
+    request = "GET /id HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-ID: {}\r\n\r\n"
+    answers = [service.raw(request.format(given).encode()) for given in OTHERS]
     service.instance.stop()
-    (line,) = service.access()
-    made = line["http.request.id"]
-    if b" 400 " in answer.splitlines()[0]:  # a control character: gunicorn refuses the request
-        assert line["http.response.status_code"] == 400
-    else:
-        assert f"X-Request-ID: {made}\r\n".encode() in answer
-        assert answer.endswith(made.encode())
-    assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", made)
+    lines = service.access()
+    assert len(lines) == len(OTHERS)
+    for answer, line in zip(answers, lines):
+        made = line["http.request.id"]
+        if b" 400 " in answer.splitlines()[0]:  # a control character: gunicorn refuses the request
+            assert line["http.response.status_code"] == 400
+        else:
+            assert f"X-Request-ID: {made}\r\n".encode() in answer
+            assert answer.endswith(made.encode())
+        assert re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", made)
 
 
 def test_two_given_at_once_count_as_one(service):

@@ -1,5 +1,6 @@
 """A release that cannot serve never does, says why, and ends in bounded time; one that can is not held back."""
 
+import itertools
 import re
 import signal
 import time
@@ -79,7 +80,10 @@ def test_an_app_that_cannot_be_imported_ends_its_instance(host, cause):
     assert instance.ready() == []
 
 
-@pytest.mark.parametrize("cause", ["import error", "sys.exit", "hang", "busy loop", "stuck in C"])
+@pytest.mark.parametrize(
+    "cause",
+    ["import error", "sys.exit", "hang", "stuck in C", pytest.param("busy loop", marks=pytest.mark.full)],
+)
 def test_with_preload_the_import_in_the_master_is_bounded_as_well(host, cause):
     app, message = FAILING_IMPORTS[cause]
     instance = host.start(app=app, runtime=HEALTH, preload_app=True)
@@ -99,7 +103,7 @@ def test_a_gated_worker_that_fails_its_health_check_never_serves(host, cause):
     assert "127.0.0.1" not in instance.log().replace("http://127.0.0.1", "")
 
 
-@pytest.mark.parametrize("cause", ["503", "exception", "hang", "busy loop"])
+@pytest.mark.parametrize("cause", ["503", "exception", "hang", pytest.param("busy loop", marks=pytest.mark.full)])
 def test_without_a_gate_an_unhealthy_app_serves_and_says_so(host, cause):
     health, message = FAILING_HEALTH[cause]
     instance = host.start(app=answering(health), runtime=HEALTH).wait_ready()
@@ -109,8 +113,20 @@ def test_without_a_gate_an_unhealthy_app_serves_and_says_so(host, cause):
     assert message in instance.ready()[0]["health"]
 
 
-@pytest.mark.parametrize("worker_class", ["'gevent'", "'sync'", "'gthread'"])
-@pytest.mark.parametrize("cause", ["hang", "busy loop", "stuck in C"])
+def few(first, second, few_of_both):
+    """All pairs with PYGUN_FULL=1; without it *few_of_both*, in which each stands once."""
+    pairs = itertools.product(first, second)
+    return [pytest.param(*pair, marks=() if pair in few_of_both else pytest.mark.full) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("cause", "worker_class"),
+    few(
+        ("hang", "busy loop", "stuck in C"),
+        ("'gevent'", "'sync'", "'gthread'"),
+        {("hang", "'gevent'"), ("busy loop", "'gthread'"), ("stuck in C", "'sync'")},
+    ),
+)
 def test_every_worker_class_is_bounded(host, cause, worker_class):
     app, message = FAILING_IMPORTS[cause]
     instance = host.start(app=app, runtime=HEALTH, worker_class=worker_class)
@@ -210,8 +226,14 @@ def test_the_apps_own_post_worker_init_is_part_of_the_bounded_boot(host):
 WORKER_CLASSES = ["runtime.worker_class", "'gevent'", "'sync'", "'gthread'"]
 
 
-@pytest.mark.parametrize("worker_class", WORKER_CLASSES)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "worker_class"),
+    few(
+        (signal.SIGTERM, signal.SIGQUIT),
+        WORKER_CLASSES,
+        {(signal.SIGTERM, name) for name in WORKER_CLASSES} | {(signal.SIGQUIT, WORKER_CLASSES[0])},
+    ),
+)
 def test_a_stop_that_comes_before_a_worker_has_signal_handlers_ends_it(host, worker_class, number, eventually):
     """gunicorn loses it: the worker goes on to serve, and is killed when graceful_timeout is over."""
     own = "def post_fork(server, worker):\n    import time\n    print('forked')\n    time.sleep(1)\n"

@@ -158,7 +158,6 @@ def _memory() -> tuple[int, int]:
 def main() -> None:
     out = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     sys.argv[1:] = []
-    os.environ["PYGUN_PREFLIGHT"] = "1"  # for an app that starts something as it is imported
     faulthandler.enable()  # a crash in native code then shows where
     os.dup2(2, 1)  # what the app prints belongs to the log, not to our answer
 
