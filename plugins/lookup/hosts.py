@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: hosts
 short_description: Refuse a pattern of hosts that means none
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Returns the pattern for C(hosts) of a play. Ansible passes over a play whose pattern means no host, and ends with 0. This is an error

@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: operator
 short_description: Name the person who runs Ansible
-version_added: 0.1.0
+version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - The account on the control node, by E(USER) and E(LOGNAME). Where neither is set, as in many containers and CI jobs, by its user id.
