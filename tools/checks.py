@@ -19,6 +19,8 @@ LOGS = CACHE / "logs"
 
 # Tests that can tell one ansible-core from another: they run its programs, load its plugins, or import it.
 MEET_ANSIBLE = (
+    "tests/component/activation/test_settled.py",
+    "tests/component/balancer/test_haproxy.py",
     "tests/component/host",
     "tests/component/rollout",
     "tests/component/show",

@@ -18,7 +18,7 @@ SAID = {
     " parse\nModuleNotFoundError: No module named 'packaging'": "The package gunicorn imports packaging",
     "AttributeError: Can't get attribute 'Scaler' on <module '__main__' from '/srv/x/venv/bin/gunicorn'>": "Scaler of `__main__`",
     "AttributeError: Can't get attribute 'Tree' on <module 'sklearn.tree' from 'x.py'>": "names Tree of the module sklearn.tree",
-    "OSError: [Errno 12] Cannot allocate memory": "no memory left",
+    "OSError: [Errno 12] Cannot allocate memory": "memory that the app reserves",
     "terminate called after throwing an instance of 'std::bad_alloc'": "no memory left",
     "[Errno 13] Permission denied: '/srv/x/releases/1/venv/bin/python'": "/root or a home",
     "couldn't exec /srv/x/current/venv/bin/python: EACCES": "/root or a home",

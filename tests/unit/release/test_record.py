@@ -52,7 +52,7 @@ def test_what_a_release_was_built_with_is_read_back(tmp_path):
     (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
     assert record.service_of(str(tmp_path)) == SERVICE
-    assert record.question_of_release(str(tmp_path)) == record.Question("/healthz", "localhost", "")
+    assert record.service_of(str(tmp_path)).question() == record.Question("/healthz", "localhost", "")
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_an_app_below_a_path_is_asked_below_it(tmp_path, text, health_path, aske
     file = tmp_path / "app.env"
     file.write_text(text)
     write(tmp_path, {"health_path": health_path, "env_file": str(file), "bind": "127.0.0.1:1"})
-    assert record.question_of_release(str(tmp_path)).path == asked
+    assert record.service_of(str(tmp_path)).question().path == asked
