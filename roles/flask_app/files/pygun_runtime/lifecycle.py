@@ -26,7 +26,7 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, headers, health, log_capture, logs, patching, phrases, prometheus, request_id, signals
+from . import forks, headers, health, log_capture, logs, patching, phrases, prometheus, request_id, signals, threads
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -290,6 +290,7 @@ class Lifecycle:
         if handlers and worker.pid == os.getpid():  # or the master has found it gone
             handlers.finish()
             forks.end_children()
+            threads.name_those_that_hold(worker.log, worker.cfg.graceful_timeout)
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""

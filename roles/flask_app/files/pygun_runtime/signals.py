@@ -146,11 +146,12 @@ def _what(number, found) -> str:
         return f"The app has set {name} to be ignored or to its default: gunicorn's handler is put back"
     when = "once the worker has finished its requests" if number in _ENDS else "after it"
     return (
-        f"The app handles {name} itself ({_place(found)}): gunicorn's handler is put back, the app's is called {when}"
+        f"The app handles {name} itself ({place(found)}): gunicorn's handler is put back, the app's is called {when}"
     )
 
 
-def _place(handler) -> str:
+def place(handler) -> str:
+    """File and line of a function."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     code = getattr(handler, "__code__", None)
