@@ -92,6 +92,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "cause: Because model==1.0 requires Python >=3.14 and only model==1.0 is available, we can conclude that all versions"
         " of model cannot be used.",
         "ERROR: Package 'model' requires a different Python: 3.13.5 not in '>=3.14'",
+        "error: Failed to read `--find-links` directory: /root/wheels\n  cause: Permission denied (os error 13)",
+        "ERROR: Could not open requirements file: [Errno 13] Permission denied: '/root/requirements.txt'",
         "error: can't find Rust compiler",
         "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",
         "src/model.c:10:10: fatal error: Python.h: No such file or directory",

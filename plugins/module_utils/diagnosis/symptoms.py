@@ -26,7 +26,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " serving. A gevent worker does not do that because a request is slow, but because a call blocks its event loop.",
         "The stack in the log after `Worker blocked` names the line. Give that work to a thread pool"
         " (gevent.get_hub().threadpool), use a driver that gevent can patch, or choose"
-        " flask_app_worker_class: gthread. With sync workers the request itself is too slow: raise flask_app_timeout.",
+        " flask_app_worker_class: gthread. With sync workers the request itself is too slow: raise flask_app_timeout. With gthread"
+        " workers a call into C holds all threads up.",
     ),
     Symptom(
         "out-of-memory",
@@ -34,7 +35,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Perhaps out of memory\?|\bMemoryError\b|[Oo]ut of memory: Killed process|oom-kill|\bbad_alloc\b",
         "A process found no memory left, or was killed for what it took: the host, or a limit (of the unit, or of the trial of a"
         " release), is too small for it.",
-        "Lower the number of workers (flask_app_gunicorn: {{workers: N}}), load less at import, or give the host more"
+        "Lower the number of workers (flask_app_workers), load less at import, or give the host more"
         " memory. `dmesg | grep -i oom` names what the kernel killed; if it killed nothing, the limit refused.",
     ),
     Symptom(
@@ -62,7 +63,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "A worker crashed in native code ({0}): usually an extension module that was built for another processor or"
         " Python, or that does not survive a fork or gevent's patching.",
         "The frame at the top of the crash dump in the log names the module. Pin another version of it, or try"
-        " `flask_app_gunicorn: {{worker_class: sync}}`.",
+        " flask_app_worker_class: sync.",
     ),
     Symptom(
         "command-line",
@@ -214,6 +215,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " `UV_PYTHON_INSTALL_DIR=/opt/python uv python install`.",
     ),
     Symptom(
+        "install-permission",
+        "installer",
+        r"\[Errno (?:13|30)\] (?:[^\n:]*: )?'?([^'\n]*)|([^\s`]+)`?:?\s+(?:cause: )?Permission denied \(os error 13\)",
+        "The account that installs packages has no access to {0}. It is an account of its own, which sees what every user of the host sees.",
+        "Open that file, and each folder above it, to everybody (chmod o+rX), or move it where everybody reads, such as below /opt. A package"
+        " that writes elsewhere while it is built needs a wheel.",
+    ),
+    Symptom(
         "permission-denied",
         "anybody",
         r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|(attempt to write a readonly database|unable to open database file)",
@@ -226,7 +235,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "anybody",
         r"\[Errno 24\]|Too many open files",
         "The limit of open files is reached.",
-        "Raise LimitNOFILE of supervisord's unit, or lower worker_connections.",
+        "Raise LimitNOFILE of supervisord's unit (supervisor_unit_options), or lower flask_app_worker_connections.",
     ),
     Symptom(
         "cannot-spawn",
@@ -267,7 +276,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         rf"GET \S+ {phrases.ANSWERED} ([45]\d\d)\b",
         "The app boots, but its health endpoint answers {0}.",
         "Look for the reason in the app's own lines above: a missing environment variable, a database it cannot reach."
-        " If the path is wrong, correct flask_app_health_path.",
+        " If the path is wrong, correct flask_app_health_path. An app that answers certain hosts only answers 400 or 404 to others:"
+        " set flask_app_health_host.",
         needs_request=True,
     ),
     Symptom(

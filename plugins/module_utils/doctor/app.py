@@ -232,7 +232,7 @@ def check_public_answer(seen: AppState) -> t.Iterator[Finding]:
             seen.app.name,
             f"GET {seen.release.question.path} on {seen.app.bind} gives no answer: {seen.answer.text}",
             "The instances answer on their private sockets, but the public address does not lead to them.",
-            "Restart the app (playbook restart). If that does not help, look at the firewall.",
+            "Restart the app (playbook pygun.stack.restart). If that does not help, look at the firewall.",
             app=seen.app.name,
         )
 

@@ -47,7 +47,7 @@ def _check_release(seen: AppState, instance: InstanceState) -> t.Iterator[Findin
             process.full_name,
             f"{process.name} runs release {release}, and {seen.app.root}/current is {seen.release.id}",
             "`current` was moved by hand, or the instance was.",
-            "Restart the app (playbook restart) for what `current` says, or deploy or roll back to what you want.",
+            "Restart the app (playbook pygun.stack.restart) for what `current` says, or deploy or roll back to what you want.",
             app=seen.app.name,
         )
 
@@ -75,7 +75,7 @@ def _check_record(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
             instance.process.full_name,
             f"{instance.process.name} cannot be told to be ready: {instance.record_error}",
             f"No instance writes that: the app, or somebody who has its user {seen.app.user}, has put it there.",
-            "Find out who did. Remove it, and restart the app (playbook restart): an instance that starts writes its record anew.",
+            "Find out who did. Remove it, and restart the app (playbook pygun.stack.restart): an instance that starts writes its record anew.",
             app=seen.app.name,
         )
 
@@ -97,11 +97,11 @@ def _check_failure(seen: AppState, instance: InstanceState) -> t.Iterator[Findin
         )
         return
     lines = logs.last_words(instance.log)
-    known = diagnose("\n".join([*lines, process.spawn_error]))
+    known = diagnose("\n".join([*lines, process.spawn_error]), root=seen.app.root)
     if not known and instance.uptime < _ONE_TRY:
         # This try has not said anything yet; the one before has, if there was one.
         before = logs.last_words(instance.log, tries=2)
-        known = diagnose("\n".join(before))
+        known = diagnose("\n".join(before), root=seen.app.root)
         lines = before if known else lines
     shown = _shown(lines)
     yield Finding(
@@ -156,15 +156,27 @@ def _check_timeouts(seen: AppState, instance: InstanceState) -> t.Iterator[Findi
     if requests:
         symptom += f", with {requests[-1]}"
     where = logs.blocking_frame(text, seen.app.root)
-    if worker_class != "gevent":
+    if worker_class == "sync":
         yield Finding(
             ERROR,
             "slow-request",
             process.full_name,
             symptom + (f", at {where}" if where else ""),
-            f"A {worker_class} worker serves one request at a time, and this one took longer than flask_app_timeout.",
+            "A sync worker serves one request at a time, and this one took longer than flask_app_timeout.",
             "Make the request faster, raise flask_app_timeout, or use gevent or gthread workers: there a slow request"
             " does not stop the worker.",
+            app=seen.app.name,
+        )
+        return
+    if worker_class == "gthread":
+        yield Finding(
+            ERROR,
+            "worker-blocked",
+            process.full_name,
+            symptom + (f". A thread was at {where}" if where else ". Its log does not say at which line"),
+            "Not a slow request: the other threads of a gthread worker go on beside it. A call into C held the interpreter's lock, and with"
+            " it all threads, for longer than flask_app_timeout; or the host had no time for the worker.",
+            "Give the call to a process of its own (a program in supervisor_programs), or use a library that lets other threads run.",
             app=seen.app.name,
         )
         return

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import re
 import shutil
 import socket
@@ -196,7 +197,7 @@ def a_pickle_of_another_version(folder: Path) -> str:
     return gunicorn(folder, "import pickle\npickle.loads(b'cstatistics\\nScaler\\n.')\n")
 
 
-@prints("out-of-memory")
+@prints("memory-refused")
 def a_system_call_that_finds_no_memory(folder: Path) -> str:
     return gunicorn(folder, "import mmap\nmmap.mmap(-1, 1 << 60)\n")
 
@@ -584,6 +585,30 @@ def failing(
     with pytest.raises(InstallError) as raised:
         installer.install(venv, arguments)
     return raised.value.whole
+
+
+def denied(folder: Path, *command: str) -> str:
+    """What *command* prints when it may not read the folder `closed`, as another user than root."""
+    (folder / "closed").mkdir(mode=0)
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    done = subprocess.run([*drop, *command], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode
+    return done.stdout + done.stderr
+
+
+@prints("install-permission")
+def a_wheelhouse_that_uv_may_not_read(folder: Path) -> str:
+    return denied(folder, str(PROGRAMS / "uv"), "pip", "install", "--no-index", "--find-links", "closed", "flask", "-p", uv.venv)
+
+
+@prints("install-permission")
+def a_project_that_uv_may_not_read(folder: Path) -> str:
+    return denied(folder, str(PROGRAMS / "uv"), "pip", "install", "--no-index", "-p", uv.venv, "./closed")
+
+
+@prints("install-permission")
+def requirements_that_pip_may_not_read(folder: Path) -> str:
+    return denied(folder, f"{pip.venv}/bin/python", "-m", "pip", "install", "--no-index", "-r", "closed/requirements.txt")
 
 
 @prints("index-certificate", uv, pip)

@@ -55,6 +55,12 @@ def test_an_instance_that_ended_before_its_log_was_open_is_found_with_what_super
     only(ill(silent), "instance-failed", "It says nothing.")
 
 
+def test_what_helps_an_instance_that_does_not_boot_names_the_directories_of_its_app():
+    log = "Starting gunicorn 1\nPermissionError: [Errno 13] Permission denied: 'instance'\n"
+    finding = only(ill(instance(0, "FATAL", log=log)), "instance-failed", "may not do something")
+    assert "below /srv/shop/shared" in finding.remedy
+
+
 def test_an_instance_that_never_gets_ready_is_found():
     late = instance(0, ready=False, ready_workers=1)
     late.record["workers"] = 3
@@ -141,6 +147,13 @@ def test_a_slow_request_of_another_worker_class_is_found():
     slow = instance(0, log=LATE + FRAME)
     slow.record["worker_class"] = "sync"
     only(ill(slow), "slow-request", "A sync worker serves one request at a time", "views.py:7 in predict")
+
+
+def test_a_worker_with_threads_is_not_blocked_by_one_slow_request():
+    slow = instance(0, log=LATE + FRAME)
+    slow.record["worker_class"] = "gthread"
+    finding = only(ill(slow), "worker-blocked", "Not a slow request", "views.py:7 in predict")
+    assert "gthread" not in finding.remedy
 
 
 def test_workers_of_masters_before_are_forgotten():
