@@ -134,3 +134,15 @@ def test_a_host_that_cannot_be_reached_ends_the_deploy_with_a_list_of_who_runs_w
     code, text = play("pygun.stack.deploy", "-e", given)
     assert code != 0
     assert "scoring was not deployed to c; it does not answer. - c, d: cannot be asked" in text
+
+
+def test_a_host_that_cannot_be_reached_ends_the_upgrade_with_a_list_of_who_runs_what(play):
+    places = "flask_app_base_dir=/srv supervisor_conf_dir=/etc/supervisor"
+    given = f"flask_app_hosts=gone flask_app_name=scoring flask_app_src={ROOT}/app/ {places}"
+    code, text = play("pygun.stack.upgrade", "-e", given)
+    assert code != 0
+    assert "c was not changed to its end; it does not answer." in text
+    assert "Not begun: d." in text
+    assert "- c, d: cannot be asked" in text
+    assert "TASK [Reboot the host]" not in text
+    assert "TASK [Return the host on each balancer]" not in text

@@ -72,7 +72,7 @@ def upgrade(play, tmp_path):
     (tmp_path / "hosts").write_text(
         "[api]\nweb1\nweb2\n[balancers]\nlb1\nlb2\n[edge]\nlb2\n[all:vars]\nansible_connection=local\n"
         f"ansible_become=false\nansible_python_interpreter={sys.executable}\nload_balancer_socket={tmp_path}/none.sock\n"
-        "[api:vars]\nflask_app_name=scoring\nflask_app_packages=['scoring']\nflask_app_wsgi=scoring:app\n"
+        "[api:vars]\nflask_app_base_dir=/srv\n__flask_app_results=[]\nflask_app_name=scoring\nflask_app_packages=['scoring']\nflask_app_wsgi=scoring:app\n"
     )
     (tmp_path / "upgrade.yml").write_text(yaml.safe_dump(list(harmless(yaml.safe_load(PLAYBOOK.read_text())))))
 
@@ -110,12 +110,22 @@ def test_balancers_that_are_not_there_are_refused_before_anything_is_done(upgrad
     assert "PLAY [Have the balancers agree]" not in said
 
 
+def test_a_balancer_that_cannot_be_reached_ends_the_upgrade_before_the_host_is_changed(upgrade):
+    gone = json.dumps({"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1})
+    said = upgrade("-e", "load_balancer_hosts=lb1", "-e", gone)
+    assert "lb1 does not answer: " in said
+    assert "web1 was not changed to its end; the error above says why." in said
+    assert "Not begun: web2." in said
+    assert "TASK [Return the host on each balancer]" not in said
+
+
 # -- the question ----------------------------------------------------------------------------------------------------
 
 
 class Healthy(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if self.path == "/healthz" else 404)
+        served = self.path in ("/healthz", "/shop/healthz?deep=1") and self.headers["X-Forwarded-Proto"] == "https"
+        self.send_response(200 if served and self.headers["Host"] == "scoring.example.com" else 404)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -181,6 +191,8 @@ def ask(play, tmp_path):
             "flask_app_gunicorn": {},
             "flask_app_pygun_extra": "",
             "flask_app_health_path": "/healthz",
+            "flask_app_health_host": "scoring.example.com",
+            "flask_app_env": {},
             **variables,
         }
         only = {"hosts": "localhost", "gather_facts": False, "vars": {**whole["vars"], **given}, "tasks": [task]}
@@ -202,4 +214,12 @@ def ask(play, tmp_path):
 )
 def test_a_host_is_asked_in_the_way_that_its_app_speaks(serve, ask, variables, unix):
     status, said = ask(flask_app_bind=serve(unix, tls=bool(variables)), **variables)
+    assert status == 0, said
+
+
+@pytest.mark.parametrize("path", ["/healthz?deep=1", "/shop/healthz?deep=1"])
+def test_an_app_below_a_path_is_asked_there(serve, ask, path):
+    status, said = ask(
+        flask_app_bind=serve(unix=False, tls=False), flask_app_env={"SCRIPT_NAME": "/shop/"}, flask_app_health_path=path
+    )
     assert status == 0, said
