@@ -1,6 +1,8 @@
 """A bad release leaves the old one serving, without a failed request, and says what is wrong with it."""
 
 import json
+import os
+import pwd
 import shutil
 import subprocess
 
@@ -149,3 +151,13 @@ def test_a_release_that_fails_on_the_second_instance_is_taken_back_from_the_firs
     assert result["instance"] == f"{served.name}-1"
     assert set(served.releases_running().values()) == {old}
     assert served.leftovers() == []
+
+
+def test_a_release_is_tried_before_an_instance_stops_unless_flask_app_preflight_says_no(app):
+    app.conf_extra = f"user={pwd.getpwuid(os.getuid()).pw_name}\n"
+    assert app.deploy(app.release())["changed"]
+    before, bad = app.pids(), app.release(**BAD["import error"][0])
+    assert app.deploy(bad)["step"] == "preflight"
+    assert app.pids() == before
+    assert app.deploy(bad, preflight=False)["step"] == "roll"
+    assert app.pids()[f"{app.name}-0"] != before[f"{app.name}-0"]

@@ -598,7 +598,9 @@ def denied(folder: Path, *command: str) -> str:
 
 @prints("install-permission")
 def a_wheelhouse_that_uv_may_not_read(folder: Path) -> str:
-    return denied(folder, str(PROGRAMS / "uv"), "pip", "install", "--no-index", "--find-links", "closed", "flask", "-p", uv.venv)
+    return denied(
+        folder, str(PROGRAMS / "uv"), "pip", "install", "--no-index", "--find-links", "closed", "flask", "-p", uv.venv
+    )
 
 
 @prints("install-permission")
@@ -608,7 +610,9 @@ def a_project_that_uv_may_not_read(folder: Path) -> str:
 
 @prints("install-permission")
 def requirements_that_pip_may_not_read(folder: Path) -> str:
-    return denied(folder, f"{pip.venv}/bin/python", "-m", "pip", "install", "--no-index", "-r", "closed/requirements.txt")
+    return denied(
+        folder, f"{pip.venv}/bin/python", "-m", "pip", "install", "--no-index", "-r", "closed/requirements.txt"
+    )
 
 
 @prints("index-certificate", uv, pip)

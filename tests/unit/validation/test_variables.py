@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from gunicorn.config import Config
 from supervisor.options import ServerOptions
 
-from tests.unit.validation.test_rendering import BASE, executed, parsed, render
+from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer
+from tests.unit.validation.test_rendering import BASE, ROOT, environment, executed, parsed, render
 
 GTHREAD = {"flask_app_worker_class": "gthread"}
 #: Variable, a value, the setting of gunicorn, what that becomes, and what has to be set besides.
@@ -84,3 +86,55 @@ def test_the_web_page_has_its_port_and_systemd_the_patience():
     assert conf["inet_http_server"]["port"] == "127.0.0.1:9100"
     unit = render("etc/systemd/system/supervisord.service.j2", "supervisor", supervisor_stop_timeout=77)
     assert "\nTimeoutStopSec=77\n" in unit
+
+
+DEPLOY, BUILD = "flask_app/tasks/deploy.yml", "pygun.stack.release"
+TARGET = "3.11-manylinux_2_36_x86_64"
+#: Variable, a value, the tasks of a role, the module there, its parameter, and what that becomes.
+PARAMETERS = [
+    ("flask_app_exclude", ["notebooks"], DEPLOY, BUILD, "exclude", "['notebooks']"),
+    (
+        "flask_app_exclude",
+        ["notebooks"],
+        "flask_app/tasks/wheels.yml",
+        "pygun.stack.collect_wheels",
+        "exclude",
+        "['notebooks']",
+    ),
+    ("flask_app_preflight", False, DEPLOY, BUILD, "activation.preflight", "False"),
+    ("flask_app_preflight", False, DEPLOY, "pygun.stack.activate", "preflight", "False"),
+    ("flask_app_keep_releases", 9, DEPLOY, "pygun.stack.activate", "keep", "9"),
+    ("python_tools_dir", "/opt/x", DEPLOY, BUILD, "uv", "/opt/x/uv/bin/uv"),
+    ("python_tools_dir", "/opt/x", "supervisor/tasks/install.yml", "pygun.stack.venv", "uv", "/opt/x/uv/bin/uv"),
+    ("python_tools_dir", "/opt/x", "python/vars/main.yml", "__python_uv", "path", "/opt/x/uv"),
+    ("python_tools_dir", "/opt/x", "supervisor/vars/main.yml", "__supervisor_venv", "path", "/opt/x/supervisor"),
+    ("python_cache_dir", "/var/x", DEPLOY, BUILD, "cache_dir", "/var/x"),
+    ("python_cache_dir", "/var/x", "python/tasks/install.yml", "pygun.stack.venv", "cache_dir", "/var/x"),
+    ("python_cache_dir", "/var/x", "supervisor/tasks/install.yml", "pygun.stack.venv", "cache_dir", "/var/x"),
+    *(
+        ("python_wheelhouse_target", TARGET, f"{role}/tasks/wheels.yml", "pygun.stack.collect_wheels", "target", TARGET)
+        for role in ("python", "supervisor", "flask_app")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "name, value, file, module, parameter, becomes", PARAMETERS, ids=[f"{line[0]}-{line[2]}" for line in PARAMETERS]
+)
+def test_a_variable_is_the_parameter_that_a_module_gets(name, value, file, module, parameter, becomes):
+    """What the modules do with these, their own tests show."""
+    text = yaml.safe_load((ROOT / "roles" / file).read_text())
+    given = text[module] if isinstance(text, dict) else next(task[module] for task in text if module in task)
+    for part in parameter.split("."):
+        given = given[part]
+
+    def read(**variables):
+        return environment("flask_app").from_string(given).render({**BASE, **variables})
+
+    assert read(**{name: value}) == becomes
+    assert read() != becomes, "the default does the same"
+
+
+def test_uv_keeps_what_it_downloads_in_python_cache_dir(tmp_path):
+    installer = Installer(uv="uv", cache_dir=str(tmp_path / "downloads"))
+    assert installer.environment["UV_CACHE_DIR"].startswith(str(tmp_path / "downloads"))

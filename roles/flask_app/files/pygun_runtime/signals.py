@@ -145,9 +145,7 @@ def _what(number, found) -> str:
     if not callable(found):
         return f"The app has set {name} to be ignored or to its default: gunicorn's handler is put back"
     when = "once the worker has finished its requests" if number in _ENDS else "after it"
-    return (
-        f"The app handles {name} itself ({place(found)}): gunicorn's handler is put back, the app's is called {when}"
-    )
+    return f"The app handles {name} itself ({place(found)}): gunicorn's handler is put back, the app's is called {when}"
 
 
 def place(handler) -> str:
