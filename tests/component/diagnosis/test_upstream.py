@@ -196,7 +196,7 @@ def a_pickle_of_another_version(folder: Path) -> str:
     return gunicorn(folder, "import pickle\npickle.loads(b'cstatistics\\nScaler\\n.')\n")
 
 
-@prints("out-of-memory")
+@prints("memory-refused")
 def a_system_call_that_finds_no_memory(folder: Path) -> str:
     return gunicorn(folder, "import mmap\nmmap.mmap(-1, 1 << 60)\n")
 
