@@ -17,7 +17,7 @@ class ActionModule(ActionBase):
         result = {**super().run(tmp, task_vars), **self._execute_module(task_vars=task_vars)}
         if result.get("release") and not result.get("failed") and not self._task.check_mode:
             how = "now" if result.get("changed") else "already"
-            address = f" at {self._task.args['bind']}" if self._task.args.get("bind") else ""
+            address = f" at {result['bind']}" if result.get("bind") else ""
             told = f"{self._task.args.get('name')}: {task_vars['inventory_hostname']} {how} serves release {result['release']}{address}."
             Display().display(told)
         return result

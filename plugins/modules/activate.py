@@ -150,6 +150,11 @@ previous:
   description: The release that a rollback would go to, or null.
   returned: success
   type: str
+bind:
+  description: The public address, as C(address:port) or C(unix:path); empty if the app has none yet.
+  returned: success
+  type: str
+  sample: 127.0.0.1:5000
 instances:
   description: What was done with each instance.
   returned: success

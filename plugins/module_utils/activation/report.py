@@ -69,6 +69,7 @@ class Report:
             "changed": changed,
             "release": release,
             "previous": self.store.previous(),
+            "bind": self.instances.program.bind(),
             "instances": [self.accounts[name] for name in sorted(self.accounts)],
             "seconds": round(time.monotonic() - self._started, 2),
             "diff": differences,

@@ -467,10 +467,11 @@ def test_what_fits_badly_is_a_warning_and_a_field_of_the_result(old):
     source = "import threading, time\ndef tick():\n    while True: time.sleep(60)\n"
     source += "threading.Thread(target=tick, name='ticks', daemon=True).start()\n" + APP
     release = old.release(source=source)
-    result = old.deploy(release, user="root")
+    old.conf_extra = "user=root\n"
+    result = old.deploy(release)
     assert not result.get("failed"), result
     (misfit,) = result["misfits"]
     assert (misfit["code"], misfit["subject"]) == ("thread_at_import", "ticks (wsgi.py:4)")
     assert [text for text in result["warnings"] if misfit["text"] in str(text)]
-    again = old.deploy(release, user="root")
+    again = old.deploy(release)
     assert (again["changed"], again["misfits"]) == (False, [])

@@ -98,13 +98,19 @@ class Service:
     def get(self, path="/", *headers):
         client = self.host.connect()
         client.send(path, headers=["Connection: close", *headers])
-        return client.receive()
+        try:
+            return client.receive()
+        finally:
+            client.close()  # gunicorn's own workers wait for that
 
     def raw(self, data):
         """Send bytes, and return all that is answered."""
         client = self.host.connect()
         client.socket.sendall(data)
-        return client.file.read()
+        try:
+            return client.file.read()
+        finally:
+            client.close()
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def play_that_goes_on(run, tmp_path: Path):
             (collection / "roles" / role / part).symlink_to(ROOT / "roles" / role / part)
         say = {"ansible.builtin.debug": {"msg": text}}
         (collection / "roles" / role / "tasks" / "main.yml").write_text(yaml.safe_dump([say]))
-    for part in ("galaxy.yml", "meta", "plugins", "roles/checks", "roles/python"):
+    for part in ("galaxy.yml", "meta", "plugins", "roles/checks", "roles/python", "roles/load_balancer"):
         (collection / part).symlink_to(ROOT / part)
 
     def play(*roles: dict, **keywords: object):
