@@ -152,6 +152,7 @@ class Status:
             ],
             "transaction": self._transaction(app),
             "environment_changed": False,
+            "stock_gunicorn": "",
             "processes": [],
         }
         facts["age_s"] = self._age(facts["since"])
@@ -218,6 +219,8 @@ class Status:
             told = self._instance(app, facts, process)
             facts["processes"].append(told)
             facts["environment_changed"] |= told.pop("environment") not in (None, environment)
+            if told.pop("worker_class") == "gevent" and told["lossless"] is False:
+                facts["stock_gunicorn"] = foreign.printable(str(told["gunicorn"]))
         for process in holders:
             if process.state not in ("RUNNING", "STARTING"):
                 self._problem(process.full_name, f"holds the socket, but is {process.state}")
@@ -243,11 +246,6 @@ class Status:
             self._problem(process.full_name, f"is not ready{of}")
         if record and release != facts["release"] and not facts["transaction"]:
             self._problem(process.full_name, f"runs release {release}, and {facts['release']} is current")
-        if record.get("worker_class") == "gevent" and record.get("lossless") is False:
-            self._problem(
-                process.full_name,
-                f"runs the gevent worker of gunicorn {record.get('gunicorn')} itself: a restart can lose requests",
-            )
         for worker in workers:
             if worker.get("health", "").startswith("failed"):
                 self._problem(process.full_name, f"worker {worker.get('pid')} {worker['health']} when it started")
@@ -258,6 +256,7 @@ class Status:
             "workers": len(workers),
             "release": release,
             "lossless": record.get("lossless"),
+            "worker_class": record.get("worker_class"),
             "gunicorn": record.get("gunicorn"),
             "environment": record.get("env_digest"),
             "memory": self._memory([process.pid] if process.pid else []),

@@ -122,6 +122,11 @@ apps:
     environment_changed:
       description: Whether its environment file has changed since an instance read it. A restart has it read anew.
       type: bool
+    stock_gunicorn:
+      description: >-
+        Version of the gunicorn whose own gevent worker serves, so that a restart can lose requests; empty if the lossless worker serves, or
+        a worker of another class.
+      type: str
     transaction:
       description: Who changes the app right now, or that somebody was interrupted while doing so; empty if nobody.
       type: str

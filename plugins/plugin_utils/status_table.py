@@ -122,6 +122,10 @@ def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
             notes.append(
                 f"{host}: {app['name']} runs with a former environment file; pygun.stack.restart has it read the new one"
             )
+        if app["stock_gunicorn"]:
+            notes.append(
+                f"{host}: {app['name']} runs the gevent worker of gunicorn {app['stock_gunicorn']} itself: a restart can lose requests"
+            )
         failed = [f"{one['release'][:8]} ({one['step']}, {_moment(one['at'])})" for one in app["failed_releases"]]
         if failed:
             notes.append(f"{host}: releases of {app['name']} that did not pass: {', '.join(failed)}")

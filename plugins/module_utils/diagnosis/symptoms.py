@@ -275,9 +275,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "app",
         rf"GET \S+ {phrases.ANSWERED} ([45]\d\d)\b",
         "The app boots, but its health endpoint answers {0}.",
-        "Look for the reason in the app's own lines above: a missing environment variable, a database it cannot reach."
-        " If the path is wrong, correct flask_app_health_path. An app that answers certain hosts only answers 400 or 404 to others:"
-        " set flask_app_health_host.",
+        "Usual reasons are a missing environment variable and a database that the app cannot reach. The answer or the app's own"
+        " lines may say it. If the path is wrong, correct flask_app_health_path. An app that answers certain hosts only answers 400 or"
+        " 404 to others: set flask_app_health_host.",
         needs_request=True,
     ),
     Symptom(

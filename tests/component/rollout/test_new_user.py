@@ -134,6 +134,8 @@ def test_a_host_that_cannot_be_reached_ends_the_deploy_with_a_list_of_who_runs_w
     code, text = play("pygun.stack.deploy", "-e", given)
     assert code != 0
     assert "scoring was not deployed to c; it does not answer. - c, d: cannot be asked" in text
+    assert "No host is known to run the new release. Mend what is wrong, and deploy again." in text
+    assert "roll back" not in text, "there is nothing to go back to"
 
 
 def test_a_host_that_cannot_be_reached_ends_the_upgrade_with_a_list_of_who_runs_what(play):

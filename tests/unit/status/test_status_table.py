@@ -30,6 +30,7 @@ def app(name="scoring", **more):
         "failed_releases": [],
         "transaction": "",
         "environment_changed": False,
+        "stock_gunicorn": "",
         "processes": [],
         "instances": {"ready": 2, "total": 2},
         "workers": 4,
@@ -133,6 +134,12 @@ def test_failed_releases_and_the_web_page_are_notes():
 def test_an_environment_that_nobody_has_read_yet_is_a_note():
     text = table({"web-1": found(app(environment_changed=True))})
     assert "web-1: scoring runs with a former environment file" in text
+    assert "Everything is as it should be." in text
+
+
+def test_a_gunicorn_that_the_lossless_worker_does_not_know_is_a_note_as_it_is_a_warning_of_the_deploy():
+    text = table({"web-1": found(app(stock_gunicorn="23.0.0"))})
+    assert "web-1: scoring runs the gevent worker of gunicorn 23.0.0 itself: a restart can lose requests" in text
     assert "Everything is as it should be." in text
 
 
