@@ -125,6 +125,12 @@ class Control:
     def _look(self) -> list[Process]:
         """The instances that are meant; refuses what cannot be done."""
         self.current = self.store.current() or ""
+        if not self.current and self.store.remembered():
+            raise ActivationError(
+                f"{self.store.link}, by which every start goes, is gone. Deploy, or restart the whole app: both link it to release"
+                f" {self.store.remembered()} again. {NOTHING}",
+                step="prepare",
+            )
         if not self.current:
             raise ActivationError(
                 f"No release of {self.app.name} is in service here. Deploy one first. {NOTHING}", step="prepare"
@@ -168,10 +174,24 @@ class Control:
         name = self.instances.candidates.release_of(process.name)
         return name if ID_PATTERN.fullmatch(name) else self.current
 
+    def _refuse_damaged(self, instances: list[Process]) -> None:
+        """Refuse a release that cannot start, before an instance stops for it."""
+        for process in instances:
+            if self.asked.state == "restarted" or process.state not in UP:
+                release = self._release_of(process)
+                damage = self.store.damage(release) if self.store.is_complete(release) else "is not whole"
+                if damage:
+                    raise ActivationError(
+                        f"{process.name} could not start: release {release} {damage}. Deploy what was in it again. {NOTHING}",
+                        step="prepare",
+                    )
+
     # -- what is done ------------------------------------------------------------------------------------------------
 
     def _act(self) -> dict[str, t.Any]:
         instances = self._look()
+        if self.asked.state != "stopped":
+            self._refuse_damaged(instances)
         try:
             if self.asked.state == "started":
                 self._start_all(instances)
@@ -284,6 +304,8 @@ class Control:
 
     def _predict(self) -> dict[str, t.Any]:
         instances = self._look()
+        if self.asked.state != "stopped":
+            self._refuse_damaged(instances)
         for process in instances:
             runs = process.state in UP
             if self.asked.state == "restarted":

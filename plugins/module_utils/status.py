@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import os
 import time
 import typing as t
@@ -156,6 +155,9 @@ class Status:
             "processes": [],
         }
         facts["age_s"] = self._age(facts["since"])
+        damage = store.damage_of_state()
+        if damage:
+            self._problem(app.name, f"{store.state_file} {damage}; the next deploy writes it anew")
         if not current:
             self._problem(app.name, f"no release of it is in service in {app.root}")
         elif not app.conf:
@@ -179,8 +181,8 @@ class Status:
         lock = os.path.join(app.root, "activation.lock")
         if inspection.lock_holders(lock):
             try:
-                holder = json.loads(inspection.read_text(lock) or "{}")
-            except ValueError:
+                holder = foreign.mapping(lock)
+            except (OSError, foreign.Unreadable):
                 holder = {}
             text = f"is being changed since {holder.get('since', '?')} by {holder.get('by') or '?'}"
         elif os.path.exists(os.path.join(app.root, "activation.json")):

@@ -198,7 +198,6 @@ code:
 """
 
 import grp
-import os
 import tarfile
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -274,8 +273,8 @@ def main():
     if python is None:
         module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
     release = release_id(params, python)
-    # A release whose interpreter is gone (or has become another) is built anew in its place: nothing could start from it.
-    standing = store.is_complete(release) and python_env.usable(os.path.join(store.path(release), "venv"))
+    # A damaged release, or one whose interpreter is gone (or has become another), is built anew in its place: nothing could start from it.
+    standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
     if result["exists"] or not (params["archive"] or params["files"]):
         module.exit_json(changed=False, settled=standing and settled(module, release), **result)

@@ -9,9 +9,14 @@ import json
 import os
 import typing as t
 
+from ..host import foreign
 from ..host.atomic import remove_file, sync_directory, write_atomically
+from ..release.store import ID_PATTERN
 from .errors import ActivationError, StepFailure
 from .files import ManagedFile, set_aside
+
+#: Bytes of a journal.
+_LARGEST = 1024 * 1024
 
 
 class Journal:
@@ -33,15 +38,18 @@ class Journal:
 
     def load(self) -> bool:
         """Take over the entries that an interrupted run left; return whether there are any."""
-        try:
-            with open(self.path, encoding="utf-8") as stream:
-                entries = _parse(stream.read())
-        except FileNotFoundError:
+        if not os.path.lexists(self.path):
             return False
-        if entries.get("version") != 1:
+        try:
+            entries = foreign.mapping(self.path, _LARGEST)
+            damage = ", ".join(_wrong(entries))
+        except foreign.Unreadable as error:
+            entries, damage = {}, str(error)
+        if damage:
             raise ActivationError(
-                f"{self.path} is the journal of an interrupted activation, but cannot be understood. Nothing was changed."
-                " Look at what runs (supervisorctl status), remove the file, and run this again.",
+                f"{self.path} is the journal of an interrupted activation, but cannot be understood (it {damage}). Nothing was"
+                " changed. Look at what runs (supervisorctl status) and at the files *.before beside those of the app, remove the"
+                " journal, and run this again.",
                 step="recover",
             )
         self.entries = entries
@@ -93,10 +101,61 @@ class Journal:
         self.entries = {}
 
 
-def _parse(text: str) -> dict[str, t.Any]:
-    """The entries in the text of a journal; empty if it is not a JSON object."""
-    try:
-        entries = json.loads(text)
-    except ValueError:
-        return {}
-    return entries if isinstance(entries, dict) else {}
+def _wrong(entries: dict[str, t.Any]) -> t.Iterator[str]:
+    """What a run that takes over this journal would stumble over."""
+    if entries.get("version") != 1:
+        yield "is of an unknown version"
+        return
+    needed = {**_FIELDS, **(_FIELDS_OF_COMMIT if entries.get("step") == "commit" else {})}
+    for name, fits in needed.items():
+        if name not in entries:
+            yield f"lacks {name}"
+        elif not fits(entries[name]):
+            yield f"has an odd {name}"
+
+
+def _is_id(value: t.Any) -> bool:
+    return isinstance(value, str) and ID_PATTERN.fullmatch(value) is not None
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: t.Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_texts(value: t.Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_files(value: t.Any) -> bool:
+    return isinstance(value, list) and all(map(_is_file, value))
+
+
+def _is_file(value: t.Any) -> bool:
+    """Whether `put_back` can work with it."""
+    if not isinstance(value, dict) or not _is_path(value.get("path")):
+        return False
+    if value.get("aside", "") is None:
+        return True
+    numbers = (value.get(name) for name in ("mode", "uid", "gid"))
+    return _is_path(value.get("aside")) and all(isinstance(number, int) for number in numbers)
+
+
+def _is_path(value: t.Any) -> bool:
+    return isinstance(value, str) and os.path.isabs(value) and "\0" not in value
+
+
+_FIELDS: dict[str, t.Callable[[t.Any], bool]] = {
+    "step": _is_text,
+    "release": _is_id,
+    "baseline": lambda value: value is None or _is_id(value),
+    "files": _are_files,
+    "rolled": _are_texts,
+    "reconfigured": _is_flag,
+    "had_program": _is_flag,
+    "stopped": _are_texts,
+}
+_FIELDS_OF_COMMIT: dict[str, t.Callable[[t.Any], bool]] = {"by": _is_text, "committed_at": _is_text}

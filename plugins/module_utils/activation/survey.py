@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
-from ..python_env import made_from, usable
 from ..release.record import environment_digest
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import CannotReread, Process
@@ -42,7 +40,9 @@ class Survey:
     def resolve(self, may_be_missing: bool) -> None:
         """Decide which release is wanted, and refuse one that may not run."""
         store = self.store
-        self.baseline = self.journal.entries["baseline"] if self.journal.is_open else store.current()
+        self.baseline = (
+            self.journal.entries["baseline"] if self.journal.is_open else store.current() or store.remembered()
+        )
         wanted = self._chosen()
         try:
             complete = store.is_complete(wanted)
@@ -59,19 +59,28 @@ class Survey:
             raise self._refusal(
                 f"Release {wanted} of {self.options.name} does not stand on this host, or is half-built."
             )
-        venv = os.path.join(store.path(wanted), "venv")
-        if complete and wanted != self.baseline and not usable(venv):
-            raise self._refusal(
-                f"Release {wanted} of {self.options.name} was built for Python {made_from(venv) or '?'}, which this host does not"
-                " have any more: it cannot start. Deploy what was in it again."
-            )
+        if complete and wanted != self.baseline:
+            self.refuse_damaged(wanted)
         self.wanted = wanted
+
+    def refuse_damaged(self, release: str) -> None:
+        """Refuse a release that cannot start, before an instance stops for it."""
+        damage = self.store.damage(release)
+        if damage:
+            raise self._refusal(
+                f"Release {release} of {self.options.name} {damage}: it cannot start. Deploy what was in it again."
+            )
 
     def _chosen(self) -> str:
         """The id of the release that the options name."""
         name, release = self.options.name, self.options.release
         if release == "previous":
             previous = self.store.previous()
+            damage = self.store.damage_of_state()
+            if previous is None and damage:
+                raise self._refusal(
+                    f"Which release of {name} was the previous one is not known: {self.store.state_file} {damage}. Name one by its id."
+                )
             if previous is None:
                 raise self._refusal(f"There is no release of {name} to go back to.")
             return previous
@@ -165,10 +174,7 @@ class Survey:
         """Whether the release that was current before can still start."""
         if self.baseline is None or not self.store.is_complete(self.baseline):
             return False
-        folder = self.store.path(self.baseline)
-        venv = os.path.join(folder, "venv")
-        needed = (os.path.join(venv, "bin", "python"), os.path.join(folder, "lib", "pygun_runtime", "launch.py"))
-        return all(os.path.exists(path) for path in needed) and usable(venv)
+        return not self.store.damage(self.baseline)
 
     def differences(self) -> list[dict[str, str]]:
         """The diff of the release and the files. Call it before anything is written."""

@@ -40,6 +40,7 @@ from .gate import VERIFY_TIMEOUT
 from .instances import Instances
 from .journal import Journal
 from .options import Options
+from .own_files import OwnFiles
 from .report import Report
 from .roll import Roll
 from .survey import Survey
@@ -56,6 +57,7 @@ class Activation:
         self.journal = Journal(options.root, self.checkpoint)
         self.instances = Instances(options, self.store, self.checkpoint)
         self.survey = Survey(options, self.store, self.journal, self.instances, warn)
+        self.own_files = OwnFiles(self.store, self.journal, self.instances, warn)
         self.report = Report(options, self.store, self.instances, warn)
         self.roll = Roll(self.store, self.journal, self.instances, self.survey, self.report, warn)
         self.way_back = WayBack(self.store, self.journal, self.instances, self.survey, self.report)
@@ -79,6 +81,7 @@ class Activation:
     def _run_locked(self) -> dict[str, t.Any]:
         self.checkpoint("locked")
         finished = self._recover()
+        mended = self.own_files.mend()
         try:
             self.survey.resolve(may_be_missing=False)
             self.survey.inspect()
@@ -87,7 +90,9 @@ class Activation:
         differences = self.survey.differences()
         if not self.journal.is_open and not self.survey.work():
             self._check_untouched()
-            return self.report.result(finished, self.survey.wanted, differences)
+            return self.report.result(finished or mended, self.survey.wanted, differences)
+        self.survey.refuse_damaged(self.survey.wanted)
+        self.own_files.refuse_unknown(self.survey)
         self._refuse_blocked()
         self._refuse_taken()
         self._begin()
@@ -112,15 +117,20 @@ class Activation:
             work = ["install"]
         except SupervisorError as error:
             raise ActivationError(unusable(error), step="prepare") from error
+        if work and self.store.is_complete(self.survey.wanted):
+            self.survey.refuse_damaged(self.survey.wanted)
+        self.own_files.refuse_unknown(self.survey)
         self._refuse_taken()
-        return self.report.result(bool(work) or interrupted, self.survey.wanted, self.survey.differences())
+        return self.report.result(
+            bool(work or self.own_files.lost()) or interrupted, self.survey.wanted, self.survey.differences()
+        )
 
     def settled(self) -> bool:
         """Whether `run` would find nothing to do, and an app that answers. If not, `run` tells why."""
         options = self.options
         try:
             with locked(options.root, options.by, patience=0):
-                if self.journal.load():
+                if self.journal.load() or self.own_files.lost():
                     return False
                 self._recover()  # of an interrupted run, no more than leftovers
                 self.survey.resolve(may_be_missing=False)

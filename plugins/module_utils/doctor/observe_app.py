@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 
@@ -129,8 +128,8 @@ def _deploying(app: App, pids: t.Collection[int]) -> str:
     """Who deploys right now."""
     path = os.path.join(app.root, "activation.lock")
     try:
-        holder = json.loads(inspection.read_text(path) or "{}")
-    except ValueError:
+        holder = foreign.mapping(path)
+    except (OSError, foreign.Unreadable):
         holder = {}
     pid = holder.get("pid")
     if pid in pids or inspection.lock_holders(path):
@@ -141,8 +140,8 @@ def _deploying(app: App, pids: t.Collection[int]) -> str:
 def _observe_journal(path: str) -> tuple[bool, str]:
     """Whether there is a journal, and why the activation failed that left it there, if it was not interrupted."""
     try:
-        entries = json.loads(inspection.read_text(path) or "{}")
-    except ValueError:
+        entries = foreign.mapping(path)
+    except (OSError, foreign.Unreadable):
         entries = {}
     why = entries.get("failed") if isinstance(entries, dict) else ""
     return os.path.exists(path), foreign.printable(str(why or ""), _WHY_AT_MOST)

@@ -144,14 +144,13 @@ def _kind(mode: int) -> str:
     return f"is {next((name for test, name in _KINDS if test(mode)), 'a device')}, and must be a regular file"
 
 
-def record(path: str, fields: dict[str, t.Any]) -> dict[str, t.Any]:
-    """A small JSON object: those of its fields that are known, each of its kind; empty if there is none.
+def mapping(path: str, most: int = LARGEST_RECORD) -> dict[str, t.Any]:
+    """The JSON object that a file holds; empty if there is no file.
 
-    :param fields: the kind of each: ``int`` (not negative), ``float`` (the same), ``bool``, ``str``, or a pattern of a text
-    :raises Unreadable: when it is there, and is not such a record
+    :raises Unreadable: when it is there, and holds none
     """
     try:
-        content = read(path)
+        content = read(path, most)
     except FileNotFoundError:
         return {}
     try:
@@ -160,6 +159,16 @@ def record(path: str, fields: dict[str, t.Any]) -> dict[str, t.Any]:
         raise Unreadable(f"is not JSON: {printable(str(error))}") from None
     if not isinstance(found, dict):
         raise Unreadable("holds no JSON object")
+    return found
+
+
+def record(path: str, fields: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A small JSON object: those of its fields that are known, each of its kind; empty if there is none.
+
+    :param fields: the kind of each: ``int`` (not negative), ``float`` (the same), ``bool``, ``str``, or a pattern of a text
+    :raises Unreadable: when it is there, and is not such a record
+    """
+    found = mapping(path)
     known = {name: found[name] for name in fields if found.get(name) is not None}
     for name, value in known.items():
         if not _is(value, fields[name]):

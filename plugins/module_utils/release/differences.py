@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
+from ..host import foreign
 from . import record, texts
+
+#: Bytes of a manifest: a line for each file of a release.
+_LARGEST_MANIFEST = 64 * 1024 * 1024
 
 
 def manifest_of(store, release):
@@ -16,10 +19,10 @@ def manifest_of(store, release):
     if release is None:
         return {}
     try:
-        with open(os.path.join(store.path(release), "manifest.json"), encoding="utf-8") as stream:
-            return json.load(stream)
-    except (OSError, ValueError):
+        found = foreign.mapping(os.path.join(store.path(release), "manifest.json"), _LARGEST_MANIFEST)
+    except (OSError, foreign.Unreadable):
         return {}
+    return {path: entry for path, entry in found.items() if isinstance(entry, str)}
 
 
 def shown(store, before, after, current, release):

@@ -11,6 +11,7 @@ import os
 import time
 import typing as t
 
+from ..host import foreign
 from ..host.atomic import now
 from ..host.inspection import lock_holders
 
@@ -71,8 +72,8 @@ def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
 def _holder(stream: t.TextIO) -> dict[str, t.Any]:
     stream.seek(0)
     try:
-        found = json.loads(stream.read())
-    except ValueError:
+        found = foreign.parse(stream.read(foreign.LARGEST_RECORD))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -117,10 +117,9 @@ def _service_of_before(path: str) -> dict[str, t.Any]:
 def metadata(path: str) -> dict[str, t.Any]:
     """The release.json of the release in this folder; empty if it has none that can be read."""
     try:
-        found = foreign.parse(foreign.read(os.path.join(path, "release.json"), _LARGEST).decode())
-    except (OSError, ValueError, foreign.Unreadable):
+        return foreign.mapping(os.path.join(path, "release.json"), _LARGEST)
+    except (OSError, foreign.Unreadable):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def shown_settings(path: str) -> str:

@@ -17,6 +17,7 @@ import os
 import re
 import typing as t
 
+from ..host import foreign
 from ..host.atomic import (
     now,
     put_back,
@@ -27,10 +28,15 @@ from ..host.atomic import (
     write_atomically,
     write_link,
 )
+from ..python_env import made_from, usable
 from . import record
 
 ID_PATTERN = re.compile(r"[0-9a-f]{16}")
 HISTORY_LENGTH = 20
+#: What each start of an instance needs of its release.
+_NEEDED = ("pygun.py", "lib/pygun_runtime/launch.py")
+#: Bytes of a state.json.
+_LARGEST_STATE = 4 * 1024 * 1024
 
 
 class ReleaseStore:
@@ -61,6 +67,19 @@ class ReleaseStore:
     def is_complete(self, release: str) -> bool:
         """Whether the release was built to its end (release.json is written last)."""
         return os.path.isfile(os.path.join(self.path(release), "release.json"))
+
+    def damage(self, release: str) -> str:
+        """Why a complete release cannot start, as the end of a sentence about it; empty if it can."""
+        folder = self.path(release)
+        venv = os.path.join(folder, "venv")
+        if not self.metadata(release):
+            return "has a damaged release.json"
+        for name in _NEEDED:
+            if not os.path.isfile(os.path.join(folder, name)):
+                return f"has lost its {name}"
+        if not usable(venv):
+            return f"was built for Python {made_from(venv) or '?'}, which this host does not have any more"
+        return ""
 
     def ids(self) -> list[str]:
         """The complete releases, the one last built or activated first."""
@@ -126,6 +145,12 @@ class ReleaseStore:
             return None
         return name if ID_PATTERN.fullmatch(name) else None
 
+    def remembered(self) -> str | None:
+        """The complete release that `current` linked to last, as the history has it."""
+        last = self.history()[-1:]
+        release = last[0].get("release", "") if last else ""
+        return release if ID_PATTERN.fullmatch(release or "") and self.is_complete(release) else None
+
     def set_current(self, release: str) -> None:
         """Switch ``current`` in one rename. A relative link, so that a copy of the tree stays usable."""
         self.path(release)
@@ -139,19 +164,35 @@ class ReleaseStore:
     # -- state ---------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, t.Any]:
-        """state.json with every key present. A missing or damaged file is an empty memory, not an error."""
+        """state.json with every key present, and as much of it as can be understood."""
+        return self._read_state()[0]
+
+    def damage_of_state(self) -> str:
+        """What is wrong with state.json, as the end of a sentence about it; empty if nothing is."""
+        return self._read_state()[1]
+
+    def mend_state(self) -> None:
+        """Write as much of state.json as can be understood."""
+        self._write_state(self.state())
+
+    def _read_state(self) -> tuple[dict[str, t.Any], str]:
         try:
-            with open(self.state_file, encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
-            found = {}
-        if not isinstance(found, dict):
-            found = {}
-        return {
-            "previous": found.get("previous"),
-            "failed": dict(found.get("failed") or {}),
-            "history": list(found.get("history") or []),
+            found, damage = foreign.mapping(self.state_file, _LARGEST_STATE), ""
+        except (OSError, foreign.Unreadable) as error:
+            found, damage = {}, str(error)
+        previous, failed, history = found.get("previous"), found.get("failed") or {}, found.get("history") or []
+        state = {
+            "previous": previous if isinstance(previous, str) else None,
+            "failed": {
+                release: failure
+                for release, failure in (failed.items() if isinstance(failed, dict) else ())
+                if ID_PATTERN.fullmatch(release) and _is_entry(failure)
+            },
+            "history": [entry for entry in history if _is_entry(entry)] if isinstance(history, list) else [],
         }
+        if found and (previous, failed, history) != tuple(state.values()):
+            damage = "has entries that cannot be understood"
+        return state, damage
 
     def _write_state(self, state: dict[str, t.Any]) -> None:
         text = json.dumps(state, indent=2, sort_keys=True) + "\n"
@@ -173,7 +214,7 @@ class ReleaseStore:
 
     def history(self) -> list[dict[str, t.Any]]:
         """The last activations, the oldest first."""
-        return [entry for entry in self.state()["history"] if isinstance(entry, dict)]
+        return self.state()["history"]
 
     def record_activation(
         self,
@@ -255,3 +296,8 @@ class ReleaseStore:
                 del state["failed"][name]
             self._write_state(state)
         return removed
+
+
+def _is_entry(found: t.Any) -> bool:
+    """Whether this is an object of texts, as state.json holds for an activation and for a failure."""
+    return isinstance(found, dict) and all(isinstance(value, (str, bool, type(None))) for value in found.values())

@@ -30,6 +30,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ansible_collections.pygun.stack.plugins.plugin_utils.balancer import services
 from pygun_runtime.log_line import ECS_VERSION
 from pygun_runtime.request_id import SANE
+from tests.component.runtime.conftest import Host
 
 ROLE = Path(__file__).parents[3] / "roles" / "load_balancer"
 needs_haproxy = pytest.mark.skipif(not shutil.which("haproxy"), reason="HAProxy is not installed")
@@ -245,6 +246,79 @@ def test_a_request_that_cannot_be_read_is_a_line_of_json_too(tmp_path, backend):
         assert logged()["http.response.status_code"] == 400
         ask(port, "/" + "%22\\" * 1900, **{"User-Agent": "\\" * 2000})
         assert logged()["http.response.status_code"] == 200
+
+
+#: Answers with what it believes of a request, besides the headers that every caller sends.
+BELIEVES = """
+import json
+
+def app(environ, start_response):
+    names = {"SCRIPT_NAME", "PATH_INFO", "REMOTE_USER", "wsgi.url_scheme"}
+    names |= {name for name in environ if name.startswith("HTTP_")} - {"HTTP_HOST", "HTTP_CONNECTION", "HTTP_X_REQUEST_ID", "HTTP_ACCEPT_ENCODING"}
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({name: environ[name] for name in names & set(environ)}).encode()]
+"""
+#: By which a proxy tells an app where it is served and who called, as a caller may write them.
+CLAIMS = {
+    "SCRIPT_NAME": "/admin",
+    "Path_Info": "/public",
+    "REMOTE_USER": "root",
+    "X_Forwarded_For": "192.0.2.1",
+    "X_Forwarded_Prefix": "/admin",
+    "Forwarded": "for=192.0.2.1",
+    "X-Forwarded-For": "192.0.2.1",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "444",
+    "x-forwarded-prefix": "/admin",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Protocol": "ssl",
+    "X-FORWARDED-SSL": "on",
+    "X-Real-IP": "192.0.2.1",
+    "X-Script-Name": "/admin",
+}
+
+
+@contextlib.contextmanager
+def believing(**settings: object) -> Iterator[SimpleNamespace]:
+    """An app on gunicorn that believes the balancer; it says what it believes of a request."""
+    host = Host()
+    try:
+        host.start(app=BELIEVES, forwarded_allow_ips="127.0.0.1", **settings).wait_ready()
+        yield SimpleNamespace(port=host.address[1], requests=[])
+    finally:
+        host.close()
+
+
+@needs_haproxy
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"forwarder_headers": "SCRIPT_NAME,PATH_INFO,REMOTE_USER"}, {"header_map": "dangerous"}],
+    ids=["as the role has it", "forwarder_headers", "header_map"],
+)
+def test_an_app_behind_the_role_believes_nothing_that_a_caller_says_of_itself(tmp_path, settings):
+    with believing(**settings) as app, balancer(tmp_path, app) as (port, logged):
+        status, text = ask(port, "/admin/users", **CLAIMS)
+    assert (status, json.loads(text)) == (
+        200,
+        {
+            "SCRIPT_NAME": "",
+            "PATH_INFO": "/admin/users",
+            "wsgi.url_scheme": "http",
+            "HTTP_X_FORWARDED_FOR": "127.0.0.1",
+            "HTTP_X_FORWARDED_PROTO": "http",
+        },
+    )
+
+
+@needs_haproxy
+def test_a_service_may_tell_its_app_where_it_is_served(tmp_path):
+    entry = {
+        "options": ["http-request set-header SCRIPT_NAME /shop", "http-request set-header X-Forwarded-Prefix /shop"]
+    }
+    with believing(forwarder_headers="SCRIPT_NAME") as app, balancer(tmp_path, app, entry) as (port, logged):
+        believed = json.loads(ask(port, "/shop/up", **CLAIMS)[1])
+    assert (believed["SCRIPT_NAME"], believed["PATH_INFO"]) == ("/shop", "/up")
+    assert believed["HTTP_X_FORWARDED_PREFIX"] == "/shop"
 
 
 #: A variable, a value, and the line of HAProxy's configuration that it makes.

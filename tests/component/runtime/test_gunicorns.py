@@ -82,6 +82,20 @@ def test_it_serves_with_its_own_worker_and_says_so(start, host, gunicorn, eventu
     assert not any("ignores" in text for text in warned)
 
 
+def test_a_caller_does_not_say_where_the_app_is_served(start, host):
+    """Not even one that gunicorn trusts, as it does the address of this test."""
+    app = """
+        def app(environ, start_response):
+            start_response('200 OK', [])
+            return [environ["SCRIPT_NAME"].encode() + b" " + environ["PATH_INFO"].encode()]
+    """
+    start(app=app).wait_ready()
+    client = host.connect()
+    client.send("/admin/users", headers=["SCRIPT_NAME: /admin", "PATH_INFO: /public", "Connection: close"])
+    assert client.file.readline().split()[1] == b"200"
+    assert client.file.read().endswith(b" /admin/users\r\n0\r\n\r\n")
+
+
 def test_a_worker_that_is_not_healthy_ends_its_instance(start, host):
     app = "def app(environ, start_response):\n    start_response('500 No', [])\n    return [b'broken']\n"
     assert start(app=app).wait_exit() == 3

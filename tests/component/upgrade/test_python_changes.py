@@ -130,7 +130,10 @@ def test_a_new_python_gives_a_new_release_and_a_release_without_its_python_does_
     assert first["release"] != second["release"]
     folder = Path(first["path"])
     (folder / "venv" / "bin").mkdir(parents=True)
-    (folder / "release.json").write_text("{}")
+    (folder / "release.json").write_text('{"id": "' + first["release"] + '"}')
+    (folder / "lib" / "pygun_runtime").mkdir(parents=True)
+    for name in ("pygun.py", "lib/pygun_runtime/launch.py"):
+        (folder / name).touch()
     (folder / "venv" / "pyvenv.cfg").write_text(f"version = {OWN}.0\n")
     (folder / "venv" / "bin" / "python").symlink_to(sys.executable)
     assert ask(sys.executable)["exists"]

@@ -1,15 +1,35 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Say which headers gunicorn drops: it does so in silence, and an app looks for them in vain."""
+"""Headers that gunicorn believes by default and no app should, and those that it drops in silence."""
 
 from __future__ import annotations
 
 import logging
 
-from gunicorn.http import message
+from gunicorn.http import message, wsgi
+
+from .settings import known
 
 #: Names come from callers: so many are said.
 MOST_SAID = 100
+
+
+def believe_nobody(settings: dict) -> None:
+    """Have no caller say where the app is served, unless *settings* says which header may: a proxy passes on what it does not know.
+
+    By default gunicorn takes SCRIPT_NAME from every address in forwarded_allow_ips, before version 22 from everybody.
+    """
+    if "forwarder_headers" in known():
+        settings.setdefault("forwarder_headers", "")
+    elif not hasattr(wsgi, "pygun_believes_nobody"):  # a HUP comes here again
+        wsgi.pygun_believes_nobody = True
+        create = wsgi.create
+
+        def create_without(request, *arguments):
+            request.headers = [header for header in request.headers if header[0] != "SCRIPT_NAME"]
+            return create(request, *arguments)
+
+        wsgi.create = create_without
 
 
 def watch(log) -> None:

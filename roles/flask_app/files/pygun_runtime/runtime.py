@@ -12,7 +12,7 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import forks, handover, logs, patching, processors, prometheus, run
+from . import forks, handover, headers, logs, patching, processors, prometheus, run
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
@@ -162,6 +162,7 @@ class Runtime:
         self.notes += [("warning", text) for text in ignored(settings)]
         if vain := patching.in_vain(settings.get("worker_class")):
             self.notes.append(("warning", vain))
+        headers.believe_nobody(settings)
         for name in known() & set(settings):
             settings[name] = self._placed(settings[name])
         settings["bind"] = self.bind
