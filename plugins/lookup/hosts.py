@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: hosts
 short_description: Refuse a pattern of hosts that means none
 version_added: 1.0.0
-author: the pygun.stack authors
+author: the pygun.stack authors (@pygun)
 description:
   - Returns the pattern for C(hosts) of a play. Ansible passes over a play whose pattern means no host, and ends with 0. This is an error
     instead, also if nothing but C(--limit) leaves no host. With C(--syntax-check) no inventory is asked.
