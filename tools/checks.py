@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools import artifact, browser, containers, docsite, environment, sanity
-from tools.shell import CACHE, ROOT, Failed, logged, output, say
+from tools.shell import CACHE, ROOT, Failed, install, logged, output, say
 
 LOGS = CACHE / "logs"
 
@@ -240,12 +241,18 @@ def run_demo(log: Path) -> None:
         raise Failed(f"`git status` was\n{before}\nand is now\n{after}")
 
 
-# What a scenario needs on the machine that runs it, beside a container engine.
-NEEDS = {"many": browser.ensure}
+def ensure_haproxy() -> None:
+    """Without it, what the role load_balancer promises is shown by nobody: those tests are skipped."""
+    if not shutil.which("haproxy"):
+        install(["haproxy"], "the configuration of the role load_balancer is tried under load")
+
+
+# What the unit tests in `test`, or a scenario, need on the machine that runs them, beside a container engine.
+NEEDS = {"unit": ensure_haproxy, "many": browser.ensure}
 
 
 def have_needs(name: str) -> None:
-    """Install what a scenario needs and this machine lacks."""
+    """Install what a group of tests or a scenario needs and this machine lacks."""
     if name in NEEDS:
         NEEDS[name]()
 

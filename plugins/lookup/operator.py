@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: operator
 short_description: Name the person who runs Ansible
 version_added: 1.0.0
-author: the pygun.stack authors
+author: the pygun.stack authors (@pygun)
 description:
   - The account on the control node, by E(USER) and E(LOGNAME). Where neither is set, as in many containers and CI jobs, by its user id.
 options: {}

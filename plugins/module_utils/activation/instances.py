@@ -273,7 +273,7 @@ class Instances:
 
 def _same_place(one: str, other: str) -> bool:
     """Whether two public addresses cannot both be listened on."""
-    (address, _, port), (address_of_other, _, port_of_other) = one.rpartition(":"), other.rpartition(":")
+    (address, _colon, port), (address_of_other, _colon, port_of_other) = one.rpartition(":"), other.rpartition(":")
     if "unix" in (address, address_of_other):
         return one == other
     return port == port_of_other and collide(address.strip("[]"), address_of_other.strip("[]"))

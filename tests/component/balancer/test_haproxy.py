@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The configuration of the role load_balancer does what its variables promise: a real HAProxy in front of a server of one thread each.
 
-Where HAProxy is not installed, the scenario `fleet` does the same in less detail.
+Where HAProxy is not installed, they are skipped. `./dev test` installs it.
 """
 
 from __future__ import annotations

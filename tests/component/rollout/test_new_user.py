@@ -73,6 +73,10 @@ def test_a_pattern_that_means_no_host_is_an_error(play, playbook, options):
     assert "Nothing was changed." in text
 
 
+def test_a_syntax_check_needs_no_inventory_of_its_own(play):
+    assert play("pygun.stack.balancer", "--syntax-check")[0] == 0
+
+
 def test_a_limit_that_leaves_no_host_is_an_error(play):
     code, text = play("pygun.stack.logs", "--limit", "gone")
     assert code != 0

@@ -56,7 +56,7 @@ class LineStream(io.TextIOBase):
         if handled is not None:
             handled.parts.append(text)
             return len(text)
-        if type(text) is not str and self._say_loguru(text):
+        if text.__class__ is not str and self._say_loguru(text):
             return len(text)
         who = _whoever_writes()
         whole = self._parts.pop(who, "") + text

@@ -206,7 +206,7 @@ def _socketio(servers):
 def _sessions(interfaces):
     memory = _class("cachelib.simple.SimpleCache")
     for one in interfaces:
-        if memory and any(type(value) is memory for value in list(getattr(one, "__dict__", {}).values())):
+        if memory and memory in map(type, list(getattr(one, "__dict__", {}).values())):
             yield "flask-session"
 
 
