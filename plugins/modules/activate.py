@@ -123,7 +123,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Put a release into service
+- name: Activate a release
   pygun.stack.activate:
     name: scoring
     release: 0a1b2c3d4e5f6071

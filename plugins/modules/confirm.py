@@ -46,7 +46,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Refuse what nobody asked for
+- name: Refuse a run without a confirmation
   pygun.stack.confirm:
     does: Stops {{ flask_app_name }}
     names: [flask_app_name]

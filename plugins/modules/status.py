@@ -38,7 +38,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Read the state of the host
   pygun.stack.status:
   register: found
 

@@ -40,7 +40,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring the wheels
+- name: Copy the wheels to the host
   pygun.stack.wheelhouse:
     src: /home/me/wheelhouse
     path: /opt/pygun/wheelhouse

@@ -50,6 +50,27 @@ def test_no_loop_takes_the_variable_of_a_loop_around_it(path):
     assert not re.search(r"\{\{[^}]*\bitem\b", text)
 
 
+TASK_FILES = [
+    *ROOT.glob("roles/*/tasks/*.yml"),
+    *ROOT.glob("roles/*/handlers/*.yml"),
+    *ROOT.glob("playbooks/*.yml"),
+    *(path for path in ROOT.glob("molecule/*/*.yml") if path.parent.name != "inventories"),
+    *ROOT.glob("benchmarks/*/*.yml"),
+]
+VERBS = set(
+    "Install Create Configure Start Check Refuse Show Remove Wait Stop Restart Reload Read Build Deploy Activate Drain "
+    "Collect Reboot Update Download Render Return Reset Save Verify Run Write Copy Add Change Select Examine Disconnect".split()
+)
+VERB_PHRASES = ("Back up ", "Roll back ", "Roll the app back")
+
+
+@pytest.mark.parametrize("path", sorted(TASK_FILES), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_name_of_a_play_or_a_task_begins_with_a_plain_verb(path):
+    names = re.findall(r"^ *- name: (.+)$", path.read_text(), re.MULTILINE)
+    unplain = [n for n in names if re.split(r"[ ,]", n)[0] not in VERBS and not n.startswith(VERB_PHRASES)]
+    assert unplain == []
+
+
 def test_the_locks_test_the_versions_that_the_roles_install():
     flask_app, python, supervisor = (
         load("roles", role, "defaults", "main.yml") for role in ("flask_app", "python", "supervisor")
