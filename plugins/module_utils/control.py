@@ -232,7 +232,7 @@ class Control:
         if others and self.instances.serves(process) and not any(self.instances.serves(one) for one in others):
             names = ", ".join(one.name for one in others)
             raise ActivationError(
-                f"{process.name} is the only instance that serves: to restart it would leave nobody. Start {names}"
+                f"{process.name} is the only instance that serves: a restart would leave none. Start {names}"
                 f" first (ansible-playbook pygun.stack.start), or restart the whole app, which takes care of the order. {NOTHING}",
                 step="prepare",
             )

@@ -342,7 +342,7 @@ class Installer:
         Only its debugging output tells them apart, so it is asked again.
         """
         if "--no-index" in command + self.extra_args:
-            return "pip was told to use no index."
+            return "pip was run without an index."
         try:
             done = self._try([*command, *self.extra_args, "-vv", "--retries", "0", *arguments])
         except InstallError:

@@ -315,8 +315,8 @@ class Programs:
                 if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
                     self.warn(
                         f"{process.full_name} is {process.state}{f' ({process.spawn_error})' if process.spawn_error else ''};"
-                        f" `supervisorctl tail {process.full_name}` may tell why. Its configuration is unchanged, so this run"
-                        " leaves it alone."
+                        f" `supervisorctl tail {process.full_name}` may show why. Its configuration is unchanged, so this run"
+                        " does not touch it."
                     )
 
     def _result(self, changed: bool, actions: dict[str, str]) -> dict[str, t.Any]:

@@ -42,7 +42,7 @@ def roll_back(tmp_path):
 
 def test_a_host_that_cannot_be_asked_keeps_the_others_from_going_back(roll_back):
     said = roll_back()
-    assert "gone cannot be asked, so nobody knows where the newest rollout came. Nothing was changed." in said
+    assert "gone cannot be asked, so it is unknown where the newest rollout came. Nothing was changed." in said
     assert "Activate the earlier release" not in said
 
 

@@ -18,7 +18,7 @@ supervisor_conf_dir={folder}/etc
 ansible_become=false
 ansible_python_interpreter={python}
 """
-REFUSED = "nobody asked for that on the command line"
+REFUSED = "the command line does not confirm that"
 
 
 @pytest.fixture
