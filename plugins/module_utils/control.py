@@ -269,7 +269,7 @@ class Control:
         self.warn(f"{self.app.name} was restarted by force: requests that were in flight got no answer.")
 
     def _kill(self, process: Process) -> None:
-        """End an instance at once, workers and all. supervisord is told first, or it would start it anew by itself."""
+        """End an instance at once, with its workers. supervisord stops it first, or it would start it again."""
         if process.state in STOPPABLE_STATES:
             with contextlib.suppress(NotRunning):
                 self.instances.supervisor.stop(process.full_name)

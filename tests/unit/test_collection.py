@@ -42,7 +42,7 @@ def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/*.yml")]), ids=str)
 def test_no_loop_takes_the_variable_of_a_loop_around_it(path):
-    """Whoever includes a role in a loop has `item` there."""
+    """A play that includes a role in a loop has `item` there."""
     text = path.read_text()
     assert len(re.findall(r"^ *(?:loop|with_\w+):", text, re.MULTILINE)) == len(
         re.findall(r"^ *loop_var: __\w+$", text, re.MULTILINE)

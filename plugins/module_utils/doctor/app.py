@@ -67,7 +67,7 @@ def missing_program(state: HostState, seen: AppState) -> t.Iterator[Finding]:
 
 
 def check_program(seen: AppState) -> t.Iterator[Finding]:
-    """Settings that somebody has changed by hand in the program's file and that lose requests."""
+    """Yield settings of the program's file that were changed by hand and that lose requests."""
     wrong = list(_wrong_settings(seen.program, seen.release.graceful_timeout))
     if wrong:
         yield Finding(

@@ -198,7 +198,7 @@ def _check_writes(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
 
 
 def _check_kills(state: HostState, seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
-    """Workers that somebody else killed."""
+    """Yield workers that another process killed."""
     process = instance.process
     killed = logs.killed_workers(logs.since_start(instance.log, instance.record.get("started")))
     if not killed:

@@ -34,7 +34,7 @@ class Tree:
         self.asides = ()
 
     def obstacles(self, directories, files, links):
-        """What stands where something else is to be."""
+        """Yield paths occupied by something of another kind."""
         for kind, entries, right in (
             ("directory", directories, os.path.isdir),
             ("file", files, lambda path: not os.path.isdir(path)),

@@ -149,7 +149,7 @@ class Programs:
             raise ProgramsError(f"{what}:\n{lines}\nNothing was changed.", problems=problems)
 
     def _look(self) -> None:
-        """The files of the scope as they are and as they shall be; refuse what belongs to somebody else."""
+        """Return the files of the scope, old and new; refuse files of another owner."""
         options = self.options
         for entry in options.programs:
             self._entries.setdefault(entry.get("group") or entry["name"], []).append(("program", entry))

@@ -78,7 +78,7 @@ class Uninstall:
     # -- the two ways through ----------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, t.Any]:
-        """Remove what is asked for. Refused while somebody else changes one of the apps."""
+        """Remove the named parts. Refuse while another run changes one of the apps."""
         self._check()
         places, plan = self._apps(), self._plan()
         if not plan:  # taking a lock would make a file
