@@ -141,7 +141,7 @@ Troubleshooting
 ===============
 
 A deploy that fails, and ``pygun.stack.doctor`` at any time, say what is wrong, why, and what to do, by the table of this page.
-The doctor also looks for what no log tells: full disks, wrong clocks, strange sockets, processes left behind, and configuration
+The doctor also looks for what no log contains: full disks, wrong clocks, strange sockets, processes left behind, and configuration
 files with characters that cannot be seen.
 
 Look for the line that you have; in a log of JSON it is the ``message``. What a line names here (a module, an address, a number) is

@@ -89,7 +89,7 @@ def _refusal(does, hosts, unasked):
         limit = f" --limit {shlex.quote(','.join(those))}" if several else ""
         commands.append(f"ansible-playbook {playbook} {' '.join(options)}{limit}")
     return (
-        f"{does} on {_listed(hosts)}: nobody asked for that on the command line, the variables alone say so ("
+        f"{does} on {_listed(hosts)}: the command line does not confirm that, only the variables do ("
         f"{'; '.join(where)}). Nothing was changed. If it is what you mean, say so, with your other options (-i and so on):\n"
         + "\n".join(f"    {command}" for command in commands)
     )

@@ -242,7 +242,7 @@ class ActionModule(ActionBase):
                 if path.startswith("/") and not Path(path).is_file():
                     yield (
                         "flask_app_requirements",
-                        f" names {path}, and there is no such file on the control node. Correct it.",
+                        f" names {path}, and this file does not exist on the control node. Correct it.",
                     )
             for path in values.get("flask_app_requirements") or ["requirements.txt"]:
                 if path.startswith("/") or found is not None:
@@ -268,7 +268,7 @@ class ActionModule(ActionBase):
                 if found is None or not found.is_file():
                     yield (
                         "load_balancer_certificates",
-                        f" names {path}, and there is no such file on the control node. What is beside the inventory begins with"
+                        f" names {path}, and this file does not exist on the control node. The path of a file next to the inventory begins with"
                         " {{ inventory_dir }}.",
                     )
 

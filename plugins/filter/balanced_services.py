@@ -9,7 +9,7 @@ version_added: 1.0.0
 author: the pygun.stack authors
 description:
   - Completes the entries of C(load_balancer_services) with their defaults and with the hosts of their groups.
-  - An entry whose hosts or port the inventory does not tell is an error.
+  - An entry whose hosts or port are missing in the inventory is an error.
 positional: _input, groups, hostvars
 options:
   _input:

@@ -10,7 +10,7 @@ author: the pygun.stack authors
 description:
   - Takes what the module M(pygun.stack.logs) has found on each host and makes one text of it, one line for each entry.
   - The text for people shows time, host, instance, level, logger, message and request id; of a request method, path, status and
-    milliseconds; stack traces are indented below. A V(~) stands before a time that the line does not tell itself.
+    milliseconds; stack traces are indented below. A V(~) marks a time that is not from the line itself.
   - Nothing in it can move the cursor or change the colours of a terminal.
   - The text for programs has one JSON object in each line, with the name of the host as C(host.name).
 positional: _input

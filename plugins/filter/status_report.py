@@ -21,7 +21,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep the state of one host
+- name: Save the state of one host
   ansible.builtin.copy:
     content: "{{ {inventory_hostname: found} | pygun.stack.status_report | to_nice_json }}"
     dest: status.json

@@ -13,7 +13,7 @@ options: {}
 """
 
 EXAMPLES = r"""
-- name: Say who deploys
+- name: Show who deploys
   ansible.builtin.debug:
     msg: "{{ lookup('pygun.stack.operator') }}"
 """

@@ -252,7 +252,7 @@ class Control:
         if others and self.instances.serves(process) and not any(self.instances.serves(one) for one in others):
             names = ", ".join(one.name for one in others)
             raise ActivationError(
-                f"{process.name} is the only instance that serves: to restart it would leave nobody. Start {names}"
+                f"{process.name} is the only instance that serves: a restart would leave none. Start {names}"
                 f" first (ansible-playbook pygun.stack.start), or restart the whole app, which takes care of the order. {NOTHING}",
                 step="prepare",
             )
@@ -289,7 +289,7 @@ class Control:
         self.warn(f"{self.app.name} was restarted by force: requests that were in flight got no answer.")
 
     def _kill(self, process: Process) -> None:
-        """End an instance at once, workers and all. supervisord is told first, or it would start it anew by itself."""
+        """End an instance at once, with its workers. supervisord stops it first, or it would start it again."""
         if process.state in STOPPABLE_STATES:
             with contextlib.suppress(NotRunning):
                 self.instances.supervisor.stop(process.full_name)

@@ -110,7 +110,7 @@ class HAProxy:
         """All servers of all backends."""
         answer = self.ask("show servers state")
         if not answer.startswith("1\n"):
-            raise BalancerError(f"HAProxy tells its servers in a way that is not known: {answer[:200]}")
+            raise BalancerError(f"HAProxy lists its servers in a format that is not known: {answer[:200]}")
         counted = {}
         for row in csv.DictReader(self.ask("show stat").lstrip("# ").splitlines()):
             counted[row["pxname"], row["svname"]] = row

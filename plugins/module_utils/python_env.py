@@ -168,12 +168,12 @@ def lacking(path, requirements):
 
 
 def outdated(path, python):
-    """Whether the virtual environment at ``path`` has to be made anew to be one of this Python version."""
+    """Whether the virtual environment at ``path`` must be created again for this Python version."""
     return not (usable(path) and same_minor(made_from(path), python))
 
 
 def missing(path, requirements, python):
-    """The requirements that have to be installed; all, if the environment has to be made anew."""
+    """Return the requirements to install; all, if the environment must be created again."""
     return list(requirements) if outdated(path, python) else lacking(path, requirements)
 
 
@@ -240,7 +240,7 @@ class Installer:
         return cls(account=account, **{name: params[name] for name in INSTALLER_OPTIONS if name != "python"})
 
     def create(self, path, python):
-        """Make an empty virtual environment at ``path``, in place of whatever stands there. `take_over` it in the end."""
+        """Create an empty virtual environment at ``path``, in place of its content. `take_over` it in the end."""
         remove_tree(path, ignore_errors=True)
         if self.account:
             self._prepare(path, python)
@@ -342,7 +342,7 @@ class Installer:
         Only its debugging output tells them apart, so it is asked again.
         """
         if "--no-index" in command + self.extra_args:
-            return "pip was told to use no index."
+            return "pip was run without an index."
         try:
             done = self._try([*command, *self.extra_args, "-vv", "--retries", "0", *arguments])
         except InstallError:

@@ -177,7 +177,7 @@ class Status:
         return facts
 
     def _transaction(self, app: discovery.App) -> str:
-        """Who changes the app right now, or that somebody was cut off while doing so; empty if nobody."""
+        """Return the run that changes the app now, or that was interrupted; empty if there is none."""
         lock = os.path.join(app.root, "activation.lock")
         if inspection.lock_holders(lock):
             try:

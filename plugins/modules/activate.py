@@ -24,7 +24,7 @@ options:
     required: true
   release:
     description:
-      - The id of a release that stands on the host.
+      - The id of a release on the host.
       - V(previous) is the release that served before the current one, never one that failed.
       - V(current) is the one that serves; together with O(restart) this restarts the app without a gap.
     type: str
@@ -61,7 +61,7 @@ options:
       content:
         description:
           - What it shall contain. A change restarts the whole app at once, so keep it the same between releases.
-          - If not given, the file is left alone.
+          - If not given, the file stays unchanged.
         type: str
   env_file:
     description:
@@ -73,7 +73,7 @@ options:
         type: path
         required: true
       content:
-        description: What it shall contain. If not given, the file is left alone.
+        description: Content of the file. If not given, the file stays unchanged.
         type: str
       group:
         description: The group that may read it. Nobody else but root may.
@@ -91,7 +91,7 @@ options:
         type: path
         required: true
       content:
-        description: What it shall contain. If not given, the file is removed.
+        description: Content of the file. If not given, the file is removed.
         type: str
   preflight:
     description:
@@ -104,7 +104,7 @@ options:
     type: int
     default: 5
   by:
-    description: Who does this; kept in the app's history and shown to somebody who comes at the same time.
+    description: Name of the operator. The app's history keeps it, and a second run at the same time shows it.
     type: str
     default: ""
   rollout:
@@ -123,7 +123,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Put a release into service
+- name: Activate a release
   pygun.stack.activate:
     name: scoring
     release: 0a1b2c3d4e5f6071

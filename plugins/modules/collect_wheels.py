@@ -61,7 +61,7 @@ options:
     elements: str
     default: []
   server_packages:
-    description: The server's packages beside those of the app, as for M(pygun.stack.release).
+    description: The server's packages, in addition to those of the app, as for M(pygun.stack.release).
     type: list
     elements: str
     default: []

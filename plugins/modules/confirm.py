@@ -12,8 +12,8 @@ version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
   - Fails for all hosts of the play, before anything is done on any, unless the command line (C(-e)) gives the variables of O(names) and
-    O(switches) the values that they have. What the inventory or a play says alone is not enough.
-  - C(-e confirm=NAME) stands for a name, where the command line has to leave the variable itself alone.
+    O(switches) the values that they have. Values of the inventory or of a play are not enough.
+  - C(-e confirm=NAME) stands for a name, where the command line must not set the variable itself.
   - Says what is done, and on which hosts. In check mode as well.
   - Runs once for all hosts of the play, and needs no connection.
 options:
@@ -36,7 +36,7 @@ attributes:
     description: It changes nothing, so check mode makes no difference.
     support: full
   diff_mode:
-    description: It changes nothing, so there is no difference to show.
+    description: The module changes nothing, so it has no difference to show.
     support: none
 notes:
   - Strategies that run hosts independently of each other (C(free)) cannot be used with it.
@@ -46,7 +46,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Refuse what nobody asked for
+- name: Refuse a run without a confirmation
   pygun.stack.confirm:
     does: Stops {{ flask_app_name }}
     names: [flask_app_name]

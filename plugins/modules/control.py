@@ -23,7 +23,7 @@ options:
     required: true
   state:
     description:
-      - V(started) starts what does not run and waits until it is ready. What runs is left alone.
+      - V(started) starts the instances that do not run, and waits until they are ready. Running instances stay untouched.
       - V(stopped) lets the instances finish their requests and stops them. They are started again by V(started), by a deploy, and
         when supervisord starts (a reboot).
       - V(restarted) restarts one instance after the other, so that no request is lost.
@@ -42,7 +42,7 @@ options:
     type: bool
     default: false
   by:
-    description: Who does this; shown to somebody who comes at the same time.
+    description: Name of the operator. A second run at the same time shows it.
     type: str
     default: ""
 attributes:

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host
-short_description: Have accounts, directories, files and links, and ask about the host, all in one round trip
+short_description: Create accounts, directories, files and links, and read the state of the host, in one round trip
 version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
-  - Does what a task of M(ansible.builtin.file), M(ansible.builtin.copy) or M(ansible.builtin.template) for each of them would do, but asks the
-    host once. A run that has nothing to change costs the same for one file as for twenty.
-  - The same round trip tells what the roles of this collection decide by, O(packages), O(services), O(venvs) and O(program_scope) among it, in
-    a fraction of the time of gathered facts. What it finds as it should be need not be asked again by the tasks that come after.
+  - Replaces a task of M(ansible.builtin.file), M(ansible.builtin.copy) or M(ansible.builtin.template) for each of them with one round trip.
+    A run that has nothing to change costs the same for one file as for twenty.
+  - The same round trip reads the facts that the roles of this collection need, such as O(packages), O(services), O(venvs) and O(program_scope), in
+    a fraction of the time of gathered facts. Later tasks skip the parts that are in order.
   - Every file is checked by its O(files[].validate) before the first of them is replaced. Each is replaced in one step (rename).
-  - Users are system users without a password, a home directory that is made, or a shell, each in a group.
-  - Parents that are missing are made, owned by root. What stands in the way (a directory where a file is to be) is an error.
+  - Users are system users in a group, without a password or a shell. Their home directory is not created.
+  - Missing parents are created, owned by root. A path occupied by something of another kind (a directory in place of a file) is an error.
 options:
   accounts:
     description: Groups, and users in them.
@@ -33,7 +33,7 @@ options:
         type: str
         required: true
       home:
-        description: The user's home directory. It is not made.
+        description: The user's home directory. It is not created.
         type: path
         required: true
   directories:
@@ -60,8 +60,8 @@ options:
         default: "0755"
       in_service:
         description:
-          - What is there as soon as somebody works with this directory, such as the link to an app's release. From then on another owner or
-            group is refused, before anything is changed. What runs belongs to the former, and could do nothing with what is the new one's.
+          - Path that exists while the directory is in service, such as the link to an app's release. If it exists, another owner or
+            group is refused, before anything is changed, because the running processes belong to the former owner.
         type: path
   files:
     description: Files.
@@ -74,10 +74,10 @@ options:
         type: path
         required: true
       content:
-        description: What stands in it.
+        description: Content of the file.
         type: str
       secret_content:
-        description: What stands in it, if nobody may see that. Neither logs nor diffs show it.
+        description: Content of the file, if it is secret. Neither logs nor diffs show it.
         type: str
       hidden_lines:
         description:
@@ -110,11 +110,11 @@ options:
       command:
         description:
           - A command that ends with 0 if they are right. C(%s) stands for a copy of O(validate_together.path) that names copies of the others.
-            All are as they will be. No shell reads it. Check mode runs it as well, where the program exists.
+            The copies have the new content. No shell reads the command. Check mode runs it as well, where the program exists.
         type: str
         required: true
   links:
-    description: Symbolic links. What they point at need not be there.
+    description: Symbolic links. Their targets need not exist.
     type: list
     elements: dict
     default: []
@@ -124,21 +124,21 @@ options:
         type: path
         required: true
       target:
-        description: What it points at.
+        description: The link's target.
         type: str
         required: true
   packages:
-    description: Packages of the distribution to ask about.
+    description: Packages of the distribution to look up.
     type: list
     elements: str
     default: []
   services:
-    description: Units of systemd to ask about.
+    description: Units of systemd to look up.
     type: list
     elements: str
     default: []
   venvs:
-    description: Virtual environments to ask about, such as M(pygun.stack.venv) makes.
+    description: Virtual environments to look up, as M(pygun.stack.venv) makes them.
     type: list
     elements: dict
     default: []
@@ -148,7 +148,7 @@ options:
         type: path
         required: true
       requirements:
-        description: What is to be in it.
+        description: Requirements that the environment must hold.
         type: list
         elements: str
         required: true
@@ -158,13 +158,13 @@ options:
     default: /usr/bin/python3
   aside:
     description:
-      - Files that others have put where ours are to be, such as those of RV(foreign). Each is kept under its name with the ending
+      - Files that others have put in place of ours, such as those of RV(foreign). Each is kept under its name with the ending
         C(.before-pygun).
     type: list
     elements: path
     default: []
   supervisor:
-    description: Where supervisord is to be, to ask about supervisors that the collection has not installed.
+    description: Places of supervisord, to find supervisors that the collection has not installed.
     type: dict
     suboptions:
       conf_dir:
@@ -176,7 +176,7 @@ options:
         type: path
         required: true
       ctl_link:
-        description: The link to supervisorctl, if there is to be one.
+        description: The link to supervisorctl, if one is wanted.
         type: str
         default: ""
   sandbox:
@@ -185,7 +185,7 @@ options:
         hide. An interpreter that is there and that programs cannot run is refused, before anything is changed.
     type: dict
   program_scope:
-    description: A scope of M(pygun.stack.programs) to ask about.
+    description: A scope of M(pygun.stack.programs) to look up.
     type: dict
     suboptions:
       name:

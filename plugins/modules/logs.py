@@ -47,7 +47,7 @@ options:
     type: str
     default: ""
   text:
-    description: Only lines in which this stands, in any of their fields.
+    description: Only lines that contain this text, in any of their fields.
     type: str
     default: ""
   regex:
@@ -67,7 +67,7 @@ attributes:
     description: It changes nothing, so check mode makes no difference.
     support: full
   diff_mode:
-    description: It changes nothing, so there is no difference to show.
+    description: The module changes nothing, so it has no difference to show.
     support: none
 seealso:
   - module: pygun.stack.doctor
@@ -99,7 +99,7 @@ entries:
       description: Seconds since 1970.
       type: float
     exact:
-      description: Whether the line tells its time. If not, it is that of the line after it, or of the last change of the file.
+      description: Whether the line has a time. If not, the time is that of the line after it, or of the last change of the file.
       type: bool
     app:
       description: Name of the app.

@@ -11,90 +11,90 @@ short_description: Keep programs and event listeners of any kind running under s
 version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
-  - The lists are the whole truth about one scope. What is new in them is started, what changed is restarted, and what is no longer in them is
+  - The lists are complete for one scope. New programs are started, changed programs are restarted, and programs that left the lists are
     stopped and removed. Programs of other scopes, apps, and files written by hand are never touched.
   - Each program has a file of its own in C(conf.d); several with the same C(group) share one, and restart together.
-  - Waits until every program runs. If one does not, the earlier files and programs are put back, and the error shows the end of its log.
+  - Waits until every program runs. If one does not, the earlier files and programs are restored, and the error shows the end of its log.
   - A value reaches the program as it was given. Only supervisor's V(%(process_num\)02d), V(%(numprocs\)d), V(%(program_name\)s), V(%(group_name\)s)
     and V(%(host_node_name\)s) are replaced; any other percent sign is one.
   - C(HOME), C(USER) and C(LOGNAME) are those of the program's user, unless its environment says otherwise.
 options:
   scope:
-    description: Whose programs these are. Letters, digits and C(_ . -).
+    description: Name of the set that the programs belong to. Letters, digits and C(_ . -).
     type: str
     required: true
   programs:
-    description: The programs. The settings are supervisor's own, with its defaults unless said otherwise.
+    description: The programs. The settings are supervisor's own, with its defaults except where named.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: Its name. With O(programs[].numprocs) above 1, C(-) and a number follow in the names of its processes.
+        description: Name of the program. With O(programs[].numprocs) above 1, C(-) and a number follow in the names of its processes.
         type: str
         required: true
       command:
-        description: What is started, with its arguments. No shell reads it; quotes keep words together.
+        description: The command to start, with its arguments. No shell reads it; quotes keep words together.
         type: str
         required: true
       user:
-        description: The user that it runs as.
+        description: User that the program runs as.
         type: str
         required: true
       directory:
-        description: The directory that it is started in.
+        description: Working directory of the program.
         type: str
       environment:
-        description: Variables of its environment. Its file is readable by root only.
+        description: Environment variables of the program. Only root can read their file.
         type: dict
       umask:
-        description: Its umask (octal).
+        description: Umask of the program (octal).
         type: str
       numprocs:
-        description: How many processes of it run.
+        description: Number of processes of the program.
         type: int
       numprocs_start:
         description: The number of the first process.
         type: int
       priority:
-        description: Those with a low number start first and stop last.
+        description: Programs with a low number start first and stop last.
         type: int
       autostart:
-        description: Whether it starts with supervisord, and when it is added or changed here.
+        description: Whether the program starts with supervisord, and when it is added or changed here.
         type: bool
       autorestart:
-        description: V(true), V(false), or V(unexpected) for restarting it after an exit code that is not in O(programs[].exitcodes).
+        description: V(true), V(false), or V(unexpected) to restart the program only after an exit code that is not in O(programs[].exitcodes).
         type: str
       startsecs:
-        description: Seconds that it has to run to count as started.
+        description: Seconds that the program has to run to count as started.
         type: int
       startretries:
-        description: How often supervisord tries again, each time a second later.
+        description: Number of further starts that supervisord tries, each a second later than the one before.
         type: int
       exitcodes:
-        description: Exit codes that are no failure.
+        description: Exit codes that are not a failure.
         type: list
         elements: str
       stopsignal:
-        description: The signal that asks it to stop.
+        description: Signal that asks the program to stop.
         type: str
       stopwaitsecs:
-        description: Seconds after which it is killed if it does not stop.
+        description: Seconds that the program has to stop before supervisord kills it.
         type: int
       stopasgroup:
-        description: Whether its children are asked to stop, too. A shell script needs this, or C(exec) before its last command.
+        description: Whether the program's children get the stop signal, too. A shell script needs this, or C(exec) before its last command.
         type: bool
       killasgroup:
-        description: Whether its children are killed with it.
+        description: Whether supervisord kills the program's children with it.
         type: bool
       stdout_logfile:
-        description: Its log. The default is C(NAME.log) in O(log_dir), for a listener V(NONE).
+        description: Log of the program. The default is C(NAME.log) in O(log_dir), for a listener V(NONE).
         type: str
       stdout_logfile_maxbytes:
         description: Size at which the log is rotated.
         type: str
       stdout_logfile_backups:
-        description: How many rotated files are kept.
+        description: Number of rotated files to keep.
         type: int
       stdout_capture_maxbytes:
         description: Most bytes of a captured message.
@@ -106,7 +106,7 @@ options:
         description: Whether lines go to syslog, too.
         type: bool
       stderr_logfile:
-        description: The log of its stderr. The default is none, since both go into one; for a listener C(NAME.log) in O(log_dir).
+        description: Log of the program's stderr. The default is none, since both go into one; for a listener C(NAME.log) in O(log_dir).
         type: str
       stderr_logfile_maxbytes:
         description: As for stdout.
@@ -124,13 +124,13 @@ options:
         description: As for stdout.
         type: bool
       serverurl:
-        description: The address of supervisord that it finds in its environment.
+        description: Address of supervisord in the program's environment (C(SUPERVISOR_SERVER_URL)).
         type: str
       redirect_stderr:
         description: Whether stderr goes where stdout goes. The default is yes, unless O(programs[].stderr_logfile) or O(programs[].stderr_syslog) is set.
         type: bool
       group:
-        description: A group that it belongs to, with others. They are restarted together when one of them changes.
+        description: Group of programs. A change of one of them restarts all of them.
         type: str
   listeners:
     description: Event listeners, programs that speak supervisor's event protocol.
@@ -151,15 +151,15 @@ options:
         type: str
         required: true
       events:
-        description: What it listens to, such as V(PROCESS_STATE_EXITED) or V(TICK_60).
+        description: Events that the listener gets, such as V(PROCESS_STATE_EXITED) or V(TICK_60).
         type: list
         elements: str
         required: true
       buffer_size:
-        description: How many events wait for it at most.
+        description: Most events that wait for the listener.
         type: int
       result_handler:
-        description: What judges its answers, as C(MODULE:FUNCTION).
+        description: Function that handles the listener's results, as C(MODULE:FUNCTION).
         type: str
       directory:
         description: As for a program.
@@ -251,7 +251,7 @@ options:
     type: path
     default: /etc/supervisor/conf.d
   log_dir:
-    description: Where logs go that have no place of their own.
+    description: Directory of the logs without a path of their own.
     type: path
     default: /var/log/supervisor
   supervisor_socket:
@@ -313,7 +313,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 programs:
-  description: The processes of the scope, and what was done with each.
+  description: The processes of the scope, and the change of each.
   returned: success
   type: list
   elements: dict

@@ -101,19 +101,18 @@ options:
     type: str
     default: ""
   by:
-    description: Who does this, shown to somebody who deploys at the same time.
+    description: Name of the operator. A second deploy at the same time shows it.
     type: str
     default: ""
   service:
     description:
-      - What O(pygun_py) serves, where and how long it may take. It is kept in the release for all that ask what runs, such as
-        M(pygun.stack.status).
-      - What nobody asks for is left out.
+      - App, address and time-outs that O(pygun_py) serves. The release keeps them for its readers, such as M(pygun.stack.status).
+      - Settings that are off are left out.
     type: dict
     default: {}
   activation:
     description:
-      - Parameters of M(pygun.stack.activate), but C(release) and C(rollout). If the release stands, the same round trip tells whether it is
+      - Parameters of M(pygun.stack.activate), but C(release) and C(rollout). If the release exists, the same round trip reports whether it is
         in service and answers, so that nothing has to be activated. Not asked in check mode.
     type: dict
   content:
@@ -273,7 +272,7 @@ def main():
     if python is None:
         module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
     release = release_id(params, python)
-    # A damaged release, or one whose interpreter is gone (or has become another), is built anew in its place: nothing could start from it.
+    # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
     if result["exists"] or not (params["archive"] or params["files"]):

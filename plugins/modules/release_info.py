@@ -11,7 +11,7 @@ short_description: Tell which release of an app is in service, and which were be
 version_added: 1.0.0
 author: The pygun.stack authors (@pygun)
 description:
-  - Reads what the host remembers of its releases, and asks no process. M(pygun.stack.status) tells what runs.
+  - Reads the records of the releases on the host, and asks no process. M(pygun.stack.status) reports the running processes.
 options:
   name:
     description: The app.

@@ -24,7 +24,7 @@ attributes:
     description: It changes nothing, so check mode makes no difference.
     support: full
   diff_mode:
-    description: It changes nothing, so there is no difference to show.
+    description: The module changes nothing, so it has no difference to show.
     support: none
 notes:
   - Strategies that run hosts independently of each other (C(free)) cannot be used with it.

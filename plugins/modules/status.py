@@ -13,7 +13,7 @@ author: The pygun.stack authors (@pygun)
 description:
   - Looks at supervisord, the apps and the other programs that it runs, on a host that was set up with this collection.
   - Finds the apps by itself, needs none of their variables and changes nothing.
-  - Does not fail because something is wrong; the playbook C(pygun.stack.status) does. M(pygun.stack.doctor) tells why, and what to do.
+  - Does not fail if something is wrong; the playbook C(pygun.stack.status) does. M(pygun.stack.doctor) reports causes and remedies.
 extends_documentation_fragment: pygun.stack.places
 options:
   name:
@@ -29,7 +29,7 @@ attributes:
     description: It changes nothing, so check mode makes no difference.
     support: full
   diff_mode:
-    description: It changes nothing, so there is no difference to show.
+    description: The module changes nothing, so it has no difference to show.
     support: none
 seealso:
   - module: pygun.stack.doctor
@@ -38,7 +38,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the host
+- name: Read the state of the host
   pygun.stack.status:
   register: found
 
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 balancer:
-  description: What HAProxy is like, with C(state) and C(servers); null on a host that is no balancer of the collection's.
+  description: State of HAProxy, with C(state) and C(servers); null on a host that is not a balancer of the collection's.
   returned: success
   type: dict
 ok:
@@ -120,7 +120,7 @@ apps:
       type: list
       elements: dict
     environment_changed:
-      description: Whether its environment file has changed since an instance read it. A restart has it read anew.
+      description: Whether its environment file has changed since an instance read it. A restart reads it again.
       type: bool
     stock_gunicorn:
       description: >-
@@ -128,7 +128,7 @@ apps:
         a worker of another class.
       type: str
     transaction:
-      description: Who changes the app right now, or that somebody was interrupted while doing so; empty if nobody.
+      description: The run that changes the app now, or that was interrupted; empty if there is none.
       type: str
     address:
       description: Where it is served.
@@ -137,7 +137,7 @@ apps:
       description: The directory of its logs.
       type: str
     processes:
-      description: Its processes as supervisord knows them, each with what it tells about itself.
+      description: Its processes as supervisord knows them, each with its own record.
       type: list
       elements: dict
 programs:

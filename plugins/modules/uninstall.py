@@ -14,7 +14,7 @@ description:
   - What others put into the same folders stays, and is named, and so do packages of the distribution.
   - On a load balancer, with O(everything), the configuration that HAProxy had before the role comes back, and a HAProxy that runs takes
     it over without dropping a request. Where none was put aside, HAProxy is stopped and no longer started at boot.
-  - Refused while somebody deploys, restarts or rolls back one of the apps. A run that was interrupted is finished by the next one.
+  - Refused while a deploy, a restart or a rollback of one of the apps runs. A run that was interrupted is finished by the next one.
 extends_documentation_fragment: pygun.stack.places
 options:
   name:
@@ -45,11 +45,11 @@ options:
     type: path
     default: /var/cache/pygun
   ctl_link:
-    description: Link to C(supervisorctl). Left alone when it leads elsewhere.
+    description: Link to C(supervisorctl). Stays if it leads elsewhere.
     type: str
     default: /usr/local/bin/supervisorctl
   by:
-    description: Who does this; shown to somebody who comes at the same time.
+    description: Name of the operator. A second run at the same time shows it.
     type: str
     default: ""
 attributes:

@@ -17,10 +17,10 @@ description:
   - Warns about variables with a prefix of the collection that neither a role nor a playbook reads, nor another variable is made of. Of
     those on the command line, it also warns about a name that is like one of the collection.
   - Tells everything that is wrong at once, with what to do about each. Secrets are never shown.
-  - Runs on the control node alone and needs no connection. The roles do it first of all.
+  - Runs only on the control node, without a connection. The roles begin with it.
 options:
   role:
-    description: The role whose variables are checked. Without one, names of variables that nobody reads are warned about, and nothing else.
+    description: The role whose variables are checked. Without one, the module only warns of names of variables that no role or playbook reads.
     type: str
     choices:
       - flask_app

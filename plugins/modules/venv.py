@@ -11,7 +11,7 @@ version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - Makes a virtual environment and installs requirements into it. Nothing changes while the environment holds them.
-  - What changes is made anew, beside nothing of before. If that fails, the former environment comes back.
+  - A changed environment is created from nothing. If that fails, the former environment comes back.
   - An account of its own installs, C(pygun-build), so that no package's code runs as root while it is installed. Root then takes over
     the files. What runs from the environment later has whatever rights it is started with.
 extends_documentation_fragment: pygun.stack.installer

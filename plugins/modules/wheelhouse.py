@@ -18,7 +18,7 @@ options:
     type: str
     required: true
   path:
-    description: Directory on the host. What is no longer in O(src) is removed from it.
+    description: Directory on the host. Wheels that have left O(src) are removed from it.
     type: path
     required: true
   files:
@@ -40,7 +40,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Bring the wheels
+- name: Copy the wheels to the host
   pygun.stack.wheelhouse:
     src: /home/me/wheelhouse
     path: /opt/pygun/wheelhouse
@@ -53,7 +53,7 @@ missing:
   type: list
   elements: str
 removed:
-  description: Wheels that are no longer in O(src).
+  description: Wheels that have left O(src).
   returned: success
   type: list
   elements: str
@@ -72,7 +72,7 @@ RECORD = "wheels.json"
 
 
 def recorded(path):
-    """Digests of the wheels that stand in a directory, by name."""
+    """Return the digests of the wheels in a directory, by name."""
     try:
         with open(os.path.join(path, RECORD), encoding="utf-8") as stream:
             known = json.load(stream)

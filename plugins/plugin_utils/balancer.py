@@ -93,7 +93,7 @@ def _at_once(service: str, host: str, variables: t.Mapping) -> int:
         return max(1, workers * of_each)
     except (TypeError, ValueError):
         raise BalancerError(
-            f"{service}: how many requests {host} takes at once cannot be told from its flask_app_ variables: {app}. Correct them, or"
+            f"{service}: how many requests {host} takes at once cannot be derived from its flask_app_ variables: {app}. Correct them, or"
             " give the service max_connections."
         ) from None
 

@@ -107,7 +107,7 @@ def without_password(text: str) -> str:
 
 
 def run_git(git: str, arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """Run git in any folder, whoever owns it, and without a question to the user."""
+    """Run git in a folder of any owner, without a question to the user."""
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(variables or {})}
     return subprocess.run(
         [git, "-c", "safe.directory=*", "-c", "core.quotepath=off", *arguments],

@@ -17,7 +17,7 @@ from . import requirement_files
 from .pack import Entry, PackError, entry_from_file
 from .requirement_files import Reader, Refused
 
-_WRITE = "Write a requirements.txt beside it and deploy again:"
+_WRITE = "Write a requirements.txt next to it and deploy again:"
 #: Files that no installer reads as requirements, and what writes a requirements.txt in their place.
 _CONVERT = {
     "uv.lock": "uv export --frozen --no-dev --no-emit-project --output-file requirements.txt",

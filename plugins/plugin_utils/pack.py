@@ -193,7 +193,7 @@ def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> 
         archive.addfile(info, check)
     if check.digest.hexdigest() != entry.digest:
         raise PackError(
-            f"{entry.source} changed while it was packed. Run this again when nobody writes into the source."
+            f"{entry.source} changed while it was packed. Run this again when no program writes into the source."
         )
 
 

@@ -235,7 +235,7 @@ def _tools(scratch: Path) -> tuple[list[str], list[str]]:
     if not (tools / "bin" / "uv").exists():
         if not _succeeds([sys.executable, "-m", "venv", "--clear", str(tools)]):
             raise WheelsError(
-                f"The control node has no pip and no uv beside {sys.executable}, and cannot make a virtual environment for"
+                f"The control node has no pip and no uv next to {sys.executable}, and cannot make a virtual environment for"
                 " them. Install both into that Python's environment (pip install pip uv)."
             )
         own = [str(tools / "bin" / "python"), "-m", "pip"]

@@ -42,12 +42,33 @@ def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/*.yml")]), ids=str)
 def test_no_loop_takes_the_variable_of_a_loop_around_it(path):
-    """Whoever includes a role in a loop has `item` there."""
+    """A play that includes a role in a loop has `item` there."""
     text = path.read_text()
     assert len(re.findall(r"^ *(?:loop|with_\w+):", text, re.MULTILINE)) == len(
         re.findall(r"^ *loop_var: __\w+$", text, re.MULTILINE)
     )
     assert not re.search(r"\{\{[^}]*\bitem\b", text)
+
+
+TASK_FILES = [
+    *ROOT.glob("roles/*/tasks/*.yml"),
+    *ROOT.glob("roles/*/handlers/*.yml"),
+    *ROOT.glob("playbooks/*.yml"),
+    *(path for path in ROOT.glob("molecule/*/*.yml") if path.parent.name != "inventories"),
+    *ROOT.glob("benchmarks/*/*.yml"),
+]
+VERBS = set(
+    "Install Create Configure Start Check Refuse Show Remove Wait Stop Restart Reload Read Build Deploy Activate Drain "
+    "Collect Reboot Update Download Render Return Reset Save Verify Run Write Copy Add Change Select Examine Disconnect".split()
+)
+VERB_PHRASES = ("Back up ", "Roll back ", "Roll the app back")
+
+
+@pytest.mark.parametrize("path", sorted(TASK_FILES), ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_name_of_a_play_or_a_task_begins_with_a_plain_verb(path):
+    names = re.findall(r"^ *- name: (.+)$", path.read_text(), re.MULTILINE)
+    unplain = [n for n in names if re.split(r"[ ,]", n)[0] not in VERBS and not n.startswith(VERB_PHRASES)]
+    assert unplain == []
 
 
 def test_the_locks_test_the_versions_that_the_roles_install():

@@ -91,7 +91,7 @@ class Gate:
                 raise self._refusal(name, self.no_socket(process), begun, blames_release=False)
             raise self._refusal(name, f"it ended while it was booting ({why})", begun)
         if process.state in ("STOPPED", "STOPPING"):
-            raise self._refusal(name, "somebody else stopped it meanwhile", begun, blames_release=False)
+            raise self._refusal(name, "another operator stopped it meanwhile", begun, blames_release=False)
 
     def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
         mark = self.marks.get(name)

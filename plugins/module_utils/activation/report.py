@@ -141,7 +141,7 @@ class Report:
             host = "" if question.host == "localhost" else f" -H 'Host: {question.host}'"
             return (
                 f"{run} -c {up}pygun.py --bind 127.0.0.1:8999"
-                f"    and, beside it: curl -i{host} http://127.0.0.1:8999{question.path}"
+                f"    and, in another terminal: curl -i{host} http://127.0.0.1:8999{question.path}"
             )
         return f"{run} --check-config -c {up}pygun.py"
 

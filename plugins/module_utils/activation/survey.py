@@ -56,9 +56,7 @@ class Survey:
                 " deploy it again to give it another chance."
             )
         if not complete and not may_be_missing:
-            raise self._refusal(
-                f"Release {wanted} of {self.options.name} does not stand on this host, or is half-built."
-            )
+            raise self._refusal(f"Release {wanted} of {self.options.name} is not on this host, or is half-built.")
         if complete and wanted != self.baseline:
             self.refuse_damaged(wanted)
         self.wanted = wanted

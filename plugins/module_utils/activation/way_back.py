@@ -58,7 +58,7 @@ class WayBack:
         """The state that the way back leaves the host in, in words."""
         if self.problems:
             return (
-                f"THE WAY BACK FAILED TOO: {'; '.join(self.problems)}. What answers has been left alone. Repair the"
+                f"THE WAY BACK FAILED TOO: {'; '.join(self.problems)}. Instances that answer stay as they are. Repair the"
                 " cause, then deploy or roll back: the next run takes over from here."
             )
         if not touched:

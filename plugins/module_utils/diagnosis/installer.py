@@ -60,7 +60,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "installer",
         r"Hash mismatch for `?([^`\n]*)`?|(THESE PACKAGES DO NOT MATCH THE HASHES[^\n]*)",
         "What was downloaded is not what the lock file names: {0}.",
-        "If you changed the version, write the lock file anew. If not, do not install it: a mirror or somebody on the way"
+        "If you changed the version, write the lock file again. If not, do not install it: a mirror or a proxy on the way"
         " has changed the file.",
     ),
     Symptom(
@@ -69,7 +69,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"In `--require-hashes` mode, all requirements must have a hash, but none were provided for: ([^\n]*)"
         r"|(Hashes are required in --require-hashes mode[^\n]*)",
         "The requirements have hashes for some packages and none for others: {0}.",
-        "Write the lock file anew with hashes for all of them (`uv pip compile --generate-hashes`).",
+        "Write the lock file again with hashes for all of them (`uv pip compile --generate-hashes`).",
     ),
     Symptom(
         "not-in-wheelhouse",
@@ -77,7 +77,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"(\S+) was not found in the provided package locations|Failed to read `--find-links` directory: (\S+)(?!\S)"
         r"(?!\s+cause: Permission denied)"
         r"|Location '([^']+)' is ignored: it is either a non-existing path"
-        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)(?=[\s\S]*\npip was told to use no index)",
+        r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)(?=[\s\S]*\npip was run without an index)",
         "The host installs without an index, and the wheelhouse does not have {0}.",
         "Add the wheel, and those of what it needs, to the wheelhouse (`pip download -r requirements.txt -d wheelhouse`).",
     ),

@@ -35,21 +35,21 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "supervisord",
         r"Error: (.*) in section '([^']*)' \(file: '([^']*)'\)",
         "supervisord does not take a value in section [{1}] of {2}: {0}.",
-        "Correct the line; deploying (or the role pygun.stack.supervisor) writes the file anew.",
+        "Correct the line; deploying (or the role pygun.stack.supervisor) writes the file again.",
     ),
     Symptom(
         "supervisor-syntax",
         "supervisord",
         r"(File contains no section headers|Source contains parsing errors|(?:section|option) '[^']*'[^\n]*already exists)",
         "supervisord cannot read a configuration file: {0}.",
-        "Correct the line that is named. Deploying writes the app's file anew.",
+        "Correct the line that is named. Deploying writes the app's file again.",
     ),
     Symptom(
         "supervisor-value",
         "supervisord",
         r"^Error: ((?:not a valid|value|invalid|could not find|The directory|Format string|Invalid user|program section)[^\n]*)",
         "supervisord refuses its configuration: {0}.",
-        "Correct the value; deploying (or the role pygun.stack.supervisor) writes the file anew.",
+        "Correct the value; deploying (or the role pygun.stack.supervisor) writes the file again.",
     ),
     Symptom(
         "supervisor-root",
@@ -63,7 +63,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "supervisord",
         r"(unix://\S+) no such file",
         "supervisord does not run, or its socket {0} was deleted.",
-        "`systemctl status supervisord` tells which. `systemctl restart supervisord` makes the socket anew.",
+        "`systemctl status supervisord` shows which. `systemctl restart supervisord` creates the socket again.",
     ),
     Symptom(
         "supervisor-refused",

@@ -42,7 +42,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "trial-memory",
         "app",
         rf"{TOOK_TOO_MUCH} (\d+ MB)",
-        "The app was tried without serving, beside what serves now, and took more memory than {0}.",
+        "The trial of the app, next to the release that serves now, took more memory than {0}.",
         "Load less at import, stop something else on the host, or give it more memory. With flask_app_preflight: false the app is"
         " not tried before.",
     ),
@@ -101,7 +101,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"/site-packages/(\w+)[^\n]*\n(?:(?! *File )[^\n]*\n){0,3}ModuleNotFoundError: No module named '([^']+)'",
         "The package {0} imports {1}, which is not installed: {0} does not declare it, or only for an extra of its own, or the"
         " lock file leaves it out.",
-        "Add the package that has {1} to the app's requirements (or write the lock file anew). If {1} is an old name, take a newer"
+        "Add the package that has {1} to the app's requirements (or write the lock file again). If {1} is an old name, take a newer"
         " version of {0}.",
     ),
     Symptom(

@@ -47,7 +47,7 @@ def check_release(state: HostState, seen: AppState) -> t.Iterator[Finding]:
         app.name,
         symptom,
         cause,
-        "Mount what belongs there, or deploy: the release is built anew.",
+        "Mount what belongs there, or deploy, which builds the release again.",
         app=app.name,
     )
 
@@ -61,13 +61,13 @@ def missing_program(state: HostState, seen: AppState) -> t.Iterator[Finding]:
         app.name,
         f"{app.root} holds release {seen.release.id}, but nothing in {state.options.conf_dir}/conf.d starts it",
         "The program's file was removed, or is not readable as one.",
-        "Deploy: the file is written anew.",
+        "Deploy: this writes the file again.",
         app=app.name,
     )
 
 
 def check_program(seen: AppState) -> t.Iterator[Finding]:
-    """Settings that somebody has changed by hand in the program's file and that lose requests."""
+    """Yield settings of the program's file that were changed by hand and that lose requests."""
     wrong = list(_wrong_settings(seen.program, seen.release.graceful_timeout))
     if wrong:
         yield Finding(
@@ -76,7 +76,7 @@ def check_program(seen: AppState) -> t.Iterator[Finding]:
             seen.app.name,
             f"{seen.app.conf} has {'; '.join(wrong)}",
             "The file was edited by hand: the role writes none of this.",
-            "Deploy: the file is written anew. What may be changed has a variable (flask_app_graceful_timeout, for one).",
+            "Deploy: this writes the file again. What may be changed has a variable (flask_app_graceful_timeout, for one).",
             app=seen.app.name,
         )
 
@@ -107,7 +107,7 @@ def check_files(seen: AppState) -> t.Iterator[Finding]:
             "run-dir-missing",
             app.name,
             f"there is no {app.run_dir}",
-            f"/run is empty after a boot; {places.tmpfiles(app.name)} makes the directory anew"
+            f"/run is empty after a boot; {places.tmpfiles(app.name)} creates the directory again"
             + ("." if files.tmpfiles_exists else ", and that file is gone."),
             "systemd-tmpfiles --create, then restart the app; or deploy, which makes both.",
             app=app.name,

@@ -22,7 +22,7 @@ def check_balancer(state: HostState) -> t.Iterator[Finding]:
             CONFIGURATION,
             f"HAProxy does not take {CONFIGURATION} and the files that it names:\n{balancer.check.text[-600:]}",
             "Somebody has changed that file or a certificate. A HAProxy that runs goes on with the former one, and cannot start again.",
-            "Run the playbook pygun.stack.balancer, which writes both anew, or correct what the lines above say.",
+            "Run the playbook pygun.stack.balancer, which writes both again, or correct what the lines above say.",
         )
     if balancer.active != "active":
         yield Finding(
@@ -30,7 +30,7 @@ def check_balancer(state: HostState) -> t.Iterator[Finding]:
             "balancer-stopped",
             UNIT,
             f"{UNIT} is {balancer.active or 'not there'}",
-            "It was stopped, or cannot start: nobody reaches the services behind it.",
+            "It was stopped, or cannot start: no caller reaches the services behind it.",
             f"systemctl start {UNIT}; if it does not start, `journalctl -u {UNIT}` says why.",
         )
     elif balancer.at_boot != "enabled":

@@ -44,6 +44,6 @@ def find_lookalike(path: str, text: str) -> list[str]:
             if character != plain and plain.isascii() and plain.strip() and not line.startswith((";", "#")):
                 name = unicodedata.name(character, "")
                 return [
-                    f"{path}, line {number}, column {column}: U+{ord(character):04X} {name} stands in the place of {plain}"
+                    f"{path}, line {number}, column {column}: U+{ord(character):04X} {name} is in the place of {plain}"
                 ]
     return []

@@ -39,7 +39,7 @@ def check_hidden_characters(state: HostState) -> t.Iterator[Finding]:
                 + (" (Windows line end)" if found.group() == "\r" else ""),
                 "The file was edited or copied with a character that looks like nothing or like a blank, but is"
                 " part of the value.",
-                f"`grep -nP '[^\\x20-\\x7E\\t]' {path}` shows it; retype the line, or deploy, which writes the file anew.",
+                f"`grep -nP '[^\\x20-\\x7E\\t]' {path}` shows it; retype the line, or deploy, which writes the file again.",
             )
 
 
@@ -74,7 +74,7 @@ def check_parser(state: HostState) -> t.Iterator[Finding]:
             path,
             "\n".join(lines[-4:] + lookalike) or f"supervisor's parser ends with {conf.parser.status}",
             "supervisord cannot read its configuration: it runs on with the old one until it is restarted.",
-            "Correct the line that is named, or deploy, which writes the files anew.",
+            "Correct the line that is named, or deploy, which writes the files again.",
             kind="parser",
         )
     absent = re.search(r"(/\S+) does not exist", text)

@@ -50,7 +50,7 @@ def _check_inodes(disk: Disk) -> t.Iterator[Finding]:
             f"{disk.inodes_free} of {disk.inodes} inodes are free on {disk.mount}",
             "No space left on device, though `df -h` shows room: there are too many small files.",
             f"`df -i` and `du --inodes -x --max-depth=2 {disk.mount} | sort -n` show where; remove them, or make the"
-            " file system anew with more inodes.",
+            " file system again with more inodes.",
         )
 
 
@@ -123,5 +123,5 @@ def check_apps_exist(state: HostState) -> t.Iterator[Finding]:
             options.name or "the host",
             f"there is no app in {options.conf_dir}/conf.d, and none in {options.base_dir}",
             "Nothing has been deployed here, or it is somewhere else.",
-            "Deploy, or tell the doctor flask_app_base_dir and supervisor_conf_dir.",
+            "Deploy, or pass flask_app_base_dir and supervisor_conf_dir to the doctor.",
         )

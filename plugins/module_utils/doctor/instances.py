@@ -74,8 +74,8 @@ def _check_record(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
             "record-unreadable",
             instance.process.full_name,
             f"{instance.process.name} cannot be told to be ready: {instance.record_error}",
-            f"No instance writes that: the app, or somebody who has its user {seen.app.user}, has put it there.",
-            "Find out who did. Remove it, and restart the app (playbook pygun.stack.restart): an instance that starts writes its record anew.",
+            f"No instance writes that: the app, or another process of its user {seen.app.user}, has written it.",
+            "Find the writer. Remove it, and restart the app (playbook pygun.stack.restart): an instance that starts writes its record again.",
             app=seen.app.name,
         )
 
@@ -137,7 +137,7 @@ def check_closed_socket(seen: AppState) -> t.Iterator[Finding]:
             "socket-not-opened",
             app.name,
             f"supervisord {closed[0].spawn_error}" + (f": {seen.obstacle}" if seen.obstacle else ""),
-            f"What stands at the address of {app.name} ({app.bind}) is in the way, or is missing. The other apps are not"
+            f"The file or process at the address of {app.name} ({app.bind}) is in the way, or is missing. The other apps are not"
             " concerned.",
             f"Take it away, or make what is missing. {then_open(app)} Or give the app another flask_app_bind.",
             app=app.name,
@@ -210,7 +210,7 @@ def _check_writes(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
 
 
 def _check_kills(state: HostState, seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
-    """Workers that somebody else killed."""
+    """Yield workers that another process killed."""
     process = instance.process
     killed = logs.killed_workers(logs.since_start(instance.log, instance.record.get("started")))
     if not killed:
@@ -233,7 +233,7 @@ def _check_kills(state: HostState, seen: AppState, instance: InstanceState) -> t
             process.full_name,
             f"{symptom}; gunicorn asks: Perhaps out of memory?",
             "No out-of-memory kill is recorded for the unit or in the kernel's log (as far as it can be read), so"
-            " somebody else sent the signal.",
+            " another process sent the signal.",
             "`dmesg -T | grep -i -e oom -e 'killed process'` on the host (not in a container) is the last word.",
             app=seen.app.name,
         )
@@ -252,7 +252,7 @@ def check_answer(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]
             process.full_name,
             f"GET {question.path} of {process.name} answers {answer.status}: {answer.text[:200]}",
             known.cause if known else "The app runs, but says that it is not well.",
-            known.remedy if known else "Its log tells more.",
+            known.remedy if known else "Its log contains the reason.",
             app=seen.app.name,
         )
     else:

@@ -63,7 +63,7 @@ def late_workers(text: str) -> list[str]:
 
 
 def killed_workers(text: str) -> list[str]:
-    """Pids of the workers that somebody else killed."""
+    """Return the pids of the workers that another process killed."""
     late = late_workers(text)
     return [pid for pid in re.findall(_pattern(KILLED), text) if pid not in late]
 

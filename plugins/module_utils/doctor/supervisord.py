@@ -85,7 +85,7 @@ def check_other_supervisords(state: HostState) -> t.Iterator[Finding]:
             ERROR if ours else WARNING,
             "supervisor-second",
             str(process),
-            f"a second supervisord runs beside {unit}: {process}",
+            f"a second supervisord runs next to {unit}: {process}",
             "The distribution's supervisor, or one that was started by hand. Two of them fight over sockets, ports and"
             " files: the second to start says `Another program is already listening on a port that one of our HTTP"
             " servers is configured to use`.",

@@ -34,7 +34,7 @@ class Tree:
         self.asides = ()
 
     def obstacles(self, directories, files, links):
-        """What stands where something else is to be."""
+        """Yield paths occupied by something of another kind."""
         for kind, entries, right in (
             ("directory", directories, os.path.isdir),
             ("file", files, lambda path: not os.path.isdir(path)),
@@ -42,7 +42,7 @@ class Tree:
         ):
             for path in (given["path"] for given in entries):
                 if os.path.lexists(path) and not right(path) and path not in self.asides:
-                    yield f"{path} is to be a {kind}, and something else stands there: move it away."
+                    yield f"{path} is to be a {kind}, and something of another kind is there: move it away."
         for path in self.asides:
             if os.path.lexists(path) and os.path.lexists(path + ASIDE):
                 yield f"{path} is to be kept as {path}{ASIDE}, and that is there already: move one of them away."
@@ -56,7 +56,7 @@ class Tree:
                     yield (
                         f"{path} is to belong to {':'.join(wanted)}, and belongs to {':'.join(belongs)}, which {in_service} is in service"
                         f" with. Keep user and group, or remove what is in service (ansible-playbook pygun.stack.uninstall) and install it again, or"
-                        f" install it under another name beside it."
+                        f" install it under another name next to it."
                     )
 
     def put_aside(self, paths):

@@ -93,5 +93,5 @@ def user_of(pid: int) -> int:
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
         found = re.search(r"^Uid:\s+(\d+)", stream.read(), re.MULTILINE)
     if not found:
-        raise OSError(f"nobody knows whose process {pid} is")
+        raise OSError(f"no record says whose process {pid} is")
     return int(found.group(1))

@@ -149,7 +149,7 @@ class Programs:
             raise ProgramsError(f"{what}:\n{lines}\nNothing was changed.", problems=problems)
 
     def _look(self) -> None:
-        """The files of the scope as they are and as they shall be; refuse what belongs to somebody else."""
+        """Return the files of the scope, old and new; refuse files of another owner."""
         options = self.options
         for entry in options.programs:
             self._entries.setdefault(entry.get("group") or entry["name"], []).append(("program", entry))
@@ -315,8 +315,8 @@ class Programs:
                 if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
                     self.warn(
                         f"{process.full_name} is {process.state}{f' ({process.spawn_error})' if process.spawn_error else ''};"
-                        f" `supervisorctl tail {process.full_name}` may tell why. Its configuration is unchanged, so this run"
-                        " leaves it alone."
+                        f" `supervisorctl tail {process.full_name}` may show why. Its configuration is unchanged, so this run"
+                        " does not touch it."
                     )
 
     def _result(self, changed: bool, actions: dict[str, str]) -> dict[str, t.Any]:

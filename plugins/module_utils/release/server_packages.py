@@ -184,7 +184,7 @@ def changed(names, alone, got, server):
             yield (
                 f"{name} is {got[name]}, and {alone[name]} without the server's packages ({', '.join(server)}): the two do not fit"
                 f" each other. To have {alone[name]}, write {name}=={alone[name]} into the app's requirements, and the deploy says"
-                " what stands in its way; with uv, flask_app_overrides decides versions."
+                " what prevents it; with uv, flask_app_overrides decides versions."
             )
 
 
@@ -212,7 +212,7 @@ def remedy(found) -> str:
     others = [place for name, places in found.items() if name != "gunicorn" for place in places if place.decides]
     if "gunicorn" not in found and others:
         return (
-            f"Take the version out of {others[0]}; or name a gunicorn beside it that takes it, such as gunicorn==23.0.0, whose own"
+            f"Take the version out of {others[0]}; or name a gunicorn that takes it as well, such as gunicorn==23.0.0, whose own"
             " gevent worker then serves. With uv, flask_app_overrides can decide, too."
         )
     return (

@@ -74,7 +74,7 @@ def unusable(error: SupervisorError) -> str:
             f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
             " Nothing was changed."
         )
-    return f"{error}. `systemctl status supervisord` tells more. Nothing was changed."
+    return f"{error}. `systemctl status supervisord` shows more. Nothing was changed."
 
 
 _FAULTS: dict[int, type[SupervisorError]] = {
@@ -169,7 +169,7 @@ class Supervisor:
         except FileNotFoundError as error:
             raise Unreachable(f"supervisord is not running: there is no {self.socket_path}") from error
         except ConnectionRefusedError as error:
-            raise Unreachable(f"supervisord is not running: nobody listens on {self.socket_path}") from error
+            raise Unreachable(f"supervisord is not running: no process listens on {self.socket_path}") from error
         except socket.timeout as error:
             raise Unreachable(f"supervisord at {self.socket_path} did not answer within {self._timeout:g} s") from error
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, xml.parsers.expat.ExpatError) as error:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the collection writes on a host, and where: the one list of it. Whoever adds a file to a role adds it here.
+"""What the collection writes on a host, and where: the one list of it. A file that is added to a role is added here.
 
 Five kinds: a file; a folder with all that is in it; a folder that is ours only if nothing else is in it; one of the
 system, which goes like that, but what others have in it is nothing to speak of; and a file of a package that a role has
@@ -286,7 +286,7 @@ class BalancerPlaces:
         return [Thing(f"{folder}/pygun.conf"), *([Thing(folder, "system")] if self._is_ours else [])]
 
     def replaced(self) -> list[Thing]:
-        """The configuration. One that somebody has written since then is not ours."""
+        """Return the configuration. A file that was written since then is not ours."""
         text = read_text(self.configuration)
         if f"server-state-file {self.state}\n" not in text:
             return [Thing(self.configuration + ASIDE)]

@@ -78,7 +78,7 @@ class Uninstall:
     # -- the two ways through ----------------------------------------------------------------------------------------
 
     def run(self) -> dict[str, t.Any]:
-        """Remove what is asked for. Refused while somebody else changes one of the apps."""
+        """Remove the named parts. Refuse while another run changes one of the apps."""
         self._check()
         places, plan = self._apps(), self._plan()
         if not plan:  # taking a lock would make a file
@@ -129,7 +129,7 @@ class Uninstall:
             unnamed = [name for name in there if name not in options.apps]
             if unnamed:
                 raise UninstallError(
-                    f"Everything is to be removed, with {', '.join(unnamed)}, which nobody named. {listed} If all of them may"
+                    f"Everything is to be removed, with {', '.join(unnamed)}, which the command does not name. {listed} If all of them may"
                     f" go, say so: -e uninstall_everything=true -e uninstall_apps={','.join(there)} {NOTHING}"
                 )
             foreign = self._foreign()

@@ -40,7 +40,7 @@ def check_bind(value: str) -> Iterator[str]:
     elif parse_ip(host.removeprefix("[").removesuffix("]")) is None:
         yield f"{shown(host)} is no IP address. {example}"
     elif (parse_ip(host.strip("[]")).version == 6) != (host.startswith("[") and host.endswith("]")):
-        yield f"an IPv6 address stands in brackets, an IPv4 address does not. {example}"
+        yield f"an IPv6 address has brackets, an IPv4 address does not. {example}"
     elif "%" in host:
         yield "an address with a zone works on one network card only. Write an address without %."
 

@@ -148,7 +148,7 @@ def _log_to(values: list[str]) -> Iterator[str]:
 @rule("flask_app_health_path")
 def check_health_path(value: str) -> Iterator[str]:
     if "://" in value:
-        yield "it is a whole address. Write the path alone, such as /healthz."
+        yield "it is a whole address. Write only the path, such as /healthz."
     elif value and (not value.startswith("/") or re.search(r"[\s#]", value)):
         yield "write a path that begins with / and has no space and no #, such as /healthz."
 

@@ -115,7 +115,7 @@ def _certificate_files(values: list[str]) -> Iterator[str]:
     for value in values:
         name = value.rpartition("/")[2]
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-            yield f"{shown(value)}: HAProxy could not be told of a file of that name. Use letters, digits and . _ - only."
+            yield f"{shown(value)}: HAProxy does not take a file of that name. Use letters, digits and . _ - only."
         elif name in seen:
             yield f"{shown(value)} and {shown(seen[name])} have the same name, and would be one file. Rename one."
         seen[name] = value

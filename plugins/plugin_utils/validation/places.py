@@ -66,7 +66,7 @@ def _folders(values: Values) -> Iterator[tuple[str, str]]:
         if volatile:
             yield name, f"is {shown(path)}: {volatile} does not keep {what} over a reboot. Choose a directory on disk."
         elif path in SYSTEM_DIRECTORIES and (name != "flask_app_base_dir" or path in ("/", "/home", "/root", "/var")):
-            yield name, f"is {shown(path)}, which is not for one purpose alone. Name a directory below it."
+            yield name, f"is {shown(path)}, which has other purposes, too. Name a directory below it."
         elif name in ("flask_app_base_dir", "flask_app_log_dir", "supervisor_log_dir") and is_below(
             path, *READ_ONLY_DIRECTORIES
         ):

@@ -187,7 +187,7 @@ def test_a_worker_killed_by_somebody_is_told_from_one_that_ran_out_of_memory(pat
     with patient.ill("pkill -9 -u patient -P $(supervisorctl pid patient:patient-0)", FRESH):
         patient.wait("grep -q 'Perhaps out of memory' /var/log/patient/patient-0.log")
         patient.wait_until_well()
-        patient.diagnosed("worker-killed", "SIGKILL", "somebody else sent the signal", severity="warning")
+        patient.diagnosed("worker-killed", "SIGKILL", "another process sent the signal", severity="warning")
 
 
 def test_a_worker_that_ran_out_of_memory_is_named_with_the_kernels_count(patient: Patient) -> None:

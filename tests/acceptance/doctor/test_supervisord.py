@@ -207,7 +207,7 @@ def test_a_sign_of_full_width_is_named_by_line_and_code_point(patient: Patient) 
     with patient.ill(f"{KEEP}; sed -i 's/^autostart=/autostart\\xef\\xbc\\x9d/' {PROGRAM}", PUT_BACK):
         patient.diagnosed(
             "supervisor-syntax",
-            rf"{PROGRAM}, line \d+, column 10: U\+FF1D FULLWIDTH EQUALS SIGN stands in the place of =",
+            rf"{PROGRAM}, line \d+, column 10: U\+FF1D FULLWIDTH EQUALS SIGN is in the place of =",
         )
 
 

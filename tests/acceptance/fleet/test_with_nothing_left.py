@@ -53,7 +53,7 @@ def test_a_check_on_a_host_without_haproxy_goes_to_its_end(whole_fleet: Fleet) -
     assert check.ok, check.text
     for task in (
         "Install HAProxy",
-        "Put the configuration of before aside",
+        "Back up the package's configuration",
         "Write the certificates and the configuration",
         "Reload HAProxy",
     ):

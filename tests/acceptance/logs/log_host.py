@@ -53,7 +53,7 @@ class LogHost(Host):
         given = {name if name.startswith("flask_app_") else f"logs_{name}": value for name, value in filters.items()}
         done = self.playbook("logs", given, inventories=inventories)
         assert done.ok, done.text
-        lines = done.text.partition("TASK [Show them]")[2].splitlines()[1:]
+        lines = done.text.partition("TASK [Show the lines]")[2].splitlines()[1:]
         return lines[: next(number for number, line in enumerate(lines) if line.startswith("ok: ["))]
 
     def ask_talker(self, method: str, path: str, body: str = "", request_id: str = "") -> None:

@@ -112,7 +112,7 @@ def test_a_missing_wheel_of_a_release_leaves_the_old_one_serving(site):
 
 
 RESTART = "pygun.stack.supervisor : Start supervisord and the rotation of logs, now and at boot"
-WRITE = "pygun.stack.supervisor : Write what supervisord, and what rotates logs, are made of"
+WRITE = "pygun.stack.supervisor : Write the files of supervisord and of logrotate"
 
 
 def other(site):

@@ -29,12 +29,12 @@ ROWS_OF_A_DEPLOYED_APP = [
     {
         "vars": {"flask_app_user": "model", **AS_DEPLOYED},
         "says": ["/srv/scoring/shared", "to model:model", "to scoring:scoring", "pygun.stack.uninstall"],
-        "ends": "install it under another name beside it. Nothing was changed.",
+        "ends": "install it under another name next to it. Nothing was changed.",
     },
     {
         "vars": {"flask_app_group": "www-data", **AS_DEPLOYED},
         "says": ["/srv/scoring/shared", "to scoring:www-data", "to scoring:scoring", "pygun.stack.uninstall"],
-        "ends": "install it under another name beside it. Nothing was changed.",
+        "ends": "install it under another name next to it. Nothing was changed.",
     },
 ]
 ROWS_OF_ANY_HOST = len(ROWS)

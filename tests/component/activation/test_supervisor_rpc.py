@@ -49,7 +49,7 @@ def test_nobody_there_is_said(tmp_path):
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(path)
-        with pytest.raises(rpc.Unreachable, match="nobody listens"):
+        with pytest.raises(rpc.Unreachable, match="no process listens"):
             rpc.Supervisor(path).processes("x")
         silent.listen()
         with pytest.raises(rpc.Unreachable, match="did not answer within 0.2 s"):

@@ -95,7 +95,7 @@ def test_a_rollback_never_chooses_a_release_that_failed_or_is_not_there(served):
     for release, words in (
         ("previous", "no release of"),
         (bad, "failed when it was tried"),
-        ("f" * 16, "does not stand on this host"),
+        ("f" * 16, "is not on this host"),
         ("latest", "16 hexadecimal digits"),
     ):
         result = served.rollback(release)

@@ -42,14 +42,14 @@ def roll_back(tmp_path):
 
 def test_a_host_that_cannot_be_asked_keeps_the_others_from_going_back(roll_back):
     said = roll_back()
-    assert "gone cannot be asked, so nobody knows where the newest rollout came. Nothing was changed." in said
-    assert "Put an earlier release into service" not in said
+    assert "gone cannot be asked, so it is unknown where the newest rollout came. Nothing was changed." in said
+    assert "Activate the earlier release" not in said
 
 
 def test_a_host_on_which_a_release_has_failed_once_can_be_asked(roll_back):
     said = roll_back("--limit", "here")
     assert "cannot be asked" not in said
-    assert "TASK [Put an earlier release into service]" in said
+    assert "TASK [Activate the earlier release]" in said
 
 
 @pytest.mark.parametrize("options", [[], ["-e", f"flask_app_release={SERVING}", "-e", "flask_app_name="]], ids=str)

@@ -18,7 +18,7 @@ supervisor_conf_dir={folder}/etc
 ansible_become=false
 ansible_python_interpreter={python}
 """
-REFUSED = "nobody asked for that on the command line"
+REFUSED = "the command line does not confirm that"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def play(tmp_path):
         text = done.stdout + done.stderr
         assert done.returncode != 0, text  # there is no such app here, and no supervisord
         later = any(
-            task in text for task in ("TASK [Let the instances", "TASK [Stop it, and", "TASK [Restart the inst")
+            task in text for task in ("TASK [Stop the instances", "TASK [Stop and remove", "TASK [Restart the inst")
         )
         assert later == (REFUSED not in text), text
         if not later:

@@ -107,7 +107,7 @@ def test_balancers_that_are_not_there_are_refused_before_anything_is_done(upgrad
     assert f"load_balancer_hosts is {json.dumps(pattern)}, and no host of the inventory is meant by that" in said
     assert "Nothing was changed." in said
     assert "TASK [Drain the host on each balancer]" not in said
-    assert "PLAY [Have the balancers agree]" not in said
+    assert "PLAY [Update the balancers]" not in said
 
 
 def test_a_balancer_that_cannot_be_reached_ends_the_upgrade_before_the_host_is_changed(upgrade):

@@ -90,7 +90,7 @@ def play_that_goes_on(run, tmp_path: Path):
 
 def taken(output: str) -> bool:
     """Whether the check let the play go on to the first task that needs the host."""
-    return "TASK [pygun.stack.python : Ask the host what it is and has]" in output
+    return "TASK [pygun.stack.python : Read the state of the host]" in output
 
 
 def test_good_variables_are_taken(play):

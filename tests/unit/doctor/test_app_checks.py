@@ -162,7 +162,7 @@ def test_a_program_that_supervisord_does_not_know_is_found():
 # -- permissions
 
 
-@pytest.mark.parametrize("exists, words", [(True, "anew."), (False, "and that file is gone")])
+@pytest.mark.parametrize("exists, words", [(True, "creates the directory again."), (False, "and that file is gone")])
 def test_a_run_directory_that_is_gone_explains_that_the_app_is_down(exists, words):
     seen = app()
     seen.files.run_dir_exists, seen.files.tmpfiles_exists = False, exists

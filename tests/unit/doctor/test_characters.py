@@ -69,7 +69,7 @@ def test_what_nobody_means_in_an_environment_file_is_named(line):
 def test_a_lookalike_is_named():
     text = "; ＝\n[program:x]\ncommand=/bin/ä\nautostart＝true\n"
     assert find_lookalike("x.conf", text) == [
-        "x.conf, line 4, column 10: U+FF1D FULLWIDTH EQUALS SIGN stands in the place of ="
+        "x.conf, line 4, column 10: U+FF1D FULLWIDTH EQUALS SIGN is in the place of ="
     ]
     assert "U+201C LEFT DOUBLE QUOTATION MARK" in find_lookalike("x.conf", "x=\u201ctrue\u201d\n")[0]
     assert find_lookalike("x.conf", "command=/bin/ä\n") == []
