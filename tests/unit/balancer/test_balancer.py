@@ -227,7 +227,7 @@ def test_a_host_is_asked_what_its_app_is_asked_by_a_deploy(entry, asked):
         (
             {},
             {"flask_app_bind": "0.0.0.0:80", "flask_app_workers": "many"},
-            "api1 takes at once cannot be told.*'many'",
+            "api1 takes at once cannot be derived.*'many'",
         ),
         ({}, {"flask_app_bind": "unix:/run/a/a.sock"}, "no other machine reaches. Let the app listen on an address"),
     ],
