@@ -26,7 +26,7 @@ def header(text):
 def own_variables(text):
     """The variables that a playbook reads and no role has."""
     code = re.sub(r"^ *#.*$", "", text, flags=re.MULTILINE)
-    return set(re.findall(r"(?<![\w.])([a-z]\w+) \| default\(", code)) - OF_ROLES
+    return set(re.findall(r"(?<![\w.])(?<!\| )([a-z]\w+) \| default\(", code)) - OF_ROLES
 
 
 @pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
