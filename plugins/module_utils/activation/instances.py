@@ -259,6 +259,9 @@ class Instances:
         return f"{wanted}: {seen}" if seen else ""
 
     def _in_the_way(self, bind: str) -> str:
+        run_dir = self.options.run_dir
+        if os.path.dirname(bind.removeprefix("unix:")) == run_dir and not os.path.exists(run_dir):
+            return ""  # a check on a fresh host: the deploy makes the directory
         try:
             running = self.supervisor.all_processes()
         except Unreachable:

@@ -368,6 +368,17 @@ def test_a_check_on_a_fresh_host_says_what_would_happen(app):
     assert "secret-of-the-test" not in json.dumps(result["diff"])
 
 
+def test_a_check_on_a_fresh_host_does_not_miss_the_directory_of_the_socket_that_a_deploy_makes(app):
+    run_dir = app.folder / "neither"
+    conf = f"[fcgi-program:{app.name}]\nsocket=unix://{run_dir}/app.sock\ncommand=/x/current/venv/bin/python /x/current/lib/pygun_runtime/launch.py\n"
+    given = {"run_dir": str(run_dir), "program_conf": {"path": str(app.conf), "content": conf}}
+    result = app.activate("a" * 16, check=True, root=str(app.folder / "not" / "there"), **given)
+    assert not result.get("failed"), result["msg"]
+    given["program_conf"]["content"] = conf.replace(str(run_dir), str(app.folder / "wrong"))
+    result = app.activate("a" * 16, check=True, root=str(app.folder / "not" / "there"), **given)
+    assert f"there is no directory {app.folder / 'wrong'}" in result["msg"]
+
+
 def test_a_check_predicts_and_touches_nothing(served):
     pids = served.pids()
     before = snapshot(served.folder)
