@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import time
 
 import pytest
@@ -56,10 +57,16 @@ def test_each_line_that_is_printed_is_an_event(lines):
     for request_id, (way, encoded) in lines["sent"]["messages"].items():
         if way == "print":
             text = base64.b64decode(encoded).decode()
-            printed = [line for line in text.split("\n") if line.strip()]
+            printed = [line.strip() for line in text.split("\n") if line.strip()]
             assert [fields["message"].strip() for fields in said(lines, request_id)] == [
-                line.strip() for line in printed
+                meant(line) for line in printed
             ]
+            assert not [fields for fields in lines[request_id] if fields["@timestamp"].startswith("2000")]
+
+
+def meant(line: str) -> str:
+    """The message of a line that an app prints: of JSON, its own."""
+    return json.loads(line)["message"] if line.startswith("{") else line
 
 
 def test_a_path_is_logged_as_it_was_sent(lines):

@@ -54,6 +54,13 @@ def test_json_keeps_what_it_says(text, event):
     assert tuple(found) == (event or ("", "", text, "", {}))
 
 
+@pytest.mark.parametrize("name", ["access", "gunicorn.error"])
+def test_what_an_app_prints_is_no_line_of_the_server(name):
+    text = f'{{"message": "GET / 200", "log.logger": "{name}", "log": {{"logger": "{name}"}}}}'
+    event = app_lines.understood(text)
+    assert (event.message, event.logger) == ("GET / 200", "")
+
+
 def test_a_line_of_loguru_is_known_by_its_record():
     class Message(str):
         __slots__ = ("record",)

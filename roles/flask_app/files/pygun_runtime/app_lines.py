@@ -23,6 +23,8 @@ _NAMES = {
     "logger": ("log.logger", "logger", "logger_name", "name"),
     "stack": ("error.stack_trace", "exception", "exc_info", "traceback"),
 }
+#: Loggers of the server: what an app prints is none of their lines, whatever it says.
+_OURS = {"access", "gunicorn.access", "gunicorn.error"}
 _TIMES = {"@timestamp", "timestamp", "time", "asctime", "ts", "ecs.version"}
 
 _LEVELS = {
@@ -80,6 +82,7 @@ def _of_json(text: str) -> Event | None:
         return None  # data
     labels = {name: _plain(value) for name, value in fields.items() if name not in _TIMES}
     logger, stack = (found[what] if isinstance(found[what], str) else "" for what in ("logger", "stack"))
+    logger = "" if logger in _OURS else logger
     message = found["message"] if isinstance(found["message"], str) else json.dumps(found["message"])
     return Event(level, logger, message or text, stack, labels)
 
