@@ -7,6 +7,8 @@ from __future__ import annotations
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..plugin_utils import text
+
 
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
@@ -17,7 +19,6 @@ class ActionModule(ActionBase):
         result = {**super().run(tmp, task_vars), **self._execute_module(task_vars=task_vars)}
         if result.get("release") and not result.get("failed") and not self._task.check_mode:
             how = "now" if result.get("changed") else "already"
-            address = f" at {result['bind']}" if result.get("bind") else ""
-            told = f"{self._task.args.get('name')}: {task_vars['inventory_hostname']} {how} serves release {result['release']}{address}."
-            Display().display(told)
+            name, host = self._task.args.get("name"), task_vars["inventory_hostname"]
+            Display().display(text.serves(name, host, how, result["release"], result.get("bind")))
         return result

@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..plugin_utils import needs, pack
+from ..plugin_utils import needs, pack, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.source_tree import SourceTree
 
@@ -57,8 +57,9 @@ class ActionModule(ActionBase):
             answer = self._module(args, task_vars)
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
-                    told = f"{args.get('name')}: {task_vars['inventory_hostname']} already serves release {answer['release']}"
-                    Display().display(f"{told} at {args.get('service', {}).get('bind')}.")
+                    bind = args.get("service", {}).get("bind")
+                    host = task_vars["inventory_hostname"]
+                    Display().display(text.serves(args.get("name"), host, "already", answer["release"], bind))
                 return {**result, **answer}
             if shared.is_first_to("show the notes"):
                 for note in collected.notes:

@@ -48,6 +48,11 @@ def code_point(character: str) -> str:
     return f"U+{number:04X} {name}".rstrip()
 
 
+def serves(name: str, host: str, how: str, release: str, bind: str | None) -> str:
+    """The sentence by which a play says what a host serves; *how* is ``now`` or ``already``."""
+    return f"{name}: {host} {how} serves release {release}" + (f" at {bind}." if bind else ".")
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: on one line, not too long, without the password of an address."""
     text = re.sub(r"(://)[^/@\s]+@", r"\1***@", str(value))

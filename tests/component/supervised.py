@@ -46,6 +46,29 @@ def listens(path):
     return False
 
 
+def start_supervisord(folder, prefix=()):
+    """A supervisord with the configuration in *folder*, once it answers."""
+    with (folder / "supervisord.out").open("a") as output:
+        process = subprocess.Popen(
+            [*prefix, *START_SUPERVISORD, "-c", str(folder / "supervisord.conf")],
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    eventually(lambda: listens(folder / "supervisor.sock"))
+    return process
+
+
+def end(process, seconds):
+    """Have a process end, by SIGKILL after *seconds*."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def has_ended(pid):
     """Whether a process runs no more; whose child it is now may never ask how it ended."""
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.supervised import START_SUPERVISORD, SUPERVISORD, eventually, listens, outcome, start_module
+from tests.component.supervised import SUPERVISORD, end, eventually, outcome, start_module, start_supervisord
 
 HERE = Path(__file__).parent
 COLLECTION = HERE.parents[2]
@@ -93,23 +93,11 @@ class Host:
         self.process = None
 
     def boot(self):
-        output = (self.folder / "supervisord.out").open("a")
-        self.process = subprocess.Popen(
-            [*as_root(), *START_SUPERVISORD, "-c", str(self.folder / "supervisord.conf")],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        eventually(lambda: listens(self.folder / "supervisor.sock"))
+        self.process = start_supervisord(self.folder, as_root())
 
     def shut_down(self):
         if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process, 20)
 
     def new_app(self, **options):
         return App(self, **options)

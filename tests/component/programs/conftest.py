@@ -2,14 +2,13 @@
 
 import getpass
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.component.supervised import START_SUPERVISORD, SUPERVISORD, eventually, listens, outcome, start_module
+from tests.component.supervised import SUPERVISORD, end, eventually, outcome, start_module, start_supervisord
 
 HERE = Path(__file__).parent
 
@@ -29,23 +28,11 @@ class Host:
         self.process = None
 
     def boot(self):
-        output = (self.folder / "supervisord.out").open("a")
-        self.process = subprocess.Popen(
-            [*START_SUPERVISORD, "-c", str(self.folder / "supervisord.conf")],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        eventually(lambda: listens(self.folder / "supervisor.sock"))
+        self.process = start_supervisord(self.folder)
 
     def shut_down(self):
         if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process, 30)
 
     @property
     def supervisor(self):

@@ -132,10 +132,14 @@ def test_who_deploys_is_known_where_the_environment_does_not_say_so(play, tmp_pa
     assert f"by={pwd.getpwuid(os.getuid()).pw_name};" in text
 
 
+TO_HOSTS_THAT_ARE_GONE = (
+    f"flask_app_hosts=gone flask_app_name=scoring flask_app_src={ROOT}/app/"
+    " flask_app_base_dir=/srv supervisor_conf_dir=/etc/supervisor"
+)
+
+
 def test_a_host_that_cannot_be_reached_ends_the_deploy_with_a_list_of_who_runs_what(play):
-    places = "flask_app_base_dir=/srv supervisor_conf_dir=/etc/supervisor"
-    given = f"flask_app_hosts=gone flask_app_name=scoring flask_app_src={ROOT}/app/ {places}"
-    code, text = play("pygun.stack.deploy", "-e", given)
+    code, text = play("pygun.stack.deploy", "-e", TO_HOSTS_THAT_ARE_GONE)
     assert code != 0
     assert "scoring was not deployed to c; it does not answer. - c, d: cannot be asked" in text
     assert "No host is known to run the new release. Mend what is wrong, and deploy again." in text
@@ -143,9 +147,7 @@ def test_a_host_that_cannot_be_reached_ends_the_deploy_with_a_list_of_who_runs_w
 
 
 def test_a_host_that_cannot_be_reached_ends_the_upgrade_with_a_list_of_who_runs_what(play):
-    places = "flask_app_base_dir=/srv supervisor_conf_dir=/etc/supervisor"
-    given = f"flask_app_hosts=gone flask_app_name=scoring flask_app_src={ROOT}/app/ {places}"
-    code, text = play("pygun.stack.upgrade", "-e", given)
+    code, text = play("pygun.stack.upgrade", "-e", TO_HOSTS_THAT_ARE_GONE)
     assert code != 0
     assert "c was not changed to its end; it does not answer." in text
     assert "Not begun: d." in text

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.component.runtime.test_signals import WORKERS
+from tests.component.supervised import has_ended
 
 APP = """
 import concurrent.futures, multiprocessing, os, pty, subprocess, time
@@ -118,20 +119,13 @@ def sockets(pid):
     return [link for link in found if link.startswith("socket:")]
 
 
-def ended(pid):
-    try:
-        return re.search(r"\) (\S)", Path(f"/proc/{pid}/stat").read_text())[1] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 @pytest.fixture(name="children")
 def children_fixture():
     """Pids to be killed at the end."""
     pids = []
     yield pids
     for pid in pids:
-        if not ended(pid):
+        if not has_ended(pid):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -148,7 +142,7 @@ def test_a_child_has_no_socket_of_the_server_and_ends_when_told_to(host, worker,
     for _ in range(10):
         assert host.get()[2] == str(pid)
     os.kill(child, signal.SIGTERM)
-    eventually(lambda: ended(child), 5)
+    eventually(lambda: has_ended(child), 5)
     assert instance.workers() == [pid]
     assert host.get(address=instance.private)[2] == str(pid)
 
@@ -161,7 +155,7 @@ def test_a_child_that_is_forked_by_an_import_in_the_master_has_none_either(host,
     assert sockets(child) == []
     assert instance.workers() == [int(host.get()[2])]
     os.kill(child, signal.SIGTERM)
-    eventually(lambda: ended(child), 5)
+    eventually(lambda: has_ended(child), 5)
 
 
 @pytest.mark.parametrize("worker", ["lossless", "gevent", "gthread"])
@@ -180,9 +174,9 @@ def test_a_child_takes_no_part_in_requests_and_outlives_a_drain(host, worker, ch
         assert idle.get("/")[2] == str(pid)
     time.sleep(1.5)
     assert (instance.release / "src" / "served").read_text() == "served\n"
-    assert not ended(child)
+    assert not has_ended(child)
     instance.stop()
-    assert not ended(child)
+    assert not has_ended(child)
     assert instance.log().count("Worker exiting") <= 1
     for one in (idle, slow):
         assert one.file.read() == b""  # it is closed, although the child lives
@@ -204,7 +198,7 @@ def test_a_child_of_multiprocessing_holds_no_stop_back(host, worker, how, childr
     child = int(host.get("/" + how)[2])
     children.append(child)
     assert instance.stop() < 20
-    eventually(lambda: ended(child), 5)
+    eventually(lambda: has_ended(child), 5)
     assert "SIGKILL" not in instance.log()
 
 
@@ -220,8 +214,8 @@ def test_a_worker_that_is_replaced_ends_its_own_children_alone(host, children, e
     own = int(host.get("/process")[2])
     children.append(own)
     eventually(lambda: instance.workers() not in ([], [worker]), 30, instance.log)
-    eventually(lambda: ended(own), 10)
-    assert not ended(masters)
+    eventually(lambda: has_ended(own), 10)
+    assert not has_ended(masters)
     assert "Traceback" not in instance.log()
 
 
@@ -242,7 +236,7 @@ def test_what_children_are_for_works(host, worker, how, says):
 def test_a_child_that_returns_from_its_view_answers_nobody_and_ends(host, worker, eventually):
     instance = host.start(app=APP, **WORKERS[worker]).wait_ready()
     child = int(host.get("/returns")[2])
-    eventually(lambda: ended(child), 10, instance.log)
+    eventually(lambda: has_ended(child), 10, instance.log)
     assert int(host.get()[2]) in instance.workers()
 
 
