@@ -150,6 +150,7 @@ class Instance:
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(host.folder),
+            "TMPDIR": str(host.folder),  # gunicorn ends whom the pid file of a dirty arbiter names, also another test's
             "PYTHONPATH": str(RUNTIME),
             "PYTHONUNBUFFERED": "1",
             "SUPERVISOR_PROCESS_NAME": name,
