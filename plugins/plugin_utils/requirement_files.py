@@ -95,13 +95,15 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
 class Requirements:
     """What requirement files ask for, with the places that it comes from.
 
-    ``folders`` are projects in the source: they have no hash, which a lock would ask for.
+    ``folders`` are projects in the source, and what a lock has without a hash: for pip, all of a file has hashes, or nothing.
     """
 
     lines: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
+    #: Whether a lock file is among them.
+    locked: bool = False
 
     def names_source(self) -> bool:
         """Whether the source itself is asked for."""
@@ -130,10 +132,10 @@ class Reader:
         if (path, constraint) in self._read:
             return
         self._read.add((path, constraint))
-        self.found.read.append(self._short(path))
+        self.found.read.append(self.short(path))
         for number, text in logical(decode(path)):
             self.line(
-                text, Path(path.parent), f"{path}, line {number}", f"{self._short(path)}, line {number}", constraint
+                text, Path(path.parent), f"{path}, line {number}", f"{self.short(path)}, line {number}", constraint
             )
 
     def line(self, text: str, folder: Path, where: str, origin: str, constraint: bool = False) -> None:
@@ -248,7 +250,7 @@ class Reader:
     def _in_root(self, path: str) -> Path | None:
         return self.root / path if self.root else None
 
-    def _short(self, path: Path) -> str:
+    def short(self, path: Path) -> str:
         """A path as every control node writes it, since it belongs to the release."""
         inside = self.root is not None and path.is_relative_to(self.root)
         return path.relative_to(self.root).as_posix() if inside else path.name

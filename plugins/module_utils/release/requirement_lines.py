@@ -14,10 +14,13 @@ import re
 SOURCE = "${PROJECT_ROOT}"
 #: Name of the requirement file of a release that names projects in its source: they have no hashes.
 FOLDERS = "folders.txt"
+#: Name of the requirement file of a release that a lock file gave.
+LOCKED = "locked.txt"
 #: Characters of a requirement file that are read: what a package's build has made of it, nobody knows.
 _LARGEST_FILE = 4 << 20
 _FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?<=^-[rc]))(\S.*)")
 _ORIGIN = re.compile(r"  # from (.+)$")
+_REQUIRES_PYTHON = re.compile(r"# requires-python (.+)  # from (.+)")
 
 
 def logical(text):
@@ -43,6 +46,21 @@ def other_file(text):
 def with_origin(text, where):
     """A line with the place that it comes from, for `lines` to give back."""
     return f"{text}  # from {where}"
+
+
+def requires_python_line(specifier, where):
+    """A comment that says for which Python versions a lock was made."""
+    return with_origin(f"# requires-python {specifier}", where)
+
+
+def requires_python(path):
+    """What `requires_python_line` has written into a requirement file, as (where, specifier)."""
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        return [
+            (match[2], match[1])
+            for match in map(_REQUIRES_PYTHON.match, stream.read(_LARGEST_FILE).splitlines())
+            if match
+        ]
 
 
 def lines(path, _read=None):
