@@ -42,6 +42,11 @@ class Needs:
     #: What stands beside and is not read.
     unread: str = ""
 
+    def notes(self) -> list[str]:
+        """Sentences on what was read."""
+        read = [f"Packages are those of {', '.join(self.read)}."] if self.read else []
+        return [*read, self.unread] if self.unread else read
+
 
 def to_build(requirements: Path, source: Path) -> list[str]:
     """The packages that the builds of projects in the source need, for hosts that get wheels from nowhere else.
@@ -50,8 +55,10 @@ def to_build(requirements: Path, source: Path) -> list[str]:
     """
     found = []
     for line in requirements.read_text(encoding="utf-8").splitlines():
-        relative = re.match(rf"(?:\S+ @ file://)?{re.escape(SOURCE)}/?([^\[ ]*)", line)[1]
-        project = source / relative / "pyproject.toml"
+        match = re.match(rf"(?:\S+ @ file://)?{re.escape(SOURCE)}/?([^\[ ]*)", line)
+        if not match:  # a repository, of which nobody knows
+            continue
+        project = source / match[1] / "pyproject.toml"
         system = toml(project).get("build-system", {}) if project.is_file() else {}
         found += system.get("requires", ["setuptools", "wheel"])
     return sorted(set(found))

@@ -21,7 +21,7 @@ except ImportError:  # ansible-core brings it; its sanity tests import plugins w
     specifiers = None
 
 _REQUIREMENT = re.compile(
-    r"\s*([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*([^;@]*?)\s*(@[^;]*|);?(.*)", re.DOTALL
+    r"\s*([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?\s*([^;@]*?)\s*(@[^;]*|)(?:;(.*))?", re.DOTALL
 )
 _SOURCES = {"git", "url", "path", "file"}
 
@@ -71,7 +71,7 @@ def _wanted(content: dict) -> Iterator[tuple[str, str, str, str]]:
     project = content.get("project", {})
     for text in project.get("dependencies", ()):
         match = _REQUIREMENT.fullmatch(text)
-        if match and _may_apply(match[4]):
+        if match and _may_apply(match[4] or ""):
             yield "project.dependencies", match[1], "" if match[3] else match[2], text
     for place, table in (
         ("tool.poetry.dependencies", content.get("tool", {}).get("poetry", {}).get("dependencies", {})),

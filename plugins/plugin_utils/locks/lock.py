@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,7 +171,7 @@ def repository(kind: str, address: str, commit: str, subdirectory: str = "") -> 
     url = address if address.startswith(f"{kind}+") else f"{kind}+{address}"
     scp = re.fullmatch(r"(\w+\+)(?:ssh://)?([\w.-]+@[\w.-]+):(?!\d+/|//)(.+)", url)
     url = f"{scp[1]}ssh://{scp[2]}/{scp[3]}" if scp else url
-    return f"{url}@{commit}" + (f"#subdirectory={subdirectory}" if subdirectory else "")
+    return f"{url}@{commit}" + (f"#subdirectory={urllib.parse.quote(subdirectory)}" if subdirectory else "")
 
 
 def parts_of(url: str) -> tuple[str, dict[str, str], str]:
