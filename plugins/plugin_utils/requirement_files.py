@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..module_utils.release.installable import wheel_refusal
 from ..module_utils.release.requirement_lines import SOURCE, logical, other_file, with_origin
 from .pack import PackError
 from .text import foreign, shown, unseen
@@ -166,6 +167,12 @@ class Reader:
         name, address = (named[1].strip(), named[2]) if named else ("", text)
         address, separator, marker = self._without_marker(address)
         self._check_address(address, text, where)
+        foreign_wheel = "" if separator else wheel_refusal(address)
+        if foreign_wheel:
+            raise Refused(
+                f"{where} names {foreign_wheel}, a wheel that no host can install: hosts are Linux with glibc and Python 3."
+                f" Write {name or 'NAME'}==VERSION, or name a wheel for them."
+            )
         tail = f"{' ; ' + marker if separator else ''}{' ' + options if options else ''}"
         if _VERSION_CONTROL.match(address) or ("://" in address and not address.startswith("file:")):
             egg = re.search(r"[#&]egg=([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", address)

@@ -19,7 +19,7 @@ from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
 from . import installable, record, server_packages
-from .requirement_lines import FOLDERS
+from .requirement_lines import FOLDERS, notes
 
 
 def release_id(params, python):
@@ -90,7 +90,7 @@ def _install(params, path, account):
     if installable.needs_best_match(files):
         installer.environment["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     installer.create(venv, params["python"])
-    installable.check(files, params["packages"], python_env.made_from(venv), python_env.platform())
+    installable.check(files, params["packages"], python_env.made_from(venv), python_env.platform(), params["uv"])
     alone = _Alone(params, path, installer, files, found)
     _install_best(params, path, installer, files, found, alone)
     if python_env.installed(venv).get("gunicorn", "").startswith("20."):
@@ -180,8 +180,9 @@ def _is_obtainable(params, path, installer):
 
 def _own_arguments(params, path, files):
     own = [argument for name in files for argument in ("-r", name)] + params["packages"]
-    if params["overrides"]:
-        overrides = server_packages.with_extras(params["overrides"], params["server_packages"])
+    overrides = params["overrides"] + [text for name in files for _where, text in notes(name, "override")]
+    if overrides:
+        overrides = server_packages.with_extras(overrides, params["server_packages"])
         own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), overrides)]
     return own
 

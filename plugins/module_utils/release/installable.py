@@ -12,29 +12,36 @@ import re
 import shutil
 
 from ..host.build_account import InstallError
-from .requirement_lines import LOCKED, lines, requires_python
+from .requirement_lines import LOCKED, lines, notes
 
 _WHEEL = re.compile(r"([^/\s=@]+)-([^-/\s]+)-([^-/\s]+)-([^-/\s]+)\.whl", re.IGNORECASE)
 _LEGACY = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
 _CLAUSE = re.compile(r"(===?|!=|~=|<=|>=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?")
 
 
-def check(files, packages, python, platform):
+def check(files, packages, python, platform, uv=True):
     """Refuse what this host cannot install.
 
     :param files: paths of requirement files
     :param packages: further requirements
     :param python: version of the interpreter, such as ``3.11.2``
     :param platform: newest platform tag that the host takes, such as ``manylinux_2_36_x86_64``
+    :param uv: whether uv installs, and not pip
     :raises InstallError: with the line, and what to do
     """
-    for where, specifier in (place for file in files for place in requires_python(file)):
+    for where, specifier in (place for file in files for place in notes(file, "requires-python")):
         if not takes_python(specifier, python):
             raise InstallError(
                 "the lock is for another Python.",
                 f"{where} is for Python {specifier}, and this host installs for Python {python}.",
                 "Set python_interpreter to a Python that the lock is for; or change requires-python of the project, and lock again.",
             )
+    for where, text in (place for file in files for place in notes(file, "override") if not uv):
+        raise InstallError(
+            "the lock overrides what packages ask for.",
+            f"{where} has the override {text}, which pip cannot follow.",
+            "Set flask_app_installer: uv, or take the override out of the project, and lock again.",
+        )
     given = [place for file in files for place in lines(file)]
     for where, text in [*given, *(("flask_app_packages", text) for text in packages)]:
         if re.search(r"(^|\s)git\+", text) and not shutil.which("git"):

@@ -20,7 +20,7 @@ LOCKED = "locked.txt"
 _LARGEST_FILE = 4 << 20
 _FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?<=^-[rc]))(\S.*)")
 _ORIGIN = re.compile(r"  # from (.+)$")
-_REQUIRES_PYTHON = re.compile(r"# requires-python (.+)  # from (.+)")
+_NOTE = re.compile(r"# ([a-z-]+): (.+)  # from (.+)")
 
 
 def logical(text):
@@ -48,19 +48,21 @@ def with_origin(text, where):
     return f"{text}  # from {where}"
 
 
-def requires_python_line(specifier, where):
-    """A comment that says for which Python versions a lock was made."""
-    return with_origin(f"# requires-python {specifier}", where)
+def note(kind, text, where):
+    """A comment by which a lock says what no requirement can."""
+    return with_origin(f"# {kind}: {text}", where)
 
 
-def requires_python(path):
-    """What `requires_python_line` has written into a requirement file, as (where, specifier)."""
+def notes(path, kind):
+    """What `note` has written of this kind into a requirement file, as (where, text).
+
+    ``requires-python`` is for which versions of Python a lock is made; ``override``, a version that wins over what packages ask for.
+    """
+    if os.path.basename(path) != LOCKED:
+        return []
     with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        return [
-            (match[2], match[1])
-            for match in map(_REQUIRES_PYTHON.match, stream.read(_LARGEST_FILE).splitlines())
-            if match
-        ]
+        found = map(_NOTE.match, stream.read(_LARGEST_FILE).splitlines())
+    return [(match[3], match[2]) for match in found if match and match[1] == kind]
 
 
 def lines(path, _read=None):

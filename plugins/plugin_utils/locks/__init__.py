@@ -52,7 +52,7 @@ def _read(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) 
     elif path.name == "poetry.lock":
         lock = poetry.read(path, toml(path), toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "pdm.lock":
-        lock = pdm.read(path, toml(path), wanted.names)
+        lock = pdm.read(path, toml(path), toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "uv.lock":
         lock = uv.read(path, toml(path), manifest.parent, wanted.names)
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...module_utils.python_env import normalize
-from ...module_utils.release.requirement_lines import requires_python_line, with_origin
+from ...module_utils.release.requirement_lines import note, with_origin
 from ..requirement_files import Reader, Refused
 from . import markers
 from .markers import ALWAYS, NONE, Chosen, Marker
@@ -51,6 +51,8 @@ class Lock:
     #: Every version of each distribution, whether it is needed or not.
     versions: dict[str, list[str]] = field(default_factory=dict)
     requires_python: str = ""
+    #: Names of the packages whose versions the project decides, whatever others ask for.
+    overridden: list[str] = field(default_factory=list)
 
     def add(self, package: Package, marker: Marker) -> None:
         """Take a package that is needed where the marker holds."""
@@ -86,13 +88,13 @@ class Lock:
         """
         found = [(package, marker) for package, marker in self.needed.items() if package.requirement and marker]
         if self.requires_python:
-            reader.found.lines.append(requires_python_line(self.requires_python, origin))
+            reader.found.lines.append(note("requires-python", self.requires_python, origin))
+        reader.found.lines += [note("override", text, origin) for text in self._overrides()]
         reader.found.lines += [with_origin(line, origin) for line in self._indexes([package for package, _ in found])]
         unhashed = []
         for package, marker in found:
             before = len(reader.found.lines)
-            text = package.requirement
-            text += f" ; {markers.text_of(marker)}" if marker != ALWAYS else ""
+            text = _where(package.requirement, marker)
             text += "".join(f" --hash={value}" for value in package.hashes)
             reader.line(text, self.path.parent, self.where(package.name), f"{origin}, package {package.name}")
             if not package.hashes:
@@ -103,6 +105,17 @@ class Lock:
         reader.found.locked = True
         with_extras = f", with {', '.join(extras)}" if extras else ""
         return f"{origin} (frozen: {len(found)} packages, {hashed} with hashes{with_extras})"
+
+    def _overrides(self) -> Iterator[str]:
+        """The overridden packages as the lock has them; those that it lacks are for no host."""
+        for name in dict.fromkeys(map(normalize, self.overridden)):
+            found = [
+                item for item in self.needed.items() if normalize(item[0].name) == name and item[0].version and item[1]
+            ]
+            for package, marker in found:
+                yield _where(f"{name}=={package.version}", marker)
+            if not found:
+                yield f"{name} ; python_version < '0'"
 
     @staticmethod
     def _indexes(packages: Iterable[Package]) -> Iterator[str]:
@@ -116,6 +129,11 @@ class Lock:
                 yield f"--index-url {url}"
             else:
                 yield f"--extra-index-url {url}"
+
+
+def _where(requirement: str, marker: Marker) -> str:
+    """A requirement for the hosts of a marker."""
+    return requirement if marker == ALWAYS else f"{requirement} ; {markers.text_of(marker)}"
 
 
 @dataclass(frozen=True)

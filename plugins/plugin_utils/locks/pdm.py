@@ -12,9 +12,10 @@ from ..requirement_files import Refused
 from .lock import Lock, Package, choose, repository
 
 
-def read(path: Path, content: dict, names: Iterable[str]) -> Lock:
+def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock:
     """Read a lock.
 
+    :param project: what the pyproject.toml beside it holds
     :param names: extras and groups that are wanted
     :raises Refused: when it does not say which group needs what
     """
@@ -25,6 +26,7 @@ def read(path: Path, content: dict, names: Iterable[str]) -> Lock:
             f"{path} does not say who needs which package. Lock again with `pdm lock --strategy inherit_metadata` (the default since"
             " PDM 2.11), or write a requirements.txt next to it: `pdm export --prod --output requirements.txt`."
         )
+    lock.overridden = list(project.get("tool", {}).get("pdm", {}).get("resolution", {}).get("overrides", {}))
     groups = sorted({group for entry in content.get("package", ()) for group in entry.get("groups", ())} - {"default"})
     lock.has = groups
     chosen = {"default", *choose(names, (), groups).groups}

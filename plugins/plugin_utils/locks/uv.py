@@ -26,6 +26,9 @@ def read(path: Path, content: dict, project: Path, names: Iterable[str]) -> Lock
     :raises Refused: when the lock does not know the project
     """
     lock = Lock(path, "uv lock", requires_python=content.get("requires-python", ""))
+    manifest = content.get("manifest", {})
+    lock.overridden = [item["name"] for item in manifest.get("overrides", ())]
+    lock.overridden += [item if isinstance(item, str) else item["name"] for item in manifest.get("excludes", ())]
     reading = _Reading(lock, content)
     root = reading.root(project)
     entry = reading.entries[root]

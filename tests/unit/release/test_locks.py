@@ -133,7 +133,7 @@ def locked(tmp_path, files, **options):
     """Lines of the lock, lines without hashes, and what was said."""
     found, needed = read(tmp_path, files, **options)
     assert needed.paths[0] == "requirements/locked.txt"
-    lines = [line for line in found["locked.txt"] if not line.startswith("# requires-python")]
+    lines = [line for line in found["locked.txt"] if not line.startswith("# ")]
     return lines, found.get("folders.txt", []), needed
 
 
@@ -167,7 +167,20 @@ def test_a_project_that_no_lock_above_knows_is_read_by_itself(tmp_path):
 
 def test_the_python_versions_of_a_lock_travel(tmp_path):
     _lines, _folders, needed = locked(tmp_path, WORKSPACE)
-    assert requirement_lines.requires_python(needed.entries[0].source) == [("uv.lock", ">=3.11")]
+    assert requirement_lines.notes(needed.entries[0].source, "requires-python") == [("uv.lock", ">=3.11")]
+
+
+def test_what_a_uv_lock_overrides_and_excludes_travels(tmp_path):
+    files = {
+        "uv.lock": UV.replace(
+            "[[package]]",
+            "[manifest]\noverrides = [{ name = 'asgiref' }, { name = 'colorama' }]\nexcludes = ['x']\n[[package]]",
+            1,
+        )
+    }
+    _lines, _folders, needed = locked(tmp_path, {**WORKSPACE, **files})
+    found = [text for _where, text in requirement_lines.notes(needed.entries[0].source, "override")]
+    assert found == ["asgiref==3.8", "colorama==0.4 ; python_full_version < '3.12'", "x ; python_version < '0'"]
 
 
 POETRY = "[project]\nname = 'app'\ndependencies = ['flask[async] (>=3.1,<4.0)']\n[project.optional-dependencies]\ncache = ['redis']\n"

@@ -79,6 +79,7 @@ WORKS = {
     "address": ("x @ https://h/x.whl#sha256=00 ; python_version > '3'\n", {}, ["x @ https://h/x.whl#sha256=00 ; python_version > '3'"]),
     "editable repository": ("-e git+https://h/a/b.git@v1#egg=b&subdirectory=c\n", {}, ["b @ git+https://h/a/b.git@v1#subdirectory=c"]),
     "options": ("--index-url https://h/simple\n-r https://h/r.txt\nx\n", {}, ["--index-url https://h/simple", "-r https://h/r.txt", "x"]),
+    "wheel for some": ("x @ https://h/x-1-py3-none-win32.whl ; os_name == 'nt'\n", {}, ["x @ https://h/x-1-py3-none-win32.whl ; os_name == 'nt'"]),
     "source in src layout": (
         "flask\n",
         {"pyproject.toml": BUILD, "src/scoring/__init__.py": ""},
@@ -111,6 +112,7 @@ FAILS = {
     "variable": ("x @ https://${TOKEN}@h/x.whl\n", {}, ["line 1 names the environment variable TOKEN", "python_index_url"]),
     "path of Windows": (".\\libs\\x\n", {}, ["a path of Windows"]),
     "pkg-resources": ("pkg-resources==0.0.0\n", {}, ["no index has", "Take the line out"]),
+    "wheel of Windows": ("x @ https://h/x-1-cp311-cp311-win_amd64.whl#sha256=00\n", {}, ["x-1-cp311-cp311-win_amd64.whl", "no host can install", "x==VERSION"]),
     "a command": ("pip install flask\n", {}, ["no requirement", "NAME==VERSION"]),
     "one equals sign": ("flask=3.1.2\n", {}, ["flask==3.1.2"]),
     "latin-1": (b"fl\xe4sk\n", {}, ["not UTF-8"]),
