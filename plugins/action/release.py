@@ -37,6 +37,7 @@ class ActionModule(ActionBase):
                 ("git_ref", ""),
                 ("exclude", []),
                 ("include", []),
+                ("extras", []),
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
@@ -84,7 +85,9 @@ class ActionModule(ActionBase):
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
-    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=()):
+    def _collect(
+        self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=(), extras=()
+    ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
         origin, notes = {}, []
@@ -117,9 +120,8 @@ class ActionModule(ActionBase):
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
             notes += [str(found.left_out)] if found.left_out.count else []
-        needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages))
-        if needed.read:
-            notes.insert(0, f"Packages are those of {', '.join(needed.read)}.")
+        needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages), extras or ())
+        notes[:0] = needed.notes()
         return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
 
     @staticmethod

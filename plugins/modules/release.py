@@ -61,10 +61,16 @@ options:
     default: []
   requirements:
     description:
-      - Requirement files, relative to the source, or absolute paths on the control node. C(pyproject.toml) and C(pylock.toml) are read, too.
+      - Requirement files, relative to the source, or absolute paths on the control node. Lock files and C(pyproject.toml) are read, too.
       - Hashes in them are checked. Paths in them are relative to the source, or to the file that names them; what they lead to has to
         be part of the source. Nothing is installed as editable.
-      - When empty, the first of these in the source is taken, namely C(requirements.txt), C(pylock.toml), C(pyproject.toml), C(setup.py).
+      - When empty, the first of these in the source is taken, namely C(requirements.txt), C(pylock.toml), C(uv.lock), C(poetry.lock),
+        C(pdm.lock), C(Pipfile.lock), C(pyproject.toml), C(setup.py).
+    type: list
+    elements: str
+    default: []
+  extras:
+    description: Extras, dependency groups and categories of Pipenv to install with the project.
     type: list
     elements: str
     default: []
@@ -242,6 +248,7 @@ def main():
             "exclude": listing,
             "include": listing,
             "requirements": listing,
+            "extras": listing,
             "packages": listing,
             "server_packages": listing,
             "overrides": listing,

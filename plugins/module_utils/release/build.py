@@ -10,9 +10,7 @@ import grp
 import hashlib
 import json
 import os
-import re
 import shlex
-import shutil
 import subprocess
 import tarfile
 import time
@@ -20,8 +18,8 @@ import time
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
-from . import record, server_packages
-from .requirement_lines import FOLDERS, lines
+from . import installable, record, server_packages
+from .requirement_lines import FOLDERS, notes
 
 
 def release_id(params, python):
@@ -87,28 +85,18 @@ def _install(params, path, account):
     venv = os.path.join(path, "venv")
     files = [os.path.join(path, name) for name in params["requirements"]]
     found = server_packages.named(params["server_packages"], files, params["packages"], path)
-    _check_git(files, params["packages"])
     installer = python_env.Installer.from_options(params, account)
     installer.environment["PROJECT_ROOT"] = os.path.join(path, "src")  # requirement_lines.SOURCE
+    if installable.needs_best_match(files):
+        installer.environment["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     installer.create(venv, params["python"])
+    installable.check(files, params["packages"], python_env.made_from(venv), python_env.platform(), params["uv"])
     alone = _Alone(params, path, installer, files, found)
     _install_best(params, path, installer, files, found, alone)
     if python_env.installed(venv).get("gunicorn", "").startswith("20."):
         _add_pkg_resources(params, path, installer, files)
     installer.take_over(venv)
     return alone.changed(python_env.installed(venv))
-
-
-def _check_git(files, packages):
-    """Refuse a package from a git repository on a host without git."""
-    if shutil.which("git"):
-        return
-    given = [place for file in files for place in lines(file)]
-    for where, text in [*given, *(("flask_app_packages", text) for text in packages)]:
-        if re.search(r"(^|\s)git\+", text):
-            cause = f"{where} names a git repository, and this host has no git."
-            remedy = "Install git on the host; or name an archive of the commit, such as https://HOST/TEAM/APP/archive/COMMIT.tar.gz."
-            raise python_env.InstallError("a package of the app's comes from a git repository.", cause, remedy)
 
 
 class _Alone:
@@ -192,8 +180,9 @@ def _is_obtainable(params, path, installer):
 
 def _own_arguments(params, path, files):
     own = [argument for name in files for argument in ("-r", name)] + params["packages"]
-    if params["overrides"]:
-        overrides = server_packages.with_extras(params["overrides"], params["server_packages"])
+    overrides = params["overrides"] + [text for name in files for _where, text in notes(name, "override")]
+    if overrides:
+        overrides = server_packages.with_extras(overrides, params["server_packages"])
         own += ["--overrides", _write_lines(os.path.join(path, "overrides.txt"), overrides)]
     return own
 

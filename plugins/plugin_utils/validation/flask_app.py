@@ -175,6 +175,13 @@ def _include(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} matches nothing. Write a name, or a path relative to the source without ./ before it."
 
 
+@rule("flask_app_extras")
+def _extras(values: list[str]) -> Iterator[str]:
+    for value in values:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value):
+            yield f"{shown(value)} is no name of an extra. Write the name alone, such as postgres."
+
+
 @rule("flask_app_env")
 def _environment(values: dict[str, t.Any]) -> Iterator[str]:
     total = 0

@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
+from ansible_collections.pygun.stack.plugins.module_utils.release import installable
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 from tests.component.diagnosis.index import wheel
@@ -138,7 +139,7 @@ def test_a_wheel_of_the_source_is_installed(install, tmp_path):
 @pytest.mark.parametrize("install", ["uv"], indirect=True)
 def test_a_repository_is_refused_on_a_host_without_git(install, monkeypatch):
     found = shutil.which
-    monkeypatch.setattr(building.shutil, "which", lambda name: None if name == "git" else found(name))
+    monkeypatch.setattr(installable.shutil, "which", lambda name: None if name == "git" else found(name))
     with pytest.raises(python_env.InstallError) as caught:
         install({"requirements.txt": "plain\nx @ git+https://h/x.git@v1\n"})
     assert caught.value.cause == "requirements.txt, line 2 names a git repository, and this host has no git."
