@@ -27,7 +27,8 @@ def program():
     found = next(candidates(), None)
     if found is None:
         pytest.skip("this machine has only devices that PrivateDevices keeps")
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor := os.open(found, os.O_RDONLY | os.O_NONBLOCK)])  # fmt: skip
+    descriptor = os.open(found, os.O_RDONLY | os.O_NONBLOCK)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor])
     os.close(descriptor)
     yield process.pid, found
     process.communicate(b"\n")
