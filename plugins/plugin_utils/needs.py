@@ -14,6 +14,7 @@ import tomllib
 
 from ..module_utils.release.requirement_lines import FOLDERS, SOURCE, with_origin
 from . import requirement_files
+from .hashes import REQUIRE
 from .pack import Entry, PackError, entry_from_file
 from .requirement_files import Reader, Refused
 
@@ -56,7 +57,14 @@ def to_build(requirements: Path, source: Path) -> list[str]:
     return sorted(set(found))
 
 
-def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Path, packages: bool = False) -> Needs:
+def of(
+    source: Path | None,
+    given: list[str],
+    packed: Iterable[str],
+    scratch: Path,
+    packages: bool = False,
+    require_hashes: bool = False,
+) -> Needs:
     """What an app needs.
 
     :param source: directory of the source, or None
@@ -64,6 +72,7 @@ def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Pa
     :param packed: paths of the release's source, such as ``src/wsgi.py``
     :param scratch: directory for files that the release gets
     :param packages: whether the user names packages besides, so that a file which nothing reads may be meant for others
+    :param require_hashes: whether an installer is to refuse what has no hash
     :raises PackError: for what can only fail
     """
     inside = {path.removeprefix("src/") for path in packed}
@@ -74,7 +83,8 @@ def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Pa
         _add_source(source, reader)
     found = reader.found
     entries, paths = [], []
-    first = ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
+    first = [REQUIRE] if require_hashes else []
+    first += ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
     for name, lines in (
         (_ALL_OF_IT, first + found.lines if found.lines or first else []),
         (_FOLDERS, found.folders),
