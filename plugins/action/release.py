@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..plugin_utils import needs, pack, text
+from ..plugin_utils import hashes, needs, pack, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.source_tree import SourceTree
 
@@ -38,6 +38,7 @@ class ActionModule(ActionBase):
                 ("exclude", []),
                 ("include", []),
                 ("extras", []),
+                ("require_hashes", False),
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
@@ -50,11 +51,17 @@ class ActionModule(ActionBase):
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
         try:
             collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
-            self._refuse_old_gunicorn(self._files(collected), args)
+            requirement_files = self._files(collected)
+            self._refuse_old_gunicorn(requirement_files, args)
+            if on_control_node["require_hashes"]:
+                hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
+            places = args.get("index_url") or "", args.get("wheelhouse") or ""
+            trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)
+            notes = [*collected.notes, *filter(None, [trusted])]
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
-            result["notes"] = collected.notes
+            result["notes"] = notes
             answer = self._module(args, task_vars)
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
@@ -63,7 +70,7 @@ class ActionModule(ActionBase):
                     Display().display(text.serves(args.get("name"), host, "already", answer["release"], bind))
                 return {**result, **answer}
             if shared.is_first_to("show the notes"):
-                for note in collected.notes:
+                for note in notes:
                     Display().display(f"{args.get('name')}: {note}")
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
@@ -86,7 +93,19 @@ class ActionModule(ActionBase):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
     def _collect(
-        self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=(), extras=()
+        self,
+        scratch,
+        *,
+        src,
+        git_repo,
+        git_ref,
+        exclude,
+        runtime,
+        requirements,
+        require_hashes=False,
+        include=(),
+        packages=(),
+        extras=(),
     ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
@@ -120,7 +139,8 @@ class ActionModule(ActionBase):
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
             notes += [str(found.left_out)] if found.left_out.count else []
-        needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages), extras or ())
+        packed = [entry.path for entry in tree]
+        needed = needs.of(source, requirements, packed, scratch, bool(packages), extras or (), require_hashes)
         notes[:0] = needed.notes()
         return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
 

@@ -74,6 +74,10 @@ options:
     type: list
     elements: str
     default: []
+  require_hashes:
+    description: Refuse a release of which one package has no hash in O(requirements), be it one of O(server_packages).
+    type: bool
+    default: false
   packages:
     description: Packages to install besides, such as C(httpbin==0.10.4).
     type: list
@@ -195,6 +199,7 @@ notes:
   elements: str
   sample:
     - Packages are those of requirements.txt.
+    - Packages come from PyPI, without hashes.
     - "3 files are left out, since git ignores them: 2 MB; the largest: static/dist/app.js (2 MB)."
 code:
   description: The entry of the page Troubleshooting, if the cause is a known one, or null. The message has its text.
@@ -247,6 +252,7 @@ def main():
             "git_ref": {"type": "str", "default": "HEAD"},
             "exclude": listing,
             "include": listing,
+            "require_hashes": {"type": "bool", "default": False},
             "requirements": listing,
             "extras": listing,
             "packages": listing,

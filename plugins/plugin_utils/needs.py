@@ -15,6 +15,7 @@ import tomllib
 from ..module_utils.python_env import normalize
 from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, with_origin
 from . import locks, requirement_files
+from .hashes import REQUIRE
 from .locks.wanted import Wanted
 from .pack import Entry, PackError, entry_from_file
 from .requirement_files import Reader, Refused
@@ -71,6 +72,7 @@ def of(
     scratch: Path,
     packages: bool = False,
     extras: Iterable[str] = (),
+    require_hashes: bool = False,
 ) -> Needs:
     """What an app needs.
 
@@ -80,6 +82,7 @@ def of(
     :param scratch: directory for files that the release gets
     :param packages: whether the user names packages besides, so that a file which nothing reads may be meant for others
     :param extras: extras and dependency groups that are wanted
+    :param require_hashes: whether an installer is to refuse what has no hash
     :raises PackError: for what can only fail
     """
     inside = {path.removeprefix("src/") for path in packed}
@@ -95,7 +98,8 @@ def of(
         _add_source(source, reader)
     found = reader.found
     entries, paths = [], []
-    first = ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
+    first = [REQUIRE] if require_hashes else []
+    first += ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
     for name, lines in (
         (_LOCKED if found.locked else _ALL_OF_IT, first + found.lines if found.lines or first else []),
         (_FOLDERS, found.folders),

@@ -289,6 +289,11 @@ def _overrides(values: Values) -> Iterator[tuple[str, str]]:
             "flask_app_overrides",
             "needs flask_app_installer to be uv, since pip has no such thing. Set that, or leave the overrides out.",
         )
+    if values["flask_app_overrides"] and values["flask_app_require_hashes"]:
+        yield (
+            "flask_app_overrides",
+            "names packages without hashes, and flask_app_require_hashes is true. Write them into the requirement file, with hashes.",
+        )
 
 
 @between
