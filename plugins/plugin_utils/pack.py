@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import shutil
+import stat
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -60,8 +61,9 @@ def entry_from_bytes(path: str, data: bytes) -> Entry:
 def digest_of(source: Path) -> str:
     """The digest of a file's content."""
     found = hashlib.sha256()
-    with source.open("rb") as stream:
-        while block := stream.read(1 << 20):
+    # Without a buffer, and in small blocks: most files are small, and to reserve more takes longer than to read them.
+    with source.open("rb", buffering=0) as stream:
+        while block := stream.read(1 << 16):
             found.update(block)
     return found.hexdigest()
 
@@ -72,21 +74,26 @@ def entry_from_file(path: str, source: Path, root: Path, digest_of: Callable[[Pa
     :param digest_of: returns the digest of a file's content, and may remember it
     :raises PackError: for a link that leaves ``root``, or something that is neither file nor link
     """
-    if source.is_symlink():
-        target = os.readlink(source)
-        if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
-            raise PackError(
-                f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
-                " Copy the file into the source, or leave the link out with flask_app_exclude."
-            )
-        return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
-    if not source.is_file():
-        raise PackError(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
     try:
-        found, status = digest_of(source), source.stat()
+        status = source.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return _entry_from_link(path, source, root)
+        if not stat.S_ISREG(status.st_mode):
+            raise PackError(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
+        found = digest_of(source)
     except OSError as error:
         raise PackError(f"{source} cannot be read: {error.strerror}") from error
     return Entry(path, found, bool(status.st_mode & 0o111), source=source, size=status.st_size)
+
+
+def _entry_from_link(path: str, source: Path, root: Path) -> Entry:
+    target = os.readlink(source)
+    if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
+        raise PackError(
+            f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
+            " Copy the file into the source, or leave the link out with flask_app_exclude."
+        )
+    return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
 
 
 @dataclass

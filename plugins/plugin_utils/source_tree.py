@@ -103,7 +103,7 @@ class SourceTree:
                 self.left_out.add(path, file.lstat().st_size)
                 continue
             entry = entry_from_file(f"{prefix}/{path}", file, self.root, self._digest_of)
-            if entry.link is None and _is_lfs_pointer(file):
+            if entry.link is None and entry.size <= _LFS_LARGEST and _LFS_POINTER.match(file.read_bytes()):
                 pointers.append(path)
             yield entry
         self._refuse_pointers(pointers)
@@ -214,9 +214,3 @@ def _matches_within(matches: Callable[[str], bool], path: str) -> bool:
     """Whether a path, or a directory that it lies in, matches."""
     parts = path.split("/")
     return any(matches("/".join(parts[: number + 1])) for number in range(len(parts)))
-
-
-def _is_lfs_pointer(file: Path) -> bool:
-    if file.stat().st_size > _LFS_LARGEST:
-        return False
-    return bool(_LFS_POINTER.match(file.read_bytes()))
