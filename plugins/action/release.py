@@ -15,8 +15,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..plugin_utils import hashes, needs, pack, text
+from ..module_utils.release.requirement_lines import FOLDERS
+from ..plugin_utils import hashes, needs, pack, progress, text
 from ..plugin_utils.checkout import checkout, without_password
+from ..plugin_utils.digests import Digests
 from ..plugin_utils.source_tree import SourceTree
 
 
@@ -50,7 +52,10 @@ class ActionModule(ActionBase):
         on_control_node["packages"] = args.get("packages") or []
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
         try:
-            collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
+            host = task_vars["inventory_hostname"]
+            self._who = f"{args.get('name')}, {host}"
+            with progress.shown(f"{self._who}: reading the source"):
+                collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
             requirement_files = self._files(collected)
             self._refuse_old_gunicorn(requirement_files, args)
             if on_control_node["require_hashes"]:
@@ -66,16 +71,20 @@ class ActionModule(ActionBase):
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
                     bind = args.get("service", {}).get("bind")
-                    host = task_vars["inventory_hostname"]
                     Display().display(text.serves(args.get("name"), host, "already", answer["release"], bind))
                 return {**result, **answer}
+            known, free = answer.pop("known"), answer.pop("free")
+            self._refuse_full_disk(entries, known, free, args)
             if shared.is_first_to("show the notes"):
                 for note in notes:
                     Display().display(f"{args.get('name')}: {note}")
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
             else:
-                answer = self._build(shared.archive(entries), {**args, "pygun_py_shown": shown}, task_vars)
+                args = {**args, "pygun_py_shown": shown}
+                answer = self._build(shared, entries, known, args, task_vars)
+                if answer.get("lacking"):  # an older release has gone meanwhile
+                    answer = self._build(shared, entries, (), args, task_vars)
             before = answer.pop("texts", {})
             if answer.get("diff") and self._task.diff:
                 answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
@@ -132,8 +141,11 @@ class ActionModule(ActionBase):
                 f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app."
             )
         else:
-            found = SourceTree(source, exclude, include)
+            # A checkout is made anew for each run.
+            digests = Digests(None if git_repo else Path(constants.ANSIBLE_HOME, "pygun"), source)
+            found = SourceTree(source, exclude, include, digests.of)
             tree = list(found.entries("src"))
+            digests.save()
             if not tree:
                 raise pack.PackError(
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
@@ -159,15 +171,57 @@ class ActionModule(ActionBase):
         for where, why in server_packages.refused(self._named(files, args), args.get("overrides") or []):
             raise pack.PackError(f"{where}{why}")
 
-    def _build(self, archive, args, task_vars):
-        self._make_tmp_path()
+    def _refuse_full_disk(self, entries, known, free, args):
+        """Refuse a host that has no room for what is new. A build of a project in the source works on copies."""
+        is_built = any(os.path.basename(name) == FOLDERS for name in args["requirements"])
+        needed = sum(entry.size for entry in (entries if is_built else pack.lacking(entries, known)))
+        self._refuse_less_than(needed, free, args["root"])
+
+    def _refuse_less_than(self, needed, free, place):
+        if needed > free:
+            raise pack.PackError(
+                f"{place} on {self._who.partition(', ')[2]} has {text.size(free)} free, and the files of the new release need"
+                f" {text.size(needed)}. Make room there: `df -h {place}` says how much."
+            )
+
+    def _build(self, shared, entries, known, args, task_vars):
+        """Send the files that the host does not know, and have the release built."""
+        new = sum(entry.size for entry in pack.lacking(entries, known))
         try:
-            remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "release.tar.gz")
-            self._transfer_file(str(archive), remote)
-            self._fixup_perms2((self._connection._shell.tmpdir, remote))
-            return self._module({**args, "archive": remote}, task_vars)
+            with progress.shown(f"{self._who}: packing", progress.Amount(new)) as amount:
+                archive = shared.archive(entries, known, amount.set)
+        except OSError as error:
+            place = f": {error.filename}" if error.filename else ""
+            raise pack.PackError(f"The source cannot be packed ({error.strerror or error}{place}).") from None
+        self._make_tmp_path()
+        folder = self._connection._shell.tmpdir
+        try:
+            remote = self._connection._shell.join_path(folder, "release.tar.gz")
+            self._send(pack.parts(archive), remote)
+            with progress.shown(f"{self._who}: installing packages"):
+                return self._module({**args, "archive": remote}, task_vars)
         finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            self._remove_tmp_path(folder)
+
+    def _send(self, parts, remote):
+        sizes = [part.stat().st_size for part in parts]
+        if len(parts) > 1:
+            self._refuse_less_than(sum(sizes), self._free_in_tmp(), self._connection._shell.tmpdir)
+        files = [remote, *(f"{remote}.{number}" for number in range(1, len(parts)))]
+        with progress.shown(f"{self._who}: sending", progress.Amount(sum(sizes))) as amount:
+            for part, size, file in zip(parts, sizes, files, strict=True):
+                self._transfer_file(str(part), file)
+                amount.done += size
+        self._fixup_perms2((self._connection._shell.tmpdir, *files))
+
+    def _free_in_tmp(self):
+        """The bytes that are free where the archive goes; without an answer, no limit."""
+        command = f"df -Pk {self._connection._shell.quote(self._connection._shell.tmpdir)}"
+        words = self._low_level_execute_command(command)["stdout"].split("\n")[1:2]
+        try:
+            return int(words[0].split()[3]) * 1024
+        except (IndexError, ValueError):
+            return float("inf")
 
 
 def _text_diffs(before, entries, shown=""):

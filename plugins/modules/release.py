@@ -217,6 +217,7 @@ from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account
+from ..module_utils.release import contents
 from ..module_utils.release.build import build, release_id
 from ..module_utils.release.differences import manifest_of, shown
 from ..module_utils.release.lock import Held, locked
@@ -288,8 +289,11 @@ def main():
     # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
-    if result["exists"] or not (params["archive"] or params["files"]):
-        module.exit_json(changed=False, settled=standing and settled(module, release), **result)
+    if result["exists"]:
+        module.exit_json(changed=False, settled=settled(module, release), **result)
+    if not (params["archive"] or params["files"]):
+        result.update(known=sorted(contents.known(store)), free=contents.free_space(params["root"]))
+        module.exit_json(changed=False, settled=False, **result)
     result["settled"] = False
 
     current = store.current()
@@ -307,6 +311,8 @@ def main():
             store.recover()
             for text in build(params, release, python, store, account) or ():
                 module.warn(text)
+    except contents.Lacking as error:
+        module.exit_json(changed=False, lacking=str(error), **result)
     except Held as error:
         module.fail_json(msg=str(error), **result)
     except (OSError, build_account.InstallError, tarfile.TarError) as error:

@@ -9,17 +9,26 @@ the order in which a directory lists its files do not count; of the permissions 
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
+import stat
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+#: Bytes of one part of an archive. Some connections read all that they send into memory, and none tells how far it is.
+PART = 32 << 20
+#: Of a file from this size on, a sample says whether it is worth compressing. A smaller one is compressed.
+_SAMPLED_FROM = 1 << 20
+_SAMPLE = 64 << 10
+_WORTH_COMPRESSING = 0.95
 
 
 class PackError(Exception):
@@ -36,6 +45,7 @@ class Entry:
     link: str | None = None
     source: Path | None = None
     data: bytes | None = None
+    size: int = 0
 
     @property
     def signature(self) -> str:
@@ -45,33 +55,45 @@ class Entry:
 
 def entry_from_bytes(path: str, data: bytes) -> Entry:
     """An entry whose content is made here, such as the rendered pygun.py."""
-    return Entry(path, hashlib.sha256(data).hexdigest(), data=data)
+    return Entry(path, hashlib.sha256(data).hexdigest(), data=data, size=len(data))
 
 
-def entry_from_file(path: str, source: Path, root: Path) -> Entry:
+def digest_of(source: Path) -> str:
+    """The digest of a file's content."""
+    found = hashlib.sha256()
+    # Without a buffer, and in small blocks: most files are small, and to reserve more takes longer than to read them.
+    with source.open("rb", buffering=0) as stream:
+        while block := stream.read(1 << 16):
+            found.update(block)
+    return found.hexdigest()
+
+
+def entry_from_file(path: str, source: Path, root: Path, digest_of: Callable[[Path], str] = digest_of) -> Entry:
     """An entry for a file or link below ``root``.
 
+    :param digest_of: returns the digest of a file's content, and may remember it
     :raises PackError: for a link that leaves ``root``, or something that is neither file nor link
     """
-    if source.is_symlink():
-        target = os.readlink(source)
-        if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
-            raise PackError(
-                f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
-                " Copy the file into the source, or leave the link out with flask_app_exclude."
-            )
-        return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
-    if not source.is_file():
-        raise PackError(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
-    digest = hashlib.sha256()
     try:
-        with source.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        executable = bool(source.stat().st_mode & 0o111)
+        status = source.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return _entry_from_link(path, source, root)
+        if not stat.S_ISREG(status.st_mode):
+            raise PackError(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
+        found = digest_of(source)
     except OSError as error:
         raise PackError(f"{source} cannot be read: {error.strerror}") from error
-    return Entry(path, digest.hexdigest(), executable, source=source)
+    return Entry(path, found, bool(status.st_mode & 0o111), source=source, size=status.st_size)
+
+
+def _entry_from_link(path: str, source: Path, root: Path) -> Entry:
+    target = os.readlink(source)
+    if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
+        raise PackError(
+            f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
+            " Copy the file into the source, or leave the link out with flask_app_exclude."
+        )
+    return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
 
 
 @dataclass
@@ -115,15 +137,24 @@ class Shared:
         ]
         return Collected(**{**known, "entries": entries})
 
-    def archive(self, entries: list[Entry]) -> Path:
-        """The archive of a release: these entries, and the manifest of them."""
+    def archive(self, entries: list[Entry], known: Iterable[str] = (), packed: Callable[[int], None] = int) -> Path:
+        """The archive of a release: the manifest of these entries, and those of them whose signature is not known.
+
+        It may have further parts (`parts`).
+
+        :param packed: is told how many bytes of content are packed
+        """
         files = manifest(entries)
-        target = self.folder / f"{digest(files)}.tar.gz"
+        new = lacking(entries, known)
+        target = self.folder / f"{digest(files)}-{digest(manifest(new))}.tar.gz"
         with self.alone():
             if not target.exists():
-                part = target.with_suffix(".part")
-                write_archive([*entries, entry_from_bytes("manifest.json", to_json(files))], part)
-                part.rename(target)
+                for part in self.folder.glob("part.tar.gz*"):  # of a host that failed
+                    part.unlink()
+                part = self.folder / "part.tar.gz"
+                write_archive([*new, entry_from_bytes("manifest.json", to_json(files))], part, packed)
+                for made in reversed(parts(part)):  # the first is there when all are
+                    made.rename(target.with_name(target.name + made.name.removeprefix(part.name)))
         return target
 
     def is_first_to(self, name: str) -> bool:
@@ -165,12 +196,25 @@ def to_json(files: dict[str, str]) -> bytes:
     return (json.dumps(files, indent=0, sort_keys=True) + "\n").encode()
 
 
-def write_archive(entries: Iterable[Entry], target: Path) -> None:
-    """Write the entries as a tar.gz whose bytes depend on nothing but their content."""
+def lacking(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
+    """The entries that have to be sent to a host that knows these signatures."""
+    known = set(known)
+    return [entry for entry in entries if entry.link is not None or entry.signature not in known]
+
+
+def parts(archive: Path) -> list[Path]:
+    """The parts of an archive: NAME, NAME.1, NAME.2, ..."""
+    further = (archive.with_name(f"{archive.name}.{number}") for number in itertools.count(1))
+    return [archive, *itertools.takewhile(Path.exists, further)]
+
+
+def write_archive(entries: Iterable[Entry], target: Path, packed: Callable[[int], None] = int) -> None:
+    """Write the entries as a tar.gz whose bytes depend on nothing but their content, in `parts`."""
+    done = 0
     with (
-        target.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w|", format=tarfile.GNU_FORMAT) as archive,
+        _Parts(target) as raw,
+        _Gzip(raw) as stream,
+        tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as archive,
     ):
         for entry in sorted(entries, key=lambda entry: entry.path):
             info = tarfile.TarInfo(entry.path)
@@ -183,13 +227,81 @@ def write_archive(entries: Iterable[Entry], target: Path) -> None:
                 info.size = len(entry.data)
                 archive.addfile(info, io.BytesIO(entry.data))
             else:
-                _add_file(archive, info, entry)
+                stream.set_level(1 if _is_worth_compressing(entry.source) else 0)
+                _add_file(archive, info, entry, lambda size: packed(done + size))  # noqa: B023  (called at once)
+                stream.set_level(1)
+            done += info.size
 
 
-def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
+class _Parts:
+    """A file that goes on in another one when it is full."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.number = 0
+        self.room = PART
+        self.stream = target.open("wb")
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            if not self.room:
+                self.stream.close()
+                self.number += 1
+                self.room = PART
+                self.stream = self.target.with_name(f"{self.target.name}.{self.number}").open("wb")
+            size = self.stream.write(rest[: self.room])
+            self.room -= size
+            rest = rest[size:]
+
+    def __enter__(self) -> _Parts:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stream.close()
+
+
+class _Gzip:
+    """A gzip file in several members, of which each has a level of its own: gzip reads them as one."""
+
+    def __init__(self, raw: _Parts) -> None:
+        self.raw = raw
+        self.level = 1
+        self.member = zlib.compressobj(self.level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+    def set_level(self, level: int) -> None:
+        """Compress so from (about) here on; 0 stores."""
+        if level != self.level:
+            self.raw.write(self.member.flush())
+            self.level = level
+            self.member = zlib.compressobj(level, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+    def write(self, data: bytes) -> None:
+        self.raw.write(self.member.compress(data))
+
+    def __enter__(self) -> _Gzip:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.raw.write(self.member.flush())
+
+
+def _is_worth_compressing(source: Path) -> bool:
+    """Whether a sample of a file becomes smaller. Models, images and archives do not."""
+    size = source.stat().st_size
+    if size < _SAMPLED_FROM:
+        return True
+    with source.open("rb") as stream:
+        sample = stream.read(_SAMPLE)
+        stream.seek(size // 2)
+        sample += stream.read(_SAMPLE)
+    return len(zlib.compress(sample, 1)) < _WORTH_COMPRESSING * len(sample)
+
+
+def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry, packed: Callable[[int], None]) -> None:
     with entry.source.open("rb") as stream:
         info.size = os.fstat(stream.fileno()).st_size
-        check = _Digesting(stream)
+        check = _Digesting(stream, packed)
         archive.addfile(info, check)
     if check.digest.hexdigest() != entry.digest:
         raise PackError(
@@ -200,11 +312,15 @@ def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> 
 class _Digesting:
     """A file that knows the digest of what was read from it."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, read):
         self.stream = stream
+        self.told = read
+        self.size = 0
         self.digest = hashlib.sha256()
 
     def read(self, size=-1):
         block = self.stream.read(size)
         self.digest.update(block)
+        self.size += len(block)
+        self.told(self.size)
         return block

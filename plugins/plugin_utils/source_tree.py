@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .checkout import run_git
-from .pack import Entry, PackError, entry_from_file
+from .pack import Entry, PackError, digest_of, entry_from_file
+from .text import size
 
 # Never part of a release, wherever they stand in a source tree. A directory with a pyvenv.cfg is left out as well.
 ALWAYS_EXCLUDED = (
@@ -44,28 +45,20 @@ class LeftOut:
     size: int = 0
     largest: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, path: str, size: int) -> None:
+    def add(self, path: str, count: int) -> None:
         self.count += 1
-        self.size += size
-        self.largest = sorted([*self.largest, (-size, path)])[:_NAMED_AT_MOST]
+        self.size += count
+        self.largest = sorted([*self.largest, (-count, path)])[:_NAMED_AT_MOST]
 
     def __str__(self) -> str:
         """A sentence, or an empty text."""
         if not self.count:
             return ""
-        named = ", ".join(f"{path} ({_bytes(-size)})" for size, path in self.largest)
+        named = ", ".join(f"{path} ({size(-count)})" for count, path in self.largest)
         what = "1 file is left out, since git ignores it"
         if self.count > 1:
-            what = f"{self.count} files are left out, since git ignores them: {_bytes(self.size)}; the largest"
+            what = f"{self.count} files are left out, since git ignores them: {size(self.size)}; the largest"
         return f"{what}: {named}. flask_app_include takes such files along."
-
-
-def _bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 class SourceTree:
@@ -75,11 +68,19 @@ class SourceTree:
     part of a release, and what a pattern in ``exclude`` matches (a name, or a path relative to ``root``). What a pattern in
     ``include`` matches, or whose directory it matches, belongs to the release although git ignores it.
 
+    :param digest_of: returns the digest of a file's content
     :raises PackError: when git cannot be asked
     """
 
-    def __init__(self, root: Path, exclude: Iterable[str] = (), include: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        exclude: Iterable[str] = (),
+        include: Iterable[str] = (),
+        digest_of: Callable[[Path], str] = digest_of,
+    ) -> None:
         self.root = root
+        self._digest_of = digest_of
         self.left_out = LeftOut()
         self._excluded = _matcher((*ALWAYS_EXCLUDED, *exclude))
         self._included = {pattern: _matcher((pattern.rstrip("/"),)) for pattern in include}
@@ -101,8 +102,8 @@ class SourceTree:
             if ignored and not used:
                 self.left_out.add(path, file.lstat().st_size)
                 continue
-            entry = entry_from_file(f"{prefix}/{path}", file, self.root)
-            if entry.link is None and _is_lfs_pointer(file):
+            entry = entry_from_file(f"{prefix}/{path}", file, self.root, self._digest_of)
+            if entry.link is None and entry.size <= _LFS_LARGEST and _LFS_POINTER.match(file.read_bytes()):
                 pointers.append(path)
             yield entry
         self._refuse_pointers(pointers)
@@ -213,9 +214,3 @@ def _matches_within(matches: Callable[[str], bool], path: str) -> bool:
     """Whether a path, or a directory that it lies in, matches."""
     parts = path.split("/")
     return any(matches("/".join(parts[: number + 1])) for number in range(len(parts)))
-
-
-def _is_lfs_pointer(file: Path) -> bool:
-    if file.stat().st_size > _LFS_LARGEST:
-        return False
-    return bool(_LFS_POINTER.match(file.read_bytes()))

@@ -59,3 +59,12 @@ def shown(value: object) -> str:
     if len(text) > _SHOWN_AT_MOST:
         text = f"{text[:_SHOWN_AT_MOST]}... ({len(str(value))} characters)"
     return repr(text) if isinstance(value, str) else text
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -305,35 +305,53 @@ def own_folder(path: str, account: Account) -> None:
         os.chown(path, account.uid, account.gid)
 
 
-def hand_over(path: str, account: Account | None) -> None:
-    """Give files that root has made to the account, to work on them."""
+def hand_over(path: str, account: Account | None, folders_only: bool = False) -> set[tuple[int, int]]:
+    """Give files that root has made to the account, to work on them.
+
+    :param folders_only: the files stay root's: the account can remove them, and not change them
+    :return: device and inode of each file that stays root's
+    """
+    kept: set[tuple[int, int]] = set()
     if not account or not os.path.isdir(path):
-        return
+        return kept
     os.lchown(path, account.uid, account.gid)
     for folder, names, others in os.walk(path):
         for name in (*names, *others):
-            os.lchown(os.path.join(folder, name), account.uid, account.gid)
+            entry = os.path.join(folder, name)
+            status = os.lstat(entry)
+            if folders_only and not stat.S_ISDIR(status.st_mode):
+                kept.add((status.st_dev, status.st_ino))
+            else:
+                os.lchown(entry, account.uid, account.gid)
+    return kept
 
 
-def take_over(path: str, account: Account | None) -> None:
+def take_over(path: str, account: Account | None, kept: t.Container[tuple[int, int]] = ()) -> set[tuple[int, int]]:
     """Make root the owner of all that the account has made in a folder, and of nothing else.
 
     Nothing is followed. Links stay as they are; devices, pipes, sockets and the files of others are refused. Afterwards
     nobody else can write any of it, not through a link from outside either, nor through a descriptor that is still open.
+
+    :param kept: what `hand_over` has left root's; it stays as it is
+    :return: those of them that are still there. The inode of one that is gone may be another file's by now
     """
     if not account or not os.path.lexists(path):
-        return
+        return set()
     end_processes(account)
     descriptor = os.open(path, _OPEN | os.O_DIRECTORY)
     try:
-        _TakeOver(account).folder(descriptor, path)
+        work = _TakeOver(account, kept)
+        work.folder(descriptor, path)
+        return work.remaining
     finally:
         os.close(descriptor)
 
 
 class _TakeOver:
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, kept: t.Container[tuple[int, int]]) -> None:
         self.account = account
+        self.kept = kept
+        self.remaining: set[tuple[int, int]] = set()
         self.entries = 0
 
     def folder(self, descriptor: int, path: str, depth: int = 0) -> None:
@@ -351,6 +369,10 @@ class _TakeOver:
         if self.entries > _ENTRIES_AT_MOST:
             self._refuse(path, f"is one of more than {_ENTRIES_AT_MOST} files")
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        identity = (status.st_dev, status.st_ino)
+        if identity in self.kept and status.st_uid == 0 and not stat.S_ISDIR(status.st_mode):
+            self.remaining.add(identity)
+            return
         self._check(status, path)
         if stat.S_ISLNK(status.st_mode):
             os.chown(name, 0, 0, dir_fd=folder, follow_symlinks=False)

@@ -12,13 +12,12 @@ import json
 import os
 import shlex
 import subprocess
-import tarfile
-import time
 
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
 from . import installable, record, server_packages
+from .contents import Contents
 from .requirement_lines import FOLDERS, notes
 
 
@@ -46,17 +45,17 @@ def build(params, release, python, store, account=None):
     os.umask(0o022)  # root's may keep everybody else from what it makes
     with kept_aside(path):
         os.makedirs(path, mode=0o700)
-        _unpack(params["archive"], path)
+        contents = Contents(path, params["requirements"])
+        contents.unpack(params["archive"], store)
         if account:
             os.chown(path, 0, account.gid)
             os.chmod(path, 0o710)
-        build_account.hand_over(lib, account)
-        _compile(params, lib, account)
-        build_account.take_over(lib, account)
-        build_account.hand_over(src, account)  # a build of the app's own package writes there
-        warnings = _install(params, path, account)
-        _compile(params, src, account)
-        build_account.take_over(src, account)
+        with contents.lent("lib", account):
+            _compile(params, lib, account)
+        with contents.lent("src", account):  # a build of the app's own package writes there
+            warnings = _install(params, path, account)
+            _compile(params, src, account)
+        contents.record()
         _have_runtime_found(path)
         _write_run(path)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
@@ -66,18 +65,6 @@ def build(params, release, python, store, account=None):
         )  # a power cut must not leave a release that only looks complete
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python), 0o644)
     return warnings
-
-
-def _unpack(archive, path):
-    built = time.time()
-    with tarfile.open(archive) as packed:
-        for member in packed:
-            if os.path.isabs(member.name) or ".." in member.name.split("/"):
-                raise tarfile.TarError(f"{member.name} leads out of the release")
-            member.mtime = built  # an archive has no times, and browsers are told those of static files
-            member.uid = member.gid = 0
-            member.uname = member.gname = "root"
-            packed.extract(member, path)
 
 
 def _install(params, path, account):

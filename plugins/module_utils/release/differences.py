@@ -11,7 +11,7 @@ from ..host import foreign
 from . import record, texts
 
 #: Bytes of a manifest: a line for each file of a release.
-_LARGEST_MANIFEST = 64 * 1024 * 1024
+LARGEST_MANIFEST = 64 * 1024 * 1024
 
 
 def manifest_of(store, release):
@@ -19,7 +19,7 @@ def manifest_of(store, release):
     if release is None:
         return {}
     try:
-        found = foreign.mapping(os.path.join(store.path(release), "manifest.json"), _LARGEST_MANIFEST)
+        found = foreign.mapping(os.path.join(store.path(release), "manifest.json"), LARGEST_MANIFEST)
     except (OSError, foreign.Unreadable):
         return {}
     return {path: entry for path, entry in found.items() if isinstance(entry, str)}

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.release import build
+from ansible_collections.pygun.stack.plugins.module_utils.release import build, contents
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from tests.component.supervised import outcome, start_module
 
@@ -100,7 +100,7 @@ def test_what_stood_there_comes_back_when_a_rebuild_fails(store, params, quick, 
     assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
 
 
-@pytest.mark.parametrize("point", ["_unpack", "_install", "chmod"])
+@pytest.mark.parametrize("point", ["unpack", "_install", "record", "chmod"])
 def test_what_stood_there_comes_back_after_a_rebuild_that_was_killed(store, params, quick, monkeypatch, point):
     if point == "chmod" and os.geteuid():
         pytest.skip("needs root")
@@ -109,7 +109,7 @@ def test_what_stood_there_comes_back_after_a_rebuild_that_was_killed(store, para
         if point == "chmod":
             killed.setattr(os, "chmod", die_at(os.chmod, store.path(RELEASE)))
         else:
-            killed.setattr(build, point, die)
+            killed.setattr(build if point == "_install" else contents.Contents, point, die)
         assert in_a_child(lambda: build.build(params, RELEASE, "3.11.2", store)) == 9
     assert not os.path.exists(os.path.join(store.path(RELEASE), "old"))
     store.recover()

@@ -3,6 +3,7 @@
 """What belongs to a release, and that the same content always gives the same one."""
 
 import base64
+import gzip
 import http.server
 import multiprocessing
 import os
@@ -239,6 +240,24 @@ def test_the_password_of_a_repository_is_not_shown():
     assert without_password("https://me:s3cret@host/repo.git: no") == "https://***@host/repo.git: no"
 
 
+def test_what_does_not_become_smaller_is_stored(source, tmp_path):
+    noise = os.urandom(1 << 16)
+    model = noise + bytes(1 << 19) + noise * 16  # a sample from both places says that it is all like this
+    for name, content in (("model.onnx", model), ("table.csv", b"1,2,3\n" * (1 << 19))):
+        (source / name).write_bytes(content)
+    sizes = []
+    for name in ("model.onnx", "table.csv"):
+        (source / name).touch()
+        pack.write_archive([pack.entry_from_file(name, source / name, source)], tmp_path / "one.tar.gz")
+        sizes.append((tmp_path / "one.tar.gz").stat().st_size)
+        with tarfile.open(tmp_path / "one.tar.gz") as archive:
+            assert archive.extractfile(name).read() == (source / name).read_bytes()
+    assert len(model) < sizes[0] < len(model) + 5000
+    assert sizes[1] < 100_000
+    with gzip.open(tmp_path / "one.tar.gz") as stream:
+        assert len(stream.read()) > 3 << 20
+
+
 # ---- what the hosts of one run share
 
 
@@ -294,6 +313,16 @@ def test_each_host_may_render_its_own_settings(source, tmp_path):
         shared.archive([*collected.entries, pack.entry_from_bytes("pygun.py", text)]) for text in (b"workers = 1", b"")
     )
     assert one.read_bytes() != other.read_bytes()
+
+
+def test_hosts_that_know_other_files_get_another_archive(source, tmp_path):
+    shared = pack.Shared(tmp_path / "run")
+    entries = shared.collected(collect_from(source, tmp_path / "counter")).entries
+    known = {entry.signature for entry in entries if entry.path == "src/wsgi.py"}
+    with tarfile.open(shared.archive(entries)) as archive:
+        everything = set(archive.getnames())
+    with tarfile.open(shared.archive(entries, known)) as archive:
+        assert set(archive.getnames()) == everything - {"src/wsgi.py"}
 
 
 def test_a_source_that_cannot_be_packed_is_read_again_by_the_next_host(tmp_path):

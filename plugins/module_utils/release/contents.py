@@ -1,0 +1,242 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The files of a release: what the control node has sent, and links to what a former release of the app has already.
+
+A complete release has ``files.json``: the signature (kind and digest), size and mtime of each file that is as it was sent.
+Only root can write these files. A build account never gets a file that is linked: it gets the folders, or copies of the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+import time
+import typing as t
+import zlib
+
+from ..host import build_account, foreign
+from ..host.atomic import write_atomically
+from .differences import LARGEST_MANIFEST, manifest_of
+from .requirement_lines import FOLDERS
+from .store import ReleaseStore
+
+_RECORD = "files.json"
+_SIGNATURE = re.compile(r"(?:file|exec):[0-9a-f]{64}")
+_BLOCK = 1 << 20
+
+
+class Lacking(Exception):
+    """A file that the control node has not sent is in no other release any more."""
+
+
+def known(store: ReleaseStore) -> dict[str, str]:
+    """The signatures of all files that the complete releases hold, and where one of each is."""
+    found: dict[str, str] = {}
+    current = store.current()
+    for release in sorted(store.ids(), key=lambda release: release != current):
+        folder = store.path(release)
+        for path, (signature, size, mtime) in _recorded(folder):
+            if signature not in found and _is_unchanged(os.path.join(folder, path), signature, size, mtime):
+                found[signature] = os.path.join(folder, path)
+    return found
+
+
+def _recorded(folder: str) -> t.Iterator[tuple[str, list[t.Any]]]:
+    try:
+        entries = foreign.mapping(os.path.join(folder, _RECORD), LARGEST_MANIFEST)
+    except (OSError, foreign.Unreadable):
+        return
+    for path, entry in entries.items():
+        if isinstance(entry, list) and len(entry) == 3 and _SIGNATURE.fullmatch(str(entry[0])):
+            yield path, entry
+
+
+def _is_unchanged(path: str, signature: str, size: int, mtime: int) -> bool:
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return False
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and stat.S_IMODE(status.st_mode) == (0o755 if signature.startswith("exec") else 0o644)
+        and [status.st_size, status.st_mtime_ns] == [size, mtime]
+    )
+
+
+def free_space(path: str) -> int:
+    """The bytes that may still be written below a directory, which need not be there yet."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+class Contents:
+    """The files of a release that is being built at ``path``.
+
+    :param requirements: the requirement files of the release
+    """
+
+    def __init__(self, path: str, requirements: t.Iterable[str] = ()) -> None:
+        self.path = path
+        #: Whether the build of a project in the source may write to its files: then there are no links before its end.
+        self.is_built = any(os.path.basename(name) == FOLDERS for name in requirements)
+        self._manifest: dict[str, str] = {}
+        self._former: dict[str, str] = {}
+        #: Device and inode of each file that nobody but root could write so far.
+        self._sealed: dict[tuple[int, int], str] = {}
+
+    def unpack(self, archive: str, store: ReleaseStore) -> None:
+        """Unpack what was sent, and add what was not.
+
+        :raises Lacking: when a file is neither in the archive nor in another release
+        """
+        _extract(archive, self.path)
+        self._manifest = manifest_of(store, os.path.basename(self.path))
+        missing = [name for name in self._manifest if not os.path.lexists(os.path.join(self.path, name))]
+        if self._manifest:
+            self._former = known(store)
+        for name in missing:
+            _check_name(name)
+            origin = self._former.get(self._manifest[name])
+            if origin is None:
+                raise Lacking(name)
+            target = os.path.join(self.path, name)
+            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+            if self.is_built and name.startswith("src/"):
+                _copy(origin, target)
+            else:
+                _link(origin, target)
+        for name, signature in self._manifest.items():
+            status = os.lstat(os.path.join(self.path, name))
+            if stat.S_ISREG(status.st_mode):
+                self._sealed[_identity(status)] = signature
+
+    @contextlib.contextmanager
+    def lent(self, name: str, account: build_account.Account | None) -> t.Iterator[None]:
+        """Hand the folder ``src`` or ``lib`` over to the build account, and take it over in the end."""
+        folder = os.path.join(self.path, name)
+        kept = build_account.hand_over(folder, account, folders_only=name != "src" or not self.is_built)
+        lent = {identity for file in self._files(folder) if (identity := _identity(os.lstat(file))) in self._sealed}
+        yield
+        for identity in lent - build_account.take_over(folder, account, kept):
+            del self._sealed[identity]
+
+    def record(self) -> None:
+        """Note which files are as they were sent, and share those that an older release has: all is root's by now."""
+        found = {}
+        for path in self._files(self.path):
+            name = os.path.relpath(path, self.path)
+            signature = self._manifest.get(name, "")
+            if not _SIGNATURE.fullmatch(signature) or self._signature(path, signature) != signature:
+                continue
+            status = os.lstat(path)
+            origin = self._former.get(signature)
+            if origin and _is_copy(os.lstat(origin), status):
+                _link(origin, f"{path}.link")
+                os.rename(f"{path}.link", path)
+            found[name] = [signature, status.st_size, status.st_mtime_ns]
+        write_atomically(os.path.join(self.path, _RECORD), json.dumps(found).encode(), 0o600)
+
+    def _files(self, folder: str) -> t.Iterator[str]:
+        """The path of every file that may be one that was sent. No link is followed."""
+        for here, names, files in os.walk(folder):
+            if here == self.path:
+                names[:] = [name for name in names if name != "venv"]
+            for name in files:
+                yield os.path.join(here, name)
+
+    def _signature(self, path: str, wanted: str) -> str:
+        status = os.lstat(path)
+        sealed = self._sealed.get(_identity(status))
+        if sealed or not stat.S_ISREG(status.st_mode):
+            return sealed or ""
+        if stat.S_IMODE(status.st_mode) != (0o755 if wanted.startswith("exec") else 0o644):
+            return ""
+        return f"{wanted[:4]}:{_digest(path)}"
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _is_copy(origin: os.stat_result, status: os.stat_result) -> bool:
+    """Whether a file is another one, whose place the former one can take: byte code names the time of its source."""
+    return _identity(origin) != _identity(status) and origin.st_mtime_ns == status.st_mtime_ns
+
+
+def _digest(path: str) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _copy(origin: str, target: str) -> None:
+    shutil.copyfile(origin, target)
+    shutil.copystat(origin, target)
+
+
+def _link(origin: str, target: str) -> None:
+    try:
+        os.link(origin, target)
+    except OSError:  # too many links, or a file system without any
+        _copy(origin, target)
+
+
+def _check_name(name: str) -> None:
+    if os.path.isabs(name) or ".." in name.split("/"):
+        raise tarfile.TarError(f"{name} leads out of the release")
+
+
+def _extract(archive: str, path: str) -> None:
+    built = time.time()
+    try:
+        with (
+            _Parts(archive) as parts,
+            gzip.GzipFile(fileobj=t.cast(t.BinaryIO, parts)) as unpacked,
+            tarfile.open(fileobj=unpacked, mode="r|") as packed,
+        ):
+            for member in packed:
+                _check_name(member.name)
+                member.mtime = built  # an archive has no times, and browsers are told those of static files
+                member.uid = member.gid = 0
+                member.uname = member.gname = "root"
+                packed.extract(member, path)
+    except (EOFError, zlib.error) as error:
+        raise tarfile.TarError(f"the archive is not whole: {error}") from error
+
+
+class _Parts:
+    """The parts of an archive (NAME, NAME.1, NAME.2, ...) as one file. A part that is read is removed, but the last one."""
+
+    def __init__(self, archive: str) -> None:
+        self.archive = archive
+        self.number = 0
+        self.stream = open(archive, "rb")  # pylint: disable=consider-using-with
+
+    def read(self, size: int = -1) -> bytes:
+        while True:
+            data = self.stream.read(size)
+            following = f"{self.archive}.{self.number + 1}"
+            if data or not os.path.exists(following):
+                return data
+            self.stream.close()
+            os.unlink(self.stream.name)
+            self.number += 1
+            self.stream = open(following, "rb")  # pylint: disable=consider-using-with
+
+    def __enter__(self) -> _Parts:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.stream.close()
