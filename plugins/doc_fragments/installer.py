@@ -38,4 +38,8 @@ options:
     description: Directory in which the account that installs has its download cache.
     type: str
     default: ""
+  timeout:
+    description: Seconds that one call of the installer may take.
+    type: int
+    default: 1800
 """

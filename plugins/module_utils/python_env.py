@@ -7,12 +7,14 @@ Nothing here imports Ansible, so that the functions can be tested and used alone
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import typing as t
 from pathlib import Path
 from platform import python_version as version_of_this_python
 
@@ -27,6 +29,7 @@ _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+
 _ENTRIES_AT_MOST = 20_000
 _READ_AT_MOST = 64 * 1024
 _REPORT_AT_MOST = 16 << 20
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
 #: What an installer, and the compilers that it starts, may be told in the environment. All else may be a secret of the app.
@@ -45,7 +48,18 @@ INSTALLER_OPTIONS = {
     "extra_args": {"type": "list", "elements": "str", "default": []},
     "wheelhouse": {"type": "str", "default": ""},
     "cache_dir": {"type": "str", "default": ""},
+    "timeout": {"type": "int", "default": 1800},
 }
+
+
+class Resolved(t.NamedTuple):
+    """One package that an installer has chosen: its version or, if it comes from none of the indexes, its address."""
+
+    name: str
+    version: str = ""
+    address: str = ""
+    #: Such as ``sha256:0f...``; none if the installer knows none.
+    hashes: tuple[str, ...] = ()
 
 
 class MissingWheel(InstallError):
@@ -192,6 +206,7 @@ class Installer:
     :param extra_args: further arguments for ``pip install`` or ``uv pip install``
     :param wheelhouse: directory that replaces every index
     :param cache_dir: directory in which each account has its cache
+    :param timeout: seconds that one installation may take
     :param account: who does all that; root only takes over what comes of it. None is whoever runs this
     """
 
@@ -279,8 +294,14 @@ class Installer:
     def install(self, path, arguments):
         """Install into the virtual environment at ``path`` what ``arguments`` name (requirements, ``-r`` and ``-c`` options)."""
         command = self._command(path)
-        try:
+        with self._explaining(path, command, arguments):
             self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
+
+    @contextlib.contextmanager
+    def _explaining(self, path, command, arguments):
+        """Say more of an error than the installer does, which was run with this command and these arguments."""
+        try:
+            yield
         except InstallError as error:
             text, why = str(error), ""
             if not self.uv and "from versions: none" in text:
@@ -291,24 +312,44 @@ class Installer:
             raise InstallError(text + why, whole=error.whole + why) from error
 
     def resolve(self, path, arguments):
-        """Names and versions of all that `install` would install into an empty virtual environment at ``path``."""
+        """All that `install` would install into the empty virtual environment at ``path``, as `Resolved`; nothing is installed."""
         report = os.path.join(scratch_of(path), "report.json") if self.account else f"{path}.report.json"
-        command = [*self._command(path), "--dry-run", *self.extra_args, *arguments]
+        command = [*self._command(path), "--dry-run"]
         command += ["--reinstall"] if self.uv else ["--quiet", "--ignore-installed", "--report", report]
-        done = self._try(command, self._needs_network(arguments))
-        if done.returncode:
-            raise InstallError(_last_lines(done.stderr + done.stdout))
-        if self.uv:
-            found = re.findall(r"^ [+~] (\S+?)(?:==(\S+)| @ )", done.stderr + done.stdout, re.MULTILINE)
-            return {normalize(name): version for name, version in found if version}
         try:
-            with foreign.opened(report) as stream:
-                items = json.loads(stream.read(_REPORT_AT_MOST))["install"]
-            return {normalize(item["metadata"]["name"]): str(item["metadata"]["version"]) for item in items}
-        except (OSError, foreign.Unreadable, ValueError, LookupError, TypeError):
-            return {}
+            with self._explaining(path, command, arguments):
+                said = self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
+            return _chosen_by_uv(said) if self.uv else _chosen_by_pip(report)
         finally:
             remove_file(report)
+
+    def with_hashes(self, path, packages, options):
+        """The same packages with the hashes of all their files; without, where an index gives none.
+
+        pip's answer has them. uv is asked again: it knows them from the index.
+
+        :param options: lines of requirement files with options, such as further indexes
+        """
+        if not self.uv or self.wheelhouse:
+            return packages
+        file = f"{path}.packages.txt"
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.writelines(f"{line}\n" for line in [*options, *(requirement_of(package) for package in packages)])
+        python = os.path.join(path, "bin", "python")
+        command = [self.uv, "pip", "compile", "--no-config", "--no-deps", "--generate-hashes", "--no-header"]
+        command += ["--no-annotate", "--quiet", "--python", python, *self.extra_args, file]
+        try:
+            done = self._try(command)
+        except InstallError:
+            return packages
+        finally:
+            remove_file(file)
+        found = {}
+        for line in done.stdout.replace("\\\n", " ").splitlines() if done.returncode == 0 else ():
+            match = _NAME.match(line)
+            if match:
+                found[normalize(match.group(1))] = tuple(sorted(_HASH.findall(line)))
+        return [package._replace(hashes=found.get(package.name, ())) for package in packages]
 
     def _command(self, path):
         """The command that installs into the virtual environment at ``path``, without arguments."""
@@ -353,9 +394,10 @@ class Installer:
 
     def _run(self, command, network=True):
         done = self._try(command, network)
+        said = done.stderr + done.stdout
         if done.returncode:
-            said = done.stderr + done.stdout
             raise InstallError(_last_lines(said), whole=_last_lines(said, count=0))
+        return said
 
     def _try(self, command, network=True):
         try:
@@ -364,6 +406,41 @@ class Installer:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
         except (OSError, subprocess.SubprocessError) as error:
             raise InstallError(f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or error}") from error
+
+
+def requirement_of(package):
+    """The requirement that asks for a `Resolved` package, and for no other version of it."""
+    return f"{package.name} @ {package.address}" if package.address else f"{package.name}=={package.version}"
+
+
+def _chosen_by_uv(said):
+    """The packages in the list that uv prints."""
+    found = re.findall(r"^ [+~] (\S+?)(?:==(\S+)| @ (\S+))(?: \(from (\S+)\))?$", said, re.MULTILINE)
+    return [Resolved(normalize(name), "" if far or of else version, far or of) for name, version, far, of in found]
+
+
+def _chosen_by_pip(report):
+    """The packages in a report of pip's."""
+    try:
+        with foreign.opened(report) as stream:
+            items = json.loads(stream.read(_REPORT_AT_MOST))["install"]
+        return [_of_report(item) for item in items]
+    except (OSError, foreign.Unreadable, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InstallError(f"pip's report cannot be read: {error}") from error
+
+
+def _of_report(item):
+    name, version, origin = item["metadata"]["name"], item["metadata"]["version"], item["download_info"]
+    hashes = origin.get("archive_info", {}).get("hashes", {})
+    address = ""
+    if item.get("is_direct"):
+        address = origin["url"]
+        if "vcs_info" in origin:
+            address = f"{origin['vcs_info']['vcs']}+{address}@{origin['vcs_info']['commit_id']}"
+        if "subdirectory" in origin:
+            address += f"#subdirectory={origin['subdirectory']}"
+    hashes = tuple(f"sha256:{value}" for kind, value in hashes.items() if kind == "sha256")
+    return Resolved(normalize(name), str(version), address, hashes)
 
 
 def scratch_of(path):
