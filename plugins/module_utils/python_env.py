@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import subprocess
 import sys
-import typing as t
 from pathlib import Path
 from platform import python_version as version_of_this_python
 
@@ -22,13 +20,14 @@ from .diagnosis.symptoms import diagnose
 from .host import build_account, foreign, inspection
 from .host.atomic import remove_file, remove_tree
 from .host.build_account import Account, InstallError
+from .host.sizes import bytes_of, size_of
+from .resolved import chosen_by_pip, chosen_by_uv, normalize, requirement_of
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+!]*)\.dist-info")
 #: More than any environment has in one folder: a package may have made as many as it liked.
 _ENTRIES_AT_MOST = 20_000
 _READ_AT_MOST = 64 * 1024
-_REPORT_AT_MOST = 16 << 20
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
@@ -48,18 +47,9 @@ INSTALLER_OPTIONS = {
     "extra_args": {"type": "list", "elements": "str", "default": []},
     "wheelhouse": {"type": "str", "default": ""},
     "cache_dir": {"type": "str", "default": ""},
+    "cache_max": {"type": "str", "default": "0"},
     "timeout": {"type": "int", "default": 1800},
 }
-
-
-class Resolved(t.NamedTuple):
-    """One package that an installer has chosen: its version or, if it comes from none of the indexes, its address."""
-
-    name: str
-    version: str = ""
-    address: str = ""
-    #: Such as ``sha256:0f...``; none if the installer knows none.
-    hashes: tuple[str, ...] = ()
 
 
 class MissingWheel(InstallError):
@@ -77,11 +67,6 @@ class MissingWheel(InstallError):
 def explained(error):
     """What is known of why an installation failed, with ``cause`` and ``remedy``; None when nothing is."""
     return error if getattr(error, "cause", None) else diagnose(getattr(error, "whole", str(error)), "installer")
-
-
-def normalize(name):
-    """The form of a distribution's name in which two spellings of it are equal (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirement_name(requirement):
@@ -206,7 +191,8 @@ class Installer:
     :param extra_args: further arguments for ``pip install`` or ``uv pip install``
     :param wheelhouse: directory that replaces every index
     :param cache_dir: directory in which each account has its cache
-    :param timeout: seconds that one installation may take
+    :param cache_max: size that this cache may have after `tidy_cache`
+    :param timeout: seconds that one call of the installer may take
     :param account: who does all that; root only takes over what comes of it. None is whoever runs this
     """
 
@@ -218,6 +204,7 @@ class Installer:
         extra_args=(),
         wheelhouse=None,
         cache_dir=None,
+        cache_max="0",
         timeout=1800,
         account: Account | None = None,
     ):
@@ -226,6 +213,7 @@ class Installer:
         self.extra_args = list(extra_args)
         self.wheelhouse = wheelhouse
         self.timeout = timeout
+        self.cache_max = cache_max
         self.account = account
         self.cache = os.path.join(cache_dir, account.name) if cache_dir and account else cache_dir
         own = () if account else ("HOME", "TMPDIR")
@@ -319,7 +307,7 @@ class Installer:
         try:
             with self._explaining(path, command, arguments):
                 said = self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
-            return _chosen_by_uv(said) if self.uv else _chosen_by_pip(report)
+            return chosen_by_uv(said) if self.uv else chosen_by_pip(report)
         finally:
             remove_file(report)
 
@@ -377,6 +365,17 @@ class Installer:
         remove_tree(scratch_of(path))
         remove_file(os.path.join(path, ".lock"))  # uv's, open to every user
 
+    def tidy_cache(self):
+        """Remove from the cache what nothing uses, or all of it if it is still too large."""
+        if not self.cache:
+            return
+        if self.uv:
+            with contextlib.suppress(InstallError):
+                self._try([self.uv, "cache", "prune", "--no-config", "--quiet"], network=False)
+        most = bytes_of(self.cache_max)
+        if most and size_of(self.cache) > most:
+            remove_tree(self.cache, ignore_errors=True)
+
     def _why_pip_finds_nothing(self, command, arguments):
         """pip says of an index that refuses, or has no wheel for this host, the same as of a package that does not exist.
 
@@ -406,41 +405,6 @@ class Installer:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
         except (OSError, subprocess.SubprocessError) as error:
             raise InstallError(f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or error}") from error
-
-
-def requirement_of(package):
-    """The requirement that asks for a `Resolved` package, and for no other version of it."""
-    return f"{package.name} @ {package.address}" if package.address else f"{package.name}=={package.version}"
-
-
-def _chosen_by_uv(said):
-    """The packages in the list that uv prints."""
-    found = re.findall(r"^ [+~] (\S+?)(?:==(\S+)| @ (\S+))(?: \(from (\S+)\))?$", said, re.MULTILINE)
-    return [Resolved(normalize(name), "" if far or of else version, far or of) for name, version, far, of in found]
-
-
-def _chosen_by_pip(report):
-    """The packages in a report of pip's."""
-    try:
-        with foreign.opened(report) as stream:
-            items = json.loads(stream.read(_REPORT_AT_MOST))["install"]
-        return [_of_report(item) for item in items]
-    except (OSError, foreign.Unreadable, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InstallError(f"pip's report cannot be read: {error}") from error
-
-
-def _of_report(item):
-    name, version, origin = item["metadata"]["name"], item["metadata"]["version"], item["download_info"]
-    hashes = origin.get("archive_info", {}).get("hashes", {})
-    address = ""
-    if item.get("is_direct"):
-        address = origin["url"]
-        if "vcs_info" in origin:
-            address = f"{origin['vcs_info']['vcs']}+{address}@{origin['vcs_info']['commit_id']}"
-        if "subdirectory" in origin:
-            address += f"#subdirectory={origin['subdirectory']}"
-    hashes = tuple(f"sha256:{value}" for kind, value in hashes.items() if kind == "sha256")
-    return Resolved(normalize(name), str(version), address, hashes)
 
 
 def scratch_of(path):

@@ -91,11 +91,11 @@ options:
     default: []
   upgrade:
     description:
-      - Names of packages to resolve again, or V(true) for all. The other packages keep their versions, as far as they fit.
+      - Packages to resolve again, namely V(true) for all, or names in a list or separated by commas. The other packages keep their
+        versions, as far as they fit.
       - If that changes a package, it makes a new release.
-    type: list
-    elements: str
-    default: []
+    type: raw
+    default: false
   pygun_py:
     description: Content of C(pygun.py).
     type: str
@@ -251,6 +251,7 @@ from ..module_utils.release.build import build, plan
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
 from ..module_utils.release.environments import Environments
 from ..module_utils.release.lock import Held, locked
+from ..module_utils.release.package_lock import names_to_upgrade
 from ..module_utils.release.store import ReleaseStore
 from ..module_utils.stack_module import StackModule
 
@@ -296,7 +297,7 @@ def main():
             "files": {"type": "dict", "default": {}},
             "archive": {"type": "path"},
             "origin": {"type": "dict", "default": {}},
-            "upgrade": listing,
+            "upgrade": {"type": "raw", "default": False},
             "needs": text,
             "locks": {"type": "dict", "default": {}},
             "lock": text,
@@ -314,6 +315,7 @@ def main():
         module.fail_json(
             msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed."
         )
+    params["upgrade"] = names_to_upgrade(params["upgrade"])
     store = ReleaseStore(params["root"])
     python = python_env.python_version(params["python"])
     if python is None:

@@ -26,8 +26,6 @@ from .resolution import Resolution
 
 #: Where the packages of a release come from: an index, this host's lock of before, or another host of the rollout.
 RESOLVED, KEPT, GIVEN = "resolved", "kept", "given"
-#: In place of names: all packages are upgraded.
-ALL = "true"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +182,7 @@ def _environment(params, wanted, path, needed, store, account):
 
 def _resolve(params, wanted, path, account):
     """The lock of the packages that an index has today. What means the same as before stays as it was."""
-    names = [] if ALL in params["upgrade"] else params["upgrade"]
+    names = [] if package_lock.ALL in params["upgrade"] else params["upgrade"]
     found = Resolution(params, path, account, wanted.former, names).lock()
     return wanted.former if wanted.former and wanted.former.same_as(found) else found
 

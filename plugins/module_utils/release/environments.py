@@ -174,6 +174,7 @@ class Needed:
                 installer.install(venv, ["--no-deps", "-r", file])
                 remove_file(file)
         installer.take_over(venv)
+        installer.tidy_cache()
 
 
 def digest_of(path: str) -> str:

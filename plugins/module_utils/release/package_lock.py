@@ -14,11 +14,14 @@ import re
 import typing as t
 
 from ..host import foreign
-from ..python_env import Resolved, platform, requirement_name, requirement_of
+from ..python_env import platform, requirement_name
+from ..resolved import Resolved, requirement_of
 from .requirement_lines import SOURCE, lines, other_file
 
 #: Name of the file in a release.
 FILE = "lock.txt"
+#: In place of names: all packages are upgraded.
+ALL = "true"
 #: Bytes of such a file.
 LARGEST = 8 << 20
 _LINE = re.compile(
@@ -169,6 +172,14 @@ def hashes_in(files: t.Iterable[str]) -> dict[str, tuple[str, ...]]:
         if hashes and name:
             found.setdefault(name, set()).update(hashes)
     return {name: tuple(sorted(hashes)) for name, hashes in found.items()}
+
+
+def names_to_upgrade(value: t.Any) -> list[str]:
+    """The packages that a user wants to be resolved again: names, or `ALL` alone; none for no."""
+    texts = value if isinstance(value, (list, tuple)) else str(value or "").strip("[] ").split(",")
+    names = [str(text).strip(" '\"") for text in texts]
+    names = [name for name in names if name and name.lower() not in ("false", "no")]
+    return [ALL] if any(name.lower() in (ALL, "yes") for name in names) else names
 
 
 def inputs_key(params: dict[str, t.Any], python: str) -> str:

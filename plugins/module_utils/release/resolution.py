@@ -11,6 +11,7 @@ import shutil
 
 from .. import python_env
 from ..host.atomic import remove_tree
+from ..resolved import normalize, requirement_of
 from . import package_lock, server_packages
 from .package_lock import PackageLock
 from .requirement_lines import FOLDERS, lines
@@ -51,7 +52,7 @@ class Resolution:
         may_change = self.server and not self.wants_hashes
         #: Names of packages that the server's packages must not change in silence.
         self.open = server_packages.left_open(self.server, self.files, params["packages"]) if may_change else set()
-        names = set(map(python_env.normalize, upgraded))
+        names = set(map(normalize, upgraded))
         kept = former.packages if former and names and not self.wants_hashes else ()
         self.kept = [f"{one.name}=={one.version}" for one in kept if one.version and one.name not in names]
 
@@ -153,7 +154,7 @@ class Resolution:
         folders = [name for name in self.files if os.path.basename(name) == FOLDERS]
         own = self._own_arguments([name for name in self.files if name not in folders])
         found = {package.name: package for package in self.installer.resolve(self.venv, own)}
-        fixed = [python_env.requirement_of(package) for _name, package in sorted(found.items())]
+        fixed = [requirement_of(package) for _name, package in sorted(found.items())]
         fixed += server_packages.constraints({name: self.named[name] for name in self.named if name not in found})
         second = [*server, *(argument for name in folders for argument in ("-r", name))]
         if second:
