@@ -359,7 +359,7 @@ def main():
             code=getattr(known, "code", None),
             **result,
         )
-    for text in built.lock.warnings:
+    for text in filter(None, (*built.lock.warnings, built.warning)):
         module.warn(text)
     result.update(release=built.release, path=store.path(built.release), exists=built.exists, packages=built.packages)
     result.update({"lock": built.lock.text, "lock_digest": built.lock.digest} if params["lock_wanted"] else {})

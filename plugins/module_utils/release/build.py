@@ -55,16 +55,14 @@ class Built:
     lock: PackageLock
     packages: str
     exists: bool = False
+    warning: str = ""
 
 
 def plan(params, python, store):
     """Find the lock for a release: the one that another host of the rollout has, or else the one that this host has."""
     inputs = package_lock.inputs_key(params, python)
-    locks = [
-        store.lock(release)
-        for release in _good_first(store)
-        if store.metadata(release).get("inputs") == inputs and store.lock(release)
-    ]
+    same = [release for release in _good_first(store) if store.metadata(release).get("inputs") == inputs]
+    locks = list(filter(None, map(store.lock, same)))
     former, kind = (locks[0] if locks else None), KEPT
     digest = former.digest if former and not params["upgrade"] else ""
     lock = former if digest else None
@@ -170,14 +168,16 @@ def _environment(params, wanted, path, needed, store, account):
         lock, kind = _resolve(params, wanted, path, account), RESOLVED
     try:
         return Built(wanted.release, lock, kind), _install(params, lock, needed, store, account)
-    except python_env.InstallError:
+    except python_env.InstallError as error:
         if kind != KEPT:
             raise
         # What this host got once is perhaps not to be had any more.
+        last = str(error).strip().splitlines()[-1:]
+        warning = f"The packages of the release before cannot be installed again, and were resolved: {' '.join(last)}"
         fresh = _resolve(params, wanted, path, account)
         if fresh.digest == lock.digest:
             raise
-        return Built(wanted.release, fresh, RESOLVED), _install(params, fresh, needed, store, account)
+        return Built(wanted.release, fresh, RESOLVED, warning=warning), _install(params, fresh, needed, store, account)
 
 
 def _resolve(params, wanted, path, account):
