@@ -19,6 +19,7 @@ from ..module_utils.release.requirement_lines import FOLDERS
 from ..plugin_utils import hashes, needs, pack, progress, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
+from ..plugin_utils.run_locks import RunLocks, needs_digest
 from ..plugin_utils.source_tree import SourceTree
 
 
@@ -51,6 +52,7 @@ class ActionModule(ActionBase):
         on_control_node["requirements"] = args.pop("requirements", None) or []
         on_control_node["packages"] = args.get("packages") or []
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
+        locks = RunLocks(shared.folder)
         try:
             host = task_vars["inventory_hostname"]
             self._who = f"{args.get('name')}, {host}"
@@ -66,8 +68,11 @@ class ActionModule(ActionBase):
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
+            args.update(needs=needs_digest(collected.entries, collected.requirements), locks=locks.digests())
+            args.update(lock_wanted=not args["locks"] and len(task_vars.get("ansible_play_hosts_all", ())) > 1)
             result["notes"] = notes
             answer = self._module(args, task_vars)
+            locks.keep(answer)
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
                     bind = args.get("service", {}).get("bind")
@@ -81,16 +86,30 @@ class ActionModule(ActionBase):
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
             else:
-                args = {**args, "pygun_py_shown": shown}
-                answer = self._build(shared, entries, known, args, task_vars)
-                if answer.get("lacking"):  # an older release has gone meanwhile
-                    answer = self._build(shared, entries, (), args, task_vars)
-            before = answer.pop("texts", {})
+                self._say_who_resolves(locks, answer, args.get("name"), task_vars)
+                with locks.one_resolves(answer["inputs"]):
+                    args.update(locks=locks.digests(), lock=locks.text(answer["inputs"]), pygun_py_shown=shown)
+                    answer = self._build(shared, entries, known, args, task_vars)
+                    if answer.get("lacking"):  # an older release has gone meanwhile
+                        answer = self._build(shared, entries, (), args, task_vars)
+                    locks.keep(answer)
+            before, packages = answer.pop("texts", {}), answer.pop("packages_diff", None)
             if answer.get("diff") and self._task.diff:
-                answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
+                packages = [packages] if packages else []
+                answer["diff"] = [answer["diff"], *packages, *_text_diffs(before, entries, shown)]
             return {**result, **answer}
         except pack.PackError as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
+
+    @staticmethod
+    def _say_who_resolves(locks, answer, name, task_vars):
+        """Say so if a host cannot have the packages that another host of the run has resolved."""
+        known = locks.digests()
+        if known and answer["inputs"] not in known:
+            host = task_vars["inventory_hostname"]
+            Display().display(
+                f"{name}: {host} has another Python or platform than the hosts before it. Its packages are resolved separately."
+            )
 
     def _folder_of_this_run(self, source):
         """Where the hosts that run this task with this source meet; Ansible removes it at the end of the run."""

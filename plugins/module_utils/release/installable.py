@@ -58,10 +58,11 @@ def check(files, packages, python, platform, uv=True):
             )
 
 
-def needs_best_match(files):
-    """Whether uv has to look for a version in all indexes: a lock names them, and has hashes of what it means."""
+def environment_for(files):
+    """What uv is told in the environment: a lock that names several indexes has hashes of what it means, so each may have it."""
     locks = [file for file in files if os.path.basename(file) == LOCKED]
-    return any(text.startswith("--extra-index-url") for file in locks for _where, text in lines(file))
+    has_more = any(text.startswith("--extra-index-url") for file in locks for _where, text in lines(file))
+    return {"UV_INDEX_STRATEGY": "unsafe-best-match"} if has_more else {}
 
 
 def takes_python(specifier, version):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
 from ansible_collections.pygun.stack.plugins.module_utils.release import installable
+from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 from tests.component.diagnosis.index import wheel
@@ -69,8 +69,10 @@ def install_fixture(request, tmp_path):
             uv=uv if request.param == "uv" else None,
             wheelhouse=str(wheels),
             extra_args=[],
+            timeout=300,
         )
-        building._install(params, str(release), None)
+        lock = resolution.Resolution(params, str(release)).lock()
+        Needed(params, str(release), "3.11").install(lock, str(release / "venv"), None)
         return release
 
     return install

@@ -89,4 +89,4 @@ def test_pip_refuses_the_overrides_of_a_lock(tmp_path):
 @pytest.mark.parametrize(("name", "wanted"), [("locked.txt", True), ("app.txt", False)])
 def test_all_indexes_are_asked_for_what_a_lock_has_from_several(tmp_path, name, wanted):
     (tmp_path / name).write_text("--extra-index-url https://h/simple\nflask==3.1.3\n")
-    assert installable.needs_best_match([str(tmp_path / name)]) is wanted
+    assert bool(installable.environment_for([str(tmp_path / name)])) is wanted
