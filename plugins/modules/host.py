@@ -132,6 +132,20 @@ options:
     type: list
     elements: str
     default: []
+  archives:
+    description: Archives of M(pygun.stack.command_line) that are to be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The archive.
+        type: path
+        required: true
+      digest:
+        description: The digest of what it is to hold.
+        type: str
+        required: true
   services:
     description: Units of systemd to look up.
     type: list
@@ -267,6 +281,11 @@ idle:
   returned: success
   type: list
   elements: str
+outdated:
+  description: Those of O(archives) that are not there, or hold something else.
+  returned: success
+  type: list
+  elements: str
 supervisors:
   description: Supervisors that run and would fight with the one of O(supervisor), in words.
   returned: success
@@ -291,7 +310,7 @@ programs:
 from ..module_utils import python_env
 from ..module_utils.host import interpreter
 from ..module_utils.host.facts import os_release, states
-from ..module_utils.host.files import OWNED, Tree
+from ..module_utils.host.files import OWNED, Tree, ends_with
 from ..module_utils.host.inspection import installed_packages
 from ..module_utils.stack_module import StackModule
 from ..module_utils.supervisor import others
@@ -346,6 +365,12 @@ ARGUMENT_SPEC = {
         },
     },
     "packages": {"type": "list", "elements": "str", "default": []},
+    "archives": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "digest": {"type": "str", "required": True}},
+    },
     "services": {"type": "list", "elements": "str", "default": []},
     "venvs": {
         "type": "list",
@@ -418,6 +443,7 @@ def main():
             for name, (state, at_boot) in services.items()
             if state not in ("active", "activating") or at_boot != "enabled"
         ],
+        outdated=[one["path"] for one in params["archives"] if not ends_with(one["path"], one["digest"])],
         supervisors=others.running(supervisor["conf_dir"], supervisor["tools_dir"]) if supervisor else [],
         foreign=others.in_our_places(**supervisor) if supervisor else [],
         ready=python_env.ready(params["venvs"], params["python"]),

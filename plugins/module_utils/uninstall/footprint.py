@@ -52,6 +52,8 @@ _SCRIPTS = (
     "supervisord.py",
     "end_orphans.py",
     "memory_guard.py",
+    "pygun",
+    "pygun.zip",
     "foreign.py",
     "survivor.py",
 )  # the last two until 1.0.0
@@ -220,7 +222,7 @@ class HostPlaces:
             Thing(f"{places.LOGROTATE_DIR}", "empty"),
             Thing(places.ETC, "empty"),
             Thing(LOGROTATE_STATE, "tree"),
-            *self._link(),
+            *self._links(),
             *[Thing(path, "tree") for path in self._caches()],
             Thing(self.cache_dir, "empty"),
             *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
@@ -254,13 +256,11 @@ class HostPlaces:
             if build_account.is_name(name) or name in build_account.FORMER_CACHES
         ]
 
-    def _link(self) -> list[Thing]:
-        try:
-            target = os.readlink(self.ctl_link)
-        except OSError:
-            target = ""
-        ours = target == f"{self.tools_dir}/supervisor/bin/supervisorctl"
-        return [*([Thing(self.ctl_link)] if ours else []), Thing(self.ctl_link, "replaced")]
+    def _links(self) -> list[Thing]:
+        """What brings commands into the search path. The link of another is not ours."""
+        wanted = others.links(self.tools_dir, self.ctl_link)
+        ours = [Thing(path) for path, target in wanted.items() if others.links_to(path, target)]
+        return [*ours, *[Thing(path, "replaced") for path in wanted]]
 
 
 @dataclasses.dataclass(frozen=True)

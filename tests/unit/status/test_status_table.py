@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import report, table
+from ansible_collections.pygun.stack.plugins.module_utils.status_table import report, table
 
 ROOT = Path(__file__).parents[3]
 MIB = 1024 * 1024
