@@ -17,17 +17,17 @@ from ..plugin_utils import command_archive
 class ActionModule(ActionBase):
     TRANSFERS_FILES = True
     _supports_check_mode = True
-    _VALID_ARGS = frozenset(("path", "digest"))
+    _VALID_ARGS = frozenset(("path",))
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        path, digest = self._task.args.get("path"), self._task.args.get("digest")
-        if not path or not digest:
-            raise AnsibleActionFail("command_line needs path and digest.")
+        path = self._task.args.get("path")
+        if not path:
+            raise AnsibleActionFail("command_line: path is missing. Nothing was changed.")
         if self._task.check_mode:  # the directory may not be there yet
             return {**result, "changed": True, "path": path}
         with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP) as file:
-            file.write(command_archive.archive(digest))
+            file.write(command_archive.archive())
             file.flush()
             return {**result, **self._copied(file.name, path, task_vars), "path": path}
 

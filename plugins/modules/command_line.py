@@ -19,10 +19,6 @@ options:
     description: The archive on the host.
     type: path
     required: true
-  digest:
-    description: A digest of the code, by which the archive is recognized.
-    type: str
-    required: true
 attributes:
   check_mode:
     description: Predicts that it copies the code. The host is not asked.
@@ -32,13 +28,14 @@ attributes:
     support: none
 seealso:
   - module: pygun.stack.host
+  - plugin: pygun.stack.command_digest
+    plugin_type: lookup
 """
 
 EXAMPLES = r"""
 - name: Copy the code of the command pygun to the host
   pygun.stack.command_line:
     path: /opt/pygun/pygun.zip
-    digest: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 """
 
 RETURN = r"""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -22,7 +23,15 @@ def _files(folder: Path) -> list[tuple[str, bytes]]:
     return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in paths]
 
 
-def archive(digest: str, folder: Path = MODULE_UTILS) -> bytes:
+def digest(folder: Path = MODULE_UTILS) -> str:
+    """A digest of the code, by which its archive is recognized."""
+    found = hashlib.sha256()
+    for name, content in _files(folder):
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
+def archive(folder: Path = MODULE_UTILS) -> bytes:
     """The archive. The digest of the code is its comment, and so at its very end: a part of an archive does not have it."""
     files, target = _files(folder), io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as stream:
@@ -33,5 +42,5 @@ def archive(digest: str, folder: Path = MODULE_UTILS) -> bytes:
             info = zipfile.ZipInfo(f"{PACKAGE}/{name}", _TIME)
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             stream.writestr(info, content)
-        stream.comment = digest.encode()
+        stream.comment = digest(folder).encode()
     return target.getvalue()

@@ -21,6 +21,7 @@ from ..host import build_account, places
 from ..host.atomic import remove_tree
 from ..host.files import ASIDE
 from ..host.inspection import read_text
+from ..instance import jobs
 from ..instance.candidates import candidates_folder
 from ..supervisor import others
 
@@ -137,7 +138,8 @@ class AppPlaces:
 
     def units(self) -> list[str]:
         """Its units, the sockets first."""
-        return [f"pygun-{self.name}.socket", f"pygun-{self.name}-keeper.socket", f"pygun-{self.name}.service"]
+        own = [f"pygun-{self.name}.socket", f"pygun-{self.name}-keeper.socket", f"pygun-{self.name}.service"]
+        return [*own, *jobs.units(self.name)]
 
     def things(self, data: bool) -> list[Thing]:
         """Everything of the app, in the order in which it goes: what would start it first, what names it last."""
@@ -145,6 +147,7 @@ class AppPlaces:
         return [
             *_with_leftovers(os.path.join(self.conf_dir, "conf.d", f"{self.name}.conf"), *self.program_files),
             *self._enabled(),
+            *[Thing(path) for path in jobs.leftovers(self.name)],
             *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
             *_with_leftovers(places.env_file(self.name), places.tmpfiles(self.name)),
             Thing(self.run_dir, "tree"),
@@ -168,7 +171,7 @@ class AppPlaces:
 
     def logs(self) -> list[str]:
         """Logs of its instances and of what watches them, with all that was rotated."""
-        pattern = re.compile(rf"{re.escape(self.name)}-(\d+|memory)(\.raw)?\.log([.-].*)?")
+        pattern = re.compile(rf"{re.escape(self.name)}(-(\d+|memory)|\.job-[a-z0-9_-]+)(\.raw)?\.log([.-].*)?")
         return [os.path.join(self.log_dir, name) for name in _names(self.log_dir) if pattern.fullmatch(name)]
 
     def account(self, in_use: t.Collection[str] = ()) -> list[tuple[str, str]]:
