@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 from ..module_utils.release import server_packages, texts
 from ..plugin_utils import needs, pack, text
 from ..plugin_utils.checkout import checkout, without_password
+from ..plugin_utils.once import Once
 from ..plugin_utils.source_tree import SourceTree
 
 
@@ -59,6 +60,8 @@ class ActionModule(ActionBase):
                 if answer.get("settled") and not self._task.check_mode:
                     bind = args.get("service", {}).get("bind")
                     host = task_vars["inventory_hostname"]
+                    if (args.get("activation") or {}).get("release_command"):
+                        Once(str(args.get("name")), result["rollout"]).note(host, failed=False)
                     Display().display(text.serves(args.get("name"), host, "already", answer["release"], bind))
                 return {**result, **answer}
             if shared.is_first_to("show the notes"):

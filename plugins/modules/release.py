@@ -202,6 +202,7 @@ import tarfile
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils import python_env
+from ..module_utils.activation.errors import ActivationError
 from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
@@ -222,7 +223,10 @@ def settled(module, release):
     if checked.error_messages:
         module.fail_json(msg=f"activation: {'; '.join(checked.error_messages)}. Nothing was changed.")
     warnings = []
-    found = Activation(options_from(checked.validated_parameters), warnings.append).settled()
+    try:
+        found = Activation(options_from(checked.validated_parameters), warnings.append).settled()
+    except ActivationError as error:
+        module.fail_json(msg=str(error))
     for text in warnings if found else ():  # or else the activation warns
         module.warn(text)
     return found

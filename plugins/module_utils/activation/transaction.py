@@ -41,6 +41,7 @@ from .instances import Instances
 from .journal import Journal
 from .options import Options
 from .own_files import OwnFiles
+from .release_command import ReleaseCommand
 from .report import Report
 from .roll import Roll
 from .survey import Survey
@@ -60,6 +61,7 @@ class Activation:
         self.own_files = OwnFiles(self.store, self.journal, self.instances, warn)
         self.report = Report(options, self.store, self.instances, warn)
         self.roll = Roll(self.store, self.journal, self.instances, self.survey, self.report, warn)
+        self.release_command = ReleaseCommand(self.journal, self.instances, self.survey, self.report)
         self.way_back = WayBack(self.store, self.journal, self.instances, self.survey, self.report)
 
     def checkpoint(self, name: str) -> None:
@@ -121,6 +123,7 @@ class Activation:
             self.survey.refuse_damaged(self.survey.wanted)
         self.own_files.refuse_unknown(self.survey)
         self._refuse_taken()
+        self.release_command.predict()
         return self.report.result(
             bool(work or self.own_files.lost()) or interrupted, self.survey.wanted, self.survey.differences()
         )
@@ -215,6 +218,7 @@ class Activation:
         self.journal.write(self.options.env_file)
         self.checkpoint("files")
         self._try_release()
+        self.release_command.run()
         self.report.step = "roll"
         self.roll.roll()
         if self.survey.reconfigure:

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Iterator
 
 from ...module_utils.host import build_account
+from ...module_utils.release.commands import commands_from
 from ..text import foreign, shown, unseen
 from .ranges import STOP_MARGIN
 from .rules import Values, between, rule
@@ -173,6 +174,14 @@ def _include(values: list[str]) -> Iterator[str]:
     for value in values:
         if value.startswith(("/", "./", "../")) or "/../" in value or not value.strip("/"):
             yield f"{shown(value)} matches nothing. Write a name, or a path relative to the source without ./ before it."
+
+
+@rule("flask_app_release_command")
+def _release_command(value: t.Any) -> Iterator[str]:
+    try:
+        commands_from(value)
+    except ValueError as error:
+        yield str(error)
 
 
 @rule("flask_app_env")

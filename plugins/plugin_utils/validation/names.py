@@ -13,6 +13,7 @@ from collections.abc import Iterator
 OF_PLAYBOOKS = {
     "confirm",
     "doctor_format",
+    "flask_app_across_release_command",
     "flask_app_drain_timeout",
     "flask_app_force",
     "flask_app_hosts",
