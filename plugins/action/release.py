@@ -15,9 +15,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..plugin_utils import needs, pack, text
+from ..plugin_utils import needs, pack, procfile, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.once import Once
+from ..plugin_utils.shared_paths import Taken, take_out
 from ..plugin_utils.source_tree import SourceTree
 
 
@@ -38,6 +39,7 @@ class ActionModule(ActionBase):
                 ("git_ref", ""),
                 ("exclude", []),
                 ("include", []),
+                ("shared_paths", []),
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
@@ -54,7 +56,8 @@ class ActionModule(ActionBase):
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
-            result["notes"] = collected.notes
+            args["shared_paths"] = collected.shared_paths
+            result["notes"] = [*collected.notes, *self._notes_of_procfile(collected, args)]
             answer = self._module(args, task_vars)
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
@@ -65,7 +68,7 @@ class ActionModule(ActionBase):
                     Display().display(text.serves(args.get("name"), host, "already", answer["release"], bind))
                 return {**result, **answer}
             if shared.is_first_to("show the notes"):
-                for note in collected.notes:
+                for note in result["notes"]:
                     Display().display(f"{args.get('name')}: {note}")
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
@@ -87,7 +90,20 @@ class ActionModule(ActionBase):
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
-    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=()):
+    def _collect(
+        self,
+        scratch,
+        *,
+        src,
+        git_repo,
+        git_ref,
+        exclude,
+        runtime,
+        requirements,
+        include=(),
+        packages=(),
+        shared_paths=(),
+    ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
         origin, notes = {}, []
@@ -102,7 +118,7 @@ class ActionModule(ActionBase):
             source = target / (src or "")
         elif src:
             source = Path(self._find_needle("files", src))
-        tree = []
+        tree, taken = [], Taken([], [], [])
         if source is None:
             if requirements and not all(os.path.isabs(path) for path in requirements):
                 raise pack.PackError(
@@ -113,17 +129,28 @@ class ActionModule(ActionBase):
                 f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app."
             )
         else:
-            found = SourceTree(source, exclude, include)
+            found = SourceTree(source, exclude, include, shared_paths)
             tree = list(found.entries("src"))
             if not tree:
                 raise pack.PackError(
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
             notes += [str(found.left_out)] if found.left_out.count else []
+            taken = take_out(tree, shared_paths)
+            tree = taken.entries
+            notes += taken.notes
         needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages))
         if needed.read:
             notes.insert(0, f"Packages are those of {', '.join(needed.read)}.")
-        return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
+        everything = [*entries, *tree, *needed.entries]
+        return pack.Collected(everything, needed.paths, origin, notes, taken.paths, str(source or ""))
+
+    @staticmethod
+    def _notes_of_procfile(collected, args):
+        if not any(entry.path == "src/Procfile" for entry in collected.entries):
+            return []
+        command = (args.get("activation") or {}).get("release_command")
+        return list(procfile.notes(Path(collected.source), (args.get("service") or {}).get("wsgi", ""), command))
 
     @staticmethod
     def _files(collected):

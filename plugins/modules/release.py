@@ -59,6 +59,15 @@ options:
     type: list
     elements: str
     default: []
+  shared_paths:
+    description:
+      - Paths in the source that outlive releases, such as C(instance), C(uploads/) or C(app.db). In a release each is a link into C(shared)
+        of O(root). A name without a suffix, or with a slash at its end, is a folder.
+      - What the source has there is the first content, which M(pygun.stack.activate) copies if the host has none.
+      - A symbolic link that the source has there is kept, wherever it leads.
+    type: list
+    elements: str
+    default: []
   requirements:
     description:
       - Requirement files, relative to the source, or absolute paths on the control node. C(pyproject.toml) and C(pylock.toml) are read, too.
@@ -210,6 +219,7 @@ from ..module_utils.host import build_account
 from ..module_utils.release.build import build, release_id
 from ..module_utils.release.differences import manifest_of, shown
 from ..module_utils.release.lock import Held, locked
+from ..module_utils.release.shared_paths import SharedPathError
 from ..module_utils.release.store import ReleaseStore
 from ..module_utils.stack_module import StackModule
 
@@ -245,6 +255,7 @@ def main():
             "git_ref": {"type": "str", "default": "HEAD"},
             "exclude": listing,
             "include": listing,
+            "shared_paths": listing,
             "requirements": listing,
             "packages": listing,
             "server_packages": listing,
@@ -300,7 +311,7 @@ def main():
                 module.warn(text)
     except Held as error:
         module.fail_json(msg=str(error), **result)
-    except (OSError, build_account.InstallError, tarfile.TarError) as error:
+    except (OSError, build_account.InstallError, tarfile.TarError, SharedPathError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
         known = python_env.explained(error)
         cause = f"\n{advice(known)}" if known else ""

@@ -48,17 +48,22 @@ def entry_from_bytes(path: str, data: bytes) -> Entry:
     return Entry(path, hashlib.sha256(data).hexdigest(), data=data)
 
 
-def entry_from_file(path: str, source: Path, root: Path) -> Entry:
+def entry_from_file(path: str, source: Path, root: Path, leads_to_host: bool = False) -> Entry:
     """An entry for a file or link below ``root``.
+
+    :param leads_to_host: whether a link may lead to an absolute path, which is one of the host
 
     :raises PackError: for a link that leaves ``root``, or something that is neither file nor link
     """
     if source.is_symlink():
         target = os.readlink(source)
+        if leads_to_host and os.path.isabs(target):
+            return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
         if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
             raise PackError(
                 f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
-                " Copy the file into the source, or leave the link out with flask_app_exclude."
+                " Copy the file into the source, leave the link out with flask_app_exclude, or name it in flask_app_shared_paths if the"
+                " host has what it leads to."
             )
         return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
     if not source.is_file():
@@ -83,6 +88,8 @@ class Collected:
     origin: dict[str, str]
     #: Sentences on how the source was read: what was left out, where the packages come from.
     notes: list[str] = field(default_factory=list)
+    #: Paths of the source that are to be links into the app's shared folder.
+    shared_paths: list[str] = field(default_factory=list)
     #: Directory of the source on the control node, or an empty text.
     source: str = ""
 

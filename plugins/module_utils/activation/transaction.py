@@ -30,6 +30,7 @@ from ..instance.public_socket import SocketError
 from ..release.fit import misfits
 from ..release.lock import Held, locked
 from ..release.server_packages import stock_worker
+from ..release.shared_paths import SharedPathError, provide
 from ..release.store import ReleaseStore
 from ..release.trial import too_many_workers, try_release, warnings_of
 from ..supervisor.conf import STOP_MARGIN
@@ -217,6 +218,7 @@ class Activation:
         self._restore_foreign_files()
         self.journal.write(self.options.env_file)
         self.checkpoint("files")
+        self._provide_shared_paths()
         self._try_release()
         self.release_command.run()
         self.report.step = "roll"
@@ -245,6 +247,12 @@ class Activation:
                 self.survey.inspect_again()
         self.survey.reconfigure = self.survey.reconfigure or not self.instances.socket.settled()
         self.journal.save(files=kept)
+
+    def _provide_shared_paths(self) -> None:
+        try:
+            provide(self.store.path(self.survey.wanted))
+        except (SharedPathError, OSError) as error:
+            raise StepFailure(str(error)) from error
 
     def _try_release(self) -> None:
         """Try a release that does not serve yet, before anything that serves is touched."""

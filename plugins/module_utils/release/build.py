@@ -20,7 +20,7 @@ import time
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
-from . import record, server_packages
+from . import record, server_packages, shared_paths
 from .requirement_lines import FOLDERS, lines
 
 
@@ -35,6 +35,8 @@ def release_id(params, python):
         "installer": "uv" if params["uv"] else "pip",
         "python": python,
     }
+    if params["shared_paths"]:
+        identity["shared_paths"] = params["shared_paths"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -59,6 +61,7 @@ def build(params, release, python, store, account=None):
         warnings = _install(params, path, account)
         _compile(params, src, account)
         build_account.take_over(src, account)
+        shared_paths.link(path, params["shared_paths"])
         _have_runtime_found(path)
         _write_run(path)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
@@ -73,6 +76,7 @@ def build(params, release, python, store, account=None):
 def _unpack(archive, path):
     built = time.time()
     with tarfile.open(archive) as packed:
+        packed.extraction_filter = lambda member, _path: member  # a link to a path of the host is meant to lead out
         for member in packed:
             if os.path.isabs(member.name) or ".." in member.name.split("/"):
                 raise tarfile.TarError(f"{member.name} leads out of the release")
@@ -261,6 +265,7 @@ def _metadata(params, release, python):
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
         "pygun_py_shown": params["pygun_py_shown"],
+        "shared_paths": params["shared_paths"],
         "service": record.service_from(params["service"]),
     }
     return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
