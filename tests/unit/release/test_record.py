@@ -47,7 +47,17 @@ def write(folder, service):
 def test_what_a_release_was_built_with_is_read_back(tmp_path):
     given = {**vars(SERVICE), "boot_timeout": "45", "graceful_timeout": 20, "health_host": None, "colour": "red"}
     params = dict.fromkeys(
-        ("name", "content", "origin", "requirements", "packages", "server_packages", "overrides", "pygun_py_shown")
+        (
+            "name",
+            "content",
+            "origin",
+            "requirements",
+            "packages",
+            "server_packages",
+            "overrides",
+            "pygun_py_shown",
+            "shared_paths",
+        )
     )
     (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
