@@ -64,7 +64,7 @@ class ActionModule(ReleaseAction):
         source["git_ref"] = source["git_ref"] or "HEAD"
         asked = args.get("requirements") or []
         packages = args.get("packages") or []
-        patterns = {key: args.get(key) or [] for key in ("exclude", "include", "extras")}
+        patterns = {key: args.get(key) or [] for key in ("exclude", "include", "extras", "shared_paths")}
         collected = self._collect(scratch, runtime="", requirements=asked, packages=packages, **patterns, **source)
         files = self._files(collected)
         for file in files:

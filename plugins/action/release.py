@@ -16,10 +16,12 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import hashes, needs, pack, progress, text
+from ..plugin_utils import hashes, needs, pack, procfile, progress, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
+from ..plugin_utils.once import Once
 from ..plugin_utils.run_locks import RunLocks, needs_digest
+from ..plugin_utils.shared_paths import Taken, take_out
 from ..plugin_utils.source_tree import SourceTree
 
 
@@ -42,6 +44,7 @@ class ActionModule(ActionBase):
                 ("include", []),
                 ("extras", []),
                 ("require_hashes", False),
+                ("shared_paths", []),
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
@@ -64,10 +67,11 @@ class ActionModule(ActionBase):
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
             places = args.get("index_url") or "", args.get("wheelhouse") or ""
             trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)
-            notes = [*collected.notes, *filter(None, [trusted])]
+            notes = [*collected.notes, *self._notes_of_procfile(collected, args), *filter(None, [trusted])]
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
+            args["shared_paths"] = collected.shared_paths
             args.update(needs=needs_digest(collected.entries, collected.requirements), locks=locks.digests())
             args.update(lock_wanted=not args["locks"] and len(task_vars.get("ansible_play_hosts_all", ())) > 1)
             result["notes"] = notes
@@ -76,6 +80,8 @@ class ActionModule(ActionBase):
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
                     bind = args.get("service", {}).get("bind")
+                    if (args.get("activation") or {}).get("release_command"):
+                        Once(str(args.get("name")), result["rollout"]).note(host, failed=False)
                     Display().display(text.serves(args.get("name"), host, "already", answer["release"], bind))
                 return {**result, **answer}
             known, free = answer.pop("known"), answer.pop("free")
@@ -134,6 +140,7 @@ class ActionModule(ActionBase):
         include=(),
         packages=(),
         extras=(),
+        shared_paths=(),
     ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
@@ -149,7 +156,7 @@ class ActionModule(ActionBase):
             source = target / (src or "")
         elif src:
             source = Path(self._find_needle("files", src))
-        tree = []
+        tree, taken = [], Taken([], [], [])
         if source is None:
             if requirements and not all(os.path.isabs(path) for path in requirements):
                 raise pack.PackError(
@@ -162,7 +169,7 @@ class ActionModule(ActionBase):
         else:
             # A checkout is made anew for each run.
             digests = Digests(None if git_repo else Path(constants.ANSIBLE_HOME, "pygun"), source)
-            found = SourceTree(source, exclude, include, digests.of)
+            found = SourceTree(source, exclude, include, shared_paths, digests.of)
             tree = list(found.entries("src"))
             digests.save()
             if not tree:
@@ -170,10 +177,21 @@ class ActionModule(ActionBase):
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
             notes += [str(found.left_out)] if found.left_out.count else []
+            taken = take_out(tree, shared_paths)
+            tree = taken.entries
+            notes += taken.notes
         packed = [entry.path for entry in tree]
         needed = needs.of(source, requirements, packed, scratch, bool(packages), extras or (), require_hashes)
         notes[:0] = needed.notes()
-        return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
+        everything = [*entries, *tree, *needed.entries]
+        return pack.Collected(everything, needed.paths, origin, notes, taken.paths, str(source or ""))
+
+    @staticmethod
+    def _notes_of_procfile(collected, args):
+        if not any(entry.path == "src/Procfile" for entry in collected.entries):
+            return []
+        command = (args.get("activation") or {}).get("release_command")
+        return list(procfile.notes(Path(collected.source), (args.get("service") or {}).get("wsgi", ""), command))
 
     @staticmethod
     def _files(collected):

@@ -112,6 +112,30 @@ options:
     description: Names the run that does this on several hosts; kept in the app's history, so that they can be rolled back together.
     type: str
     default: ""
+  release_command:
+    description:
+      - What has to happen once before the release serves, such as the migration of a database. A text is split into words, as a shell
+        does it, but no shell runs it. A list of words is one command; a list of texts with spaces, or of lists, is several.
+      - The commands run in the release, as the app's user and with its environment, after the trial and before an instance is touched. A
+        release whose command fails is marked as failed.
+      - They run whenever a release comes into service, and for a release that serves without them. A second run of the same does nothing.
+      - Of the hosts of a rollout, one runs them. The others wait until it serves, and are not touched if it fails.
+    type: raw
+    default: ""
+  release_command_timeout:
+    description: Seconds that the commands may take together.
+    type: float
+    default: 600
+  release_command_host:
+    description: Name of the host that has run the commands for this one too. Set by the action plugin.
+    type: str
+    default: ""
+  across_release_command:
+    description:
+      - Whether a rollback may go to a release that is older than a release command that has run.
+      - With O(retry_failed), as in a deploy, it may.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -200,8 +224,29 @@ misfits:
     text:
       description: What happens, and what to do.
       type: str
+release_command:
+  description: The release command that has run on this host, or in check mode would; null if none did.
+  returned: success
+  type: dict
+  contains:
+    command:
+      description: The commands.
+      type: str
+    seconds:
+      description: How long they took.
+      type: float
+    lines:
+      description: The last lines that each printed, without secrets.
+      type: list
+      elements: str
+crossed:
+  description: The releases whose command a refused rollback would go back across.
+  returned: when that is refused
+  type: list
+  elements: str
 step:
-  description: The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(preflight), V(roll), V(reconfigure), V(verify) or V(commit).
+  description: >-
+    The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(preflight), V(release command), V(roll), V(reconfigure), V(verify) or V(commit).
   returned: failure
   type: str
 instance:
@@ -232,8 +277,8 @@ from ..module_utils.stack_module import StackModule
 def main(activation=Activation):
     """Run the module."""
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    this = activation(options_from(module.params), module.warn)
     try:
+        this = activation(options_from(module.params), module.warn)
         result = this.predict() if module.check_mode else this.run()
     except ActivationError as error:
         module.fail_json(msg=str(error), **error.facts)

@@ -50,6 +50,11 @@ options:
     type: list
     elements: str
     default: []
+  shared_paths:
+    description: Paths in the source that outlive releases, as for M(pygun.stack.release).
+    type: list
+    elements: str
+    default: []
   requirements:
     description: Requirement files, as for M(pygun.stack.release).
     type: list
@@ -129,6 +134,7 @@ def main():
             "git_ref": {"type": "str", "default": "HEAD"},
             "exclude": listing,
             "include": listing,
+            "shared_paths": listing,
             "requirements": listing,
             "extras": listing,
             "packages": listing,

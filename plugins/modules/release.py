@@ -62,6 +62,15 @@ options:
     type: list
     elements: str
     default: []
+  shared_paths:
+    description:
+      - Paths in the source that outlive releases, such as C(instance), C(uploads/) or C(app.db). In a release each is a link into C(shared)
+        of O(root). A name without a suffix, or with a slash at its end, is a folder.
+      - What the source has there is the first content, which M(pygun.stack.activate) copies if the host has none.
+      - A symbolic link that the source has there is kept, wherever it leads.
+    type: list
+    elements: str
+    default: []
   requirements:
     description:
       - Requirement files, relative to the source, or absolute paths on the control node. Lock files and C(pyproject.toml) are read, too.
@@ -254,6 +263,7 @@ import tarfile
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..module_utils import python_env
+from ..module_utils.activation.errors import ActivationError
 from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
@@ -264,6 +274,7 @@ from ..module_utils.release.differences import manifest_of, packages_shown, show
 from ..module_utils.release.environments import Environments
 from ..module_utils.release.lock import Held, locked
 from ..module_utils.release.package_lock import names_to_upgrade
+from ..module_utils.release.shared_paths import SharedPathError
 from ..module_utils.release.store import ReleaseStore
 from ..module_utils.stack_module import StackModule
 
@@ -277,7 +288,10 @@ def settled(module, release):
     if checked.error_messages:
         module.fail_json(msg=f"activation: {'; '.join(checked.error_messages)}. Nothing was changed.")
     warnings = []
-    found = Activation(options_from(checked.validated_parameters), warnings.append).settled()
+    try:
+        found = Activation(options_from(checked.validated_parameters), warnings.append).settled()
+    except ActivationError as error:
+        module.fail_json(msg=str(error))
     for text in warnings if found else ():  # or else the activation warns
         module.warn(text)
     return found
@@ -297,6 +311,7 @@ def main():
             "exclude": listing,
             "include": listing,
             "require_hashes": {"type": "bool", "default": False},
+            "shared_paths": listing,
             "requirements": listing,
             "extras": listing,
             "packages": listing,
@@ -368,7 +383,7 @@ def main():
         module.exit_json(changed=False, lacking=str(error), **result)
     except Held as error:
         module.fail_json(msg=str(error), **result)
-    except (OSError, build_account.InstallError, tarfile.TarError) as error:
+    except (OSError, build_account.InstallError, tarfile.TarError, SharedPathError) as error:
         running = f"Release {current} is current and was not touched." if current else "Nothing was installed."
         known = python_env.explained(error)
         cause = f"\n{advice(known)}" if known else ""

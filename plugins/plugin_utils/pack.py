@@ -68,16 +68,19 @@ def digest_of(source: Path) -> str:
     return found.hexdigest()
 
 
-def entry_from_file(path: str, source: Path, root: Path, digest_of: Callable[[Path], str] = digest_of) -> Entry:
+def entry_from_file(
+    path: str, source: Path, root: Path, leads_to_host: bool = False, digest_of: Callable[[Path], str] = digest_of
+) -> Entry:
     """An entry for a file or link below ``root``.
 
+    :param leads_to_host: whether a link may lead to an absolute path, which is one of the host
     :param digest_of: returns the digest of a file's content, and may remember it
     :raises PackError: for a link that leaves ``root``, or something that is neither file nor link
     """
     try:
         status = source.lstat()
         if stat.S_ISLNK(status.st_mode):
-            return _entry_from_link(path, source, root)
+            return _entry_from_link(path, source, root, leads_to_host)
         if not stat.S_ISREG(status.st_mode):
             raise PackError(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
         found = digest_of(source)
@@ -86,12 +89,15 @@ def entry_from_file(path: str, source: Path, root: Path, digest_of: Callable[[Pa
     return Entry(path, found, bool(status.st_mode & 0o111), source=source, size=status.st_size)
 
 
-def _entry_from_link(path: str, source: Path, root: Path) -> Entry:
+def _entry_from_link(path: str, source: Path, root: Path, leads_to_host: bool) -> Entry:
     target = os.readlink(source)
+    if leads_to_host and os.path.isabs(target):
+        return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
     if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
         raise PackError(
             f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
-            " Copy the file into the source, or leave the link out with flask_app_exclude."
+            " Copy the file into the source, leave the link out with flask_app_exclude, or name it in flask_app_shared_paths if the"
+            " host has what it leads to."
         )
     return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
 
@@ -105,6 +111,8 @@ class Collected:
     origin: dict[str, str]
     #: Sentences on how the source was read: what was left out, where the packages come from.
     notes: list[str] = field(default_factory=list)
+    #: Paths of the source that are to be links into the app's shared folder.
+    shared_paths: list[str] = field(default_factory=list)
     #: Directory of the source on the control node, or an empty text.
     source: str = ""
 

@@ -66,7 +66,8 @@ class SourceTree:
 
     Left out are what ``.gitignore`` files name (git decides, also in a folder that is no repository), what is never
     part of a release, and what a pattern in ``exclude`` matches (a name, or a path relative to ``root``). What a pattern in
-    ``include`` matches, or whose directory it matches, belongs to the release although git ignores it.
+    ``include`` matches, or whose directory it matches, belongs to the release although git ignores it. A symbolic link in ``links``
+    may lead to an absolute path.
 
     :param digest_of: returns the digest of a file's content
     :raises PackError: when git cannot be asked
@@ -77,10 +78,12 @@ class SourceTree:
         root: Path,
         exclude: Iterable[str] = (),
         include: Iterable[str] = (),
+        links: Iterable[str] = (),
         digest_of: Callable[[Path], str] = digest_of,
     ) -> None:
         self.root = root
         self._digest_of = digest_of
+        self._links = {path.rstrip("/") for path in links}
         self.left_out = LeftOut()
         self._excluded = _matcher((*ALWAYS_EXCLUDED, *exclude))
         self._included = {pattern: _matcher((pattern.rstrip("/"),)) for pattern in include}
@@ -102,7 +105,7 @@ class SourceTree:
             if ignored and not used:
                 self.left_out.add(path, file.lstat().st_size)
                 continue
-            entry = entry_from_file(f"{prefix}/{path}", file, self.root, self._digest_of)
+            entry = entry_from_file(f"{prefix}/{path}", file, self.root, path in self._links, self._digest_of)
             if entry.link is None and entry.size <= _LFS_LARGEST and _LFS_POINTER.match(file.read_bytes()):
                 pointers.append(path)
             yield entry

@@ -8,6 +8,8 @@ import dataclasses
 import typing as t
 
 from ..host import places
+from ..release.commands import Commands, commands_from
+from .errors import ActivationError
 from .files import ManagedFile
 
 
@@ -30,6 +32,10 @@ class Options:
     rollout: str = ""
     preflight: bool = True
     socket_units: tuple[ManagedFile, ...] = ()
+    release_command: Commands = ()
+    release_command_timeout: float = 600.0
+    release_command_host: str = ""
+    across_release_command: bool = False
 
 
 #: What the module `activate` is given.
@@ -64,6 +70,10 @@ ARGUMENT_SPEC = {
     "keep": {"type": "int", "default": 5},
     "by": {"type": "str", "default": ""},
     "rollout": {"type": "str", "default": ""},
+    "release_command": {"type": "raw", "default": ""},
+    "release_command_timeout": {"type": "float", "default": 600},
+    "release_command_host": {"type": "str", "default": ""},
+    "across_release_command": {"type": "bool", "default": False},
 }
 
 
@@ -88,4 +98,8 @@ def options_from(params: dict[str, t.Any]) -> Options:
     env = given["env_file"] or {"path": places.env_file(name), "content": None}
     given["env_file"] = _managed_file(env, 0o640)
     given["socket_units"] = tuple(_managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
+    try:
+        given["release_command"] = commands_from(given["release_command"])
+    except ValueError as error:
+        raise ActivationError(f"release_command: {error} Nothing was changed.", step="prepare") from None
     return Options(**given)

@@ -36,6 +36,9 @@ class Report:
         self.step = "prepare"
         self.accounts: dict[str, dict[str, t.Any]] = {}
         self.misfits: list[dict[str, str]] = []
+        #: The release command that has run, or in check mode would; and a sentence about what it leaves behind.
+        self.command: dict[str, t.Any] | None = None
+        self.data_changed = ""
         self._started = time.monotonic()
 
     def account(
@@ -74,6 +77,7 @@ class Report:
             "seconds": round(time.monotonic() - self._started, 2),
             "diff": differences,
             "misfits": self.misfits,
+            "release_command": self.command,
         }
 
     def error(self, failure: StepFailure, release: str, what: str, after: str, **facts: t.Any) -> ActivationError:
@@ -126,6 +130,8 @@ class Report:
 
     def _reproduce(self, failure: StepFailure, release: str, diagnosis: Diagnosis | None) -> str:
         """A command that shows the same failure without touching what serves; none if it cannot have the environment."""
+        if failure.reproduce:
+            return failure.reproduce
         lacking = self._lacking_environment()
         if not failure.blames_release or lacking is None:
             return ""

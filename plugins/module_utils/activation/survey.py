@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ..release.command_records import CommandRecords
+from ..release.commands import text_of
 from ..release.record import environment_digest
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import CannotReread, Process
@@ -57,6 +59,8 @@ class Survey:
             )
         if not complete and not may_be_missing:
             raise self._refusal(f"Release {wanted} of {self.options.name} is not on this host, or is half-built.")
+        if wanted != self.baseline and not self.options.retry_failed:
+            self._refuse_crossing(wanted)
         if complete and wanted != self.baseline:
             self.refuse_damaged(wanted)
         self.wanted = wanted
@@ -96,6 +100,26 @@ class Survey:
                 f"{what} with {release!r}: name one of {name} by its id, or by enough of its first digits."
             )
         return meant[0]
+
+    def _refuse_crossing(self, wanted: str) -> None:
+        """Refuse to go back across a release command, which no rollback undoes, unless that is asked for."""
+        crossed = CommandRecords(self.store).crossed(wanted)
+        if not crossed:
+            return
+        ran = "; ".join(
+            f"release {release} ran `{record['command']}` at {record['at']}" for release, record in crossed.items()
+        )
+        across = f"Release {wanted} of {self.options.name} is older than a release command: {ran}."
+        if self.options.across_release_command:
+            self.warn(f"{across} It is put into service all the same, and what the command has changed stays.")
+            return
+        raise ActivationError(
+            f"{across} A rollback does not undo that, and the older code may not fit what it has left. If it does, or once you have"
+            " undone it (such as with flask db downgrade in the newer release), add -e flask_app_across_release_command=true."
+            f" Release {self.baseline or 'none'} stays in service. Nothing was changed.",
+            step="prepare",
+            crossed=sorted(crossed),
+        )
 
     def _refusal(self, why: str) -> ActivationError:
         """The error for a release that may not run; it lists the releases of the host."""
@@ -155,7 +179,16 @@ class Survey:
         work.extend(process.name for process in instances.holders() if process.state not in UP)
         if options.restart:
             work.append("restart")
+        if self.command_is_due():
+            work.append("release command")
         return work
+
+    def command_is_due(self) -> bool:
+        """Whether the release command has to run: for a release that comes into service, and for one that serves without it."""
+        commands = self.options.release_command
+        if not commands:
+            return False
+        return self.wanted != self.baseline or not CommandRecords(self.store).is_done(self.wanted, text_of(commands))
 
     def is_fresh(self, process: Process) -> bool:
         """Whether the instance runs the wanted release with the wanted environment."""
@@ -178,6 +211,8 @@ class Survey:
         """The diff of the release and the files. Call it before anything is written."""
         conf, env = self.options.program_conf, self.options.env_file
         pairs = [(f"{self.options.name}: release", f"{self.baseline or 'none'}\n", f"{self.wanted}\n")]
+        if self.command_is_due():
+            pairs.append((f"{self.options.name}: release command", "", f"{text_of(self.options.release_command)}\n"))
         for file in (conf, *self.options.socket_units):
             if file is not None and file.differs():
                 before, after = file.on_disk() or b"", file.content or b""

@@ -31,6 +31,7 @@ from ..release.environments import Environments
 from ..release.fit import misfits
 from ..release.lock import Held, locked
 from ..release.server_packages import stock_worker
+from ..release.shared_paths import SharedPathError, provide
 from ..release.store import ReleaseStore
 from ..release.trial import too_many_workers, try_release, warnings_of
 from ..supervisor.conf import STOP_MARGIN
@@ -42,6 +43,7 @@ from .instances import Instances
 from .journal import Journal
 from .options import Options
 from .own_files import OwnFiles
+from .release_command import ReleaseCommand
 from .report import Report
 from .roll import Roll
 from .survey import Survey
@@ -61,6 +63,7 @@ class Activation:
         self.own_files = OwnFiles(self.store, self.journal, self.instances, warn)
         self.report = Report(options, self.store, self.instances, warn)
         self.roll = Roll(self.store, self.journal, self.instances, self.survey, self.report, warn)
+        self.release_command = ReleaseCommand(self.journal, self.instances, self.survey, self.report)
         self.way_back = WayBack(self.store, self.journal, self.instances, self.survey, self.report)
 
     def checkpoint(self, name: str) -> None:
@@ -122,6 +125,7 @@ class Activation:
             self.survey.refuse_damaged(self.survey.wanted)
         self.own_files.refuse_unknown(self.survey)
         self._refuse_taken()
+        self.release_command.predict()
         return self.report.result(
             bool(work or self.own_files.lost()) or interrupted, self.survey.wanted, self.survey.differences()
         )
@@ -215,7 +219,9 @@ class Activation:
         self._restore_foreign_files()
         self.journal.write(self.options.env_file)
         self.checkpoint("files")
+        self._provide_shared_paths()
         self._try_release()
+        self.release_command.run()
         self.report.step = "roll"
         self.roll.roll()
         if self.survey.reconfigure:
@@ -242,6 +248,12 @@ class Activation:
                 self.survey.inspect_again()
         self.survey.reconfigure = self.survey.reconfigure or not self.instances.socket.settled()
         self.journal.save(files=kept)
+
+    def _provide_shared_paths(self) -> None:
+        try:
+            provide(self.store.path(self.survey.wanted))
+        except (SharedPathError, OSError) as error:
+            raise StepFailure(str(error)) from error
 
     def _try_release(self) -> None:
         """Try a release that does not serve yet, before anything that serves is touched."""

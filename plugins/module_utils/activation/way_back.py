@@ -50,6 +50,8 @@ class WayBack:
                 self.journal.save(failed=failure.why)
         what = f"Release {wanted} of {self.instances.options.name} was not put into service (step: {self.report.step})."
         after = self._state_afterwards(touched)
+        if self.report.data_changed:
+            after += f" {self.report.data_changed}"
         if blamed:
             after += f" Release {wanted} is marked as failed; a rollback will not choose it."
         return self.report.error(failure, wanted, what, after, rolled_back=not self.problems)
@@ -62,7 +64,7 @@ class WayBack:
                 " cause, then deploy or roll back: the next run takes over from here."
             )
         if not touched:
-            return "Nothing was changed."
+            return "No instance was touched." if self.report.data_changed else "Nothing was changed."
         if self.survey.baseline is None:
             return "It was the first release: the program has been removed again, and nothing serves."
         return "The host is as it was before."

@@ -227,8 +227,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "anybody",
         r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|(attempt to write a readonly database|unable to open database file)",
         "The app's user may not do something: {0}.",
-        "The app runs as its own user. Have it write below /srv/NAME/shared, which outlives releases: PYGUN_SHARED_DIR in the"
-        " app's environment is that path. What is gone after a reboot may be in /run/NAME.",
+        "The app runs as its own user. Name a file or folder of its source in flask_app_shared_paths, such as [instance]; or have it write"
+        " below /srv/NAME/shared, which outlives releases: PYGUN_SHARED_DIR in the app's environment is that path. What is gone after a"
+        " reboot may be in /run/NAME.",
     ),
     Symptom(
         "open-files",

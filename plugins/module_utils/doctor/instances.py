@@ -204,7 +204,8 @@ def _check_writes(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
             instance.process.full_name,
             f"requests to {instance.process.name} met {len(refused)} error(s) such as: {refused[-1]}",
             f"The app's user may not do that, which most often is to write. A release belongs to root; what is to stay belongs below {shared}.",
-            f"Have the app write below {shared}: PYGUN_SHARED_DIR in its environment is that path. Then deploy.",
+            f"Name the file or folder in flask_app_shared_paths, such as [instance]; or have the app write below {shared}, which"
+            " PYGUN_SHARED_DIR in its environment names. Then deploy.",
             app=seen.app.name,
         )
 

@@ -17,7 +17,7 @@ import subprocess
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, remove_tree, write_atomically
-from . import package_lock, record
+from . import package_lock, record, shared_paths
 from .contents import Contents
 from .environments import Environments, Needed
 from .package_lock import PackageLock
@@ -99,6 +99,8 @@ def release_id(params, python, lock):
         "python": python,
         "lock": lock,
     }
+    if params["shared_paths"]:
+        identity["shared_paths"] = params["shared_paths"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -135,6 +137,7 @@ def build(params, wanted, python, store, account=None):
         with contents.lent("src", account):
             _compile(params, os.path.join(path, "src"), account)
         contents.record()
+        shared_paths.link(path, params["shared_paths"])
         Environments(store.root).link(environment, path)
         _write_run(path)
         write_atomically(os.path.join(path, package_lock.FILE), built.lock.text.encode(), 0o644)
@@ -214,6 +217,7 @@ def _metadata(params, release, python, known=None):
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
         "pygun_py_shown": params["pygun_py_shown"],
+        "shared_paths": params["shared_paths"],
         "service": record.service_from(params["service"]),
         **(known or {}),
     }

@@ -59,6 +59,7 @@ class Service:
     env_file: str = ""
     run_dir: str = ""
     log_dir: str = ""
+    wsgi: str = ""  # as flask_app_wsgi has it
 
     def question(self) -> Question:
         """What a check of the app asks."""

@@ -189,16 +189,14 @@ class ReleaseStore:
         except (OSError, foreign.Unreadable) as error:
             found, damage = {}, str(error)
         previous, failed, history = found.get("previous"), found.get("failed") or {}, found.get("history") or []
+        commands = found.get("commands") or {}
         state = {
             "previous": previous if isinstance(previous, str) else None,
-            "failed": {
-                release: failure
-                for release, failure in (failed.items() if isinstance(failed, dict) else ())
-                if ID_PATTERN.fullmatch(release) and _is_entry(failure)
-            },
+            "failed": _entries_of_releases(failed),
             "history": [entry for entry in history if _is_entry(entry)] if isinstance(history, list) else [],
+            "commands": _entries_of_releases(commands),
         }
-        if found and (previous, failed, history) != tuple(state.values()):
+        if found and (previous, failed, history, commands) != tuple(state.values()):
             damage = "has entries that cannot be understood"
         return state, damage
 
@@ -266,6 +264,10 @@ class ReleaseStore:
         state["failed"][release] = {"at": now(), "step": step, "message": message}
         self._write_state(state)
 
+    def save_commands(self, records: dict[str, dict[str, str]]) -> None:
+        """Remember which release commands have run; `command_records.py` reads and writes them."""
+        self._write_state({**self.state(), "commands": records})
+
     def forget_failure(self, release: str) -> bool:
         """Give a failed release another chance; say whether it was marked."""
         state = self.state()
@@ -321,3 +323,12 @@ class ReleaseStore:
 def _is_entry(found: t.Any) -> bool:
     """Whether this is an object of texts, as state.json holds for an activation and for a failure."""
     return isinstance(found, dict) and all(isinstance(value, (str, bool, type(None))) for value in found.values())
+
+
+def _entries_of_releases(found: t.Any) -> dict[str, dict[str, t.Any]]:
+    """What can be understood of entries by release."""
+    return {
+        release: entry
+        for release, entry in (found.items() if isinstance(found, dict) else ())
+        if ID_PATTERN.fullmatch(release) and _is_entry(entry)
+    }

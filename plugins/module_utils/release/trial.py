@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import os
 import pwd
-import resource
 import signal
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ import typing as t
 from ..diagnosis import phrases
 from ..diagnosis.symptoms import TOOK_TOO_MUCH
 from ..host import foreign
+from ..host.app_process import become, kill_group, tail, variables
 from ..host.inspection import memory_of_host, memory_used
 
 #: Seconds beyond the release's own boot timeout, after which the process group is killed.
@@ -29,7 +29,6 @@ MARGIN = 5.0
 #: Seconds between two looks at the memory.
 _LOOK = 0.05
 _ENDED, _LATE, _TOO_BIG = "ended", "late", "too big"
-_OUTPUT_AT_MOST = 256 * 1024
 _WARNINGS_AT_MOST = 5
 _WARNING_AT_MOST = 1000  # characters
 
@@ -59,16 +58,6 @@ def try_release(
     :param environment: what an instance gets from supervisord, beside the app's own variables
     """
     account = pwd.getpwnam(user)
-    variables = {
-        "LANG": "C.UTF-8",
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "PYTHONUNBUFFERED": "1",
-        **(environment or {}),
-        "HOME": home,
-        "USER": user,
-        "LOGNAME": user,
-        "PYGUN_PREFLIGHT": "1",
-    }
     limit = memory_limit or memory_of_host("MemAvailable")
     with (
         tempfile.TemporaryFile() as output,
@@ -77,18 +66,18 @@ def try_release(
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
             _command(path, str(answer.fileno())),
             cwd="/",
-            env=variables,
+            env={**variables(account, home, environment or {}), "PYGUN_PREFLIGHT": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=[answer.fileno()],
             start_new_session=True,
-            preexec_fn=lambda: _become(account),
+            preexec_fn=lambda: become(account),
         )
         end = _wait(process, boot_timeout + MARGIN, limit)
-        _kill_group(process)
-        said = list(_announced(_tail(answer)))
-        text = _tail(output)
+        kill_group(process)  # also what the app has started
+        said = list(_announced(tail(answer)))
+        text = tail(output)
     if end == _TOO_BIG:
         given = "" if memory_limit else ", which the host has free"
         problem = f"the app {TOOK_TOO_MUCH} {limit >> 20} MB{given}"
@@ -122,11 +111,6 @@ def _wait(process: subprocess.Popen, seconds: float, limit: int) -> str:
                 return _LATE
 
 
-def _tail(stream: t.BinaryIO) -> str:
-    stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OUTPUT_AT_MOST))
-    return stream.read().decode("utf-8", "replace")
-
-
 def _announced(text: str) -> t.Iterator[dict[str, t.Any]]:
     """The lines that can be understood; the app could have written them, so each value is of its kind."""
     for line in text.splitlines():
@@ -156,25 +140,6 @@ def _is_fact(value: t.Any) -> bool:
 
 def _can_be_sent(text: str) -> bool:
     return not any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-def _become(account: pwd.struct_passwd) -> None:
-    """In the child: the app's user, and the first that the kernel ends when memory runs out."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
-        stream.write("1000")
-    if os.geteuid() == 0:
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
-
-
-def _kill_group(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # also what the app has started
-    except (ProcessLookupError, PermissionError):
-        pass
-    process.wait()
 
 
 def warnings_of(facts: dict[str, t.Any]) -> list[str]:

@@ -36,6 +36,7 @@ _ANY_LETTER = {
     "flask_app_gunicorn",
     "flask_app_include",
     "flask_app_requirements",
+    "flask_app_shared_paths",
     "flask_app_src",
     "python_wheelhouse",
     "load_balancer_certificates",

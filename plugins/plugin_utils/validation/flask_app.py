@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from ...module_utils.host import build_account
 from ...module_utils.release.package_lock import names_to_upgrade
+from ...module_utils.release.commands import commands_from
 from ..text import foreign, shown, unseen
 from .ranges import STOP_MARGIN
 from .rules import Values, between, rule
@@ -193,6 +194,27 @@ def _extras(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} is no name of an extra. Write the name alone, such as postgres."
 
 
+@rule("flask_app_release_command")
+def _release_command(value: t.Any) -> Iterator[str]:
+    try:
+        commands_from(value)
+    except ValueError as error:
+        yield str(error)
+
+
+@rule("flask_app_shared_paths")
+def _shared_paths(values: list[str]) -> Iterator[str]:
+    paths = [value.rstrip("/") for value in values]
+    for value in values:
+        path = value.rstrip("/")
+        if not path or any(part in ("", ".", "..") for part in path.split("/")):
+            yield f"{shown(value)} is no path in the source. Write it relative, without . and .., such as instance or uploads/."
+        elif re.search(r"[*?\[]", path):
+            yield f"{shown(value)} is a pattern, and a path is expected. Name each file or folder."
+        elif paths.count(path) > 1 or any(path.startswith(f"{other}/") for other in paths):
+            yield f"{shown(value)} is named twice, or lies in another entry. Keep one of them."
+
+
 @rule("flask_app_env")
 def _environment(values: dict[str, t.Any]) -> Iterator[str]:
     total = 0
@@ -254,6 +276,12 @@ def _source(values: Values) -> Iterator[tuple[str, str]]:
         yield (
             "flask_app_src",
             "is empty, and so are flask_app_git_repo and flask_app_packages. Set the one that says where the app comes from.",
+        )
+    if values["flask_app_shared_paths"] and not src and not repo:
+        yield (
+            "flask_app_shared_paths",
+            "names paths in the source, and there is none: the app comes from flask_app_packages. Leave it out, and have the app write below"
+            " the directory that PYGUN_SHARED_DIR in its environment names.",
         )
     if values["flask_app_git_ref"] != "HEAD" and not repo:
         yield (

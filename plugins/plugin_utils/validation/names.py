@@ -14,6 +14,7 @@ OF_PLAYBOOKS = {
     "command",
     "confirm",
     "doctor_format",
+    "flask_app_across_release_command",
     "flask_app_drain_timeout",
     "flask_app_force",
     "flask_app_hosts",

@@ -35,7 +35,11 @@ def params(tmp_path):
         packed.add(tmp_path / "wsgi.py", "src/wsgi.py")
     given = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
     given.update(uv=None, upgrade=[])
-    given.update(dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={})
+    given.update(
+        dict.fromkeys(("requirements", "packages", "server_packages", "overrides", "shared_paths"), ()),
+        origin={},
+        service={},
+    )
     return {**given, "archive": str(archive), "group": grp.getgrgid(os.getgid()).gr_name}
 
 

@@ -41,7 +41,7 @@ def attempt(tmp_path):
 
     def run(source=HELLO, more="", health="", boot_timeout=20.0, memory_limit=0, env=None):
         release = tmp_path / "release"
-        (release / "src").mkdir(parents=True)
+        (release / "src").mkdir(parents=True, exist_ok=True)
         (release / "src" / "wsgi.py").write_text(source)
         shutil.copytree(RUNTIME, release / "lib" / "pygun_runtime")
         (release / "venv" / "bin").mkdir(parents=True)
@@ -397,6 +397,15 @@ def test_an_app_that_writes_into_its_release_is_named(attempt, what):
     assert "of its release for writing" in said
     assert {"a folder": "src/instance"}.get(what, "src/") in said
     assert "PYGUN_SHARED_DIR" in said
+    shared = {"a folder": "instance", "a database": "app.db"}.get(what, "upload.txt")
+    assert f"Set flask_app_shared_paths: [{shared}], which makes them outlive releases, or let it write" in said
+
+
+def test_an_app_that_writes_into_a_shared_path_is_not_named(attempt, tmp_path):
+    (tmp_path / "release" / "src").mkdir(parents=True)
+    (tmp_path / "release" / "src" / "data").symlink_to(tmp_path)
+    assert trial.warnings_of(attempt("open('data/x', 'w').close()\n" + HELLO).facts) == []
+    assert (tmp_path / "x").exists()
 
 
 def test_an_app_that_only_reads_its_release_is_not_named(attempt):

@@ -87,7 +87,7 @@ def rendered_fixture(tmp_path_factory):
 
 def diffs(folder, before, after):
     """What the module reads in the current release, and the action plugin makes of it with the next one."""
-    params = {name: [] for name in ("requirements", "packages", "server_packages", "overrides")}
+    params = {name: [] for name in ("requirements", "packages", "server_packages", "overrides", "shared_paths")}
     params |= {
         "name": "scoring",
         "origin": {},

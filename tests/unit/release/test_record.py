@@ -47,7 +47,17 @@ def write(folder, service):
 def test_what_a_release_was_built_with_is_read_back(tmp_path):
     given = {**vars(SERVICE), "boot_timeout": "45", "graceful_timeout": 20, "health_host": None, "colour": "red"}
     params = dict.fromkeys(
-        ("name", "content", "origin", "requirements", "packages", "server_packages", "overrides", "pygun_py_shown")
+        (
+            "name",
+            "content",
+            "origin",
+            "requirements",
+            "packages",
+            "server_packages",
+            "overrides",
+            "pygun_py_shown",
+            "shared_paths",
+        )
     )
     (tmp_path / "release.json").write_bytes(_metadata({**params, "service": given}, "0123456789abcdef", "3.12"))
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
@@ -97,6 +107,7 @@ def test_the_digest_of_the_environment_is_that_of_the_file_that_the_release_name
 def test_role_and_runtime_name_the_same_facts():
     known = {field.name for field in dataclasses.fields(record.Service)}
     told = inspect.signature(Runtime).parameters
+    known.remove("wsgi")  # gunicorn's, in a line of its own in pygun.py.j2
     assert known <= {key for name in role_vars.NAMES for key in role_vars.VARS[name]}
     assert set(role_vars.VARS["__flask_app_runtime"]) <= set(told)
     assert record.Service().boot_timeout == told["boot_timeout"].default

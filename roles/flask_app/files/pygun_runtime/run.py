@@ -8,11 +8,13 @@ the variables are set first, and PROGRAM takes the place of this process, with i
 
 * PROGRAM without a slash is looked up in the release's virtual environment first.
 * It runs in the source's folder.
+* FLASK_APP is the app that is served, unless the app's environment or a file .flaskenv or .env of its source says another.
 * `{release}` in an argument, or in a variable, is the folder of this release.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -41,13 +43,27 @@ def _is_gunicorn(program: str) -> bool:
     return path.name == "gunicorn" or (path.name == "__main__.py" and path.parent.name == "gunicorn")
 
 
-def env_file_of(release: Path) -> str:
-    """The environment file of a release, as its release.json says."""
+def service_of(release: Path, name: str) -> str:
+    """A text of what the release serves, as its release.json says; empty if that does not say."""
     try:
-        found = json.loads((release / "release.json").read_text(encoding="utf-8"))["service"]["env_file"]
+        found = json.loads((release / "release.json").read_text(encoding="utf-8"))["service"][name]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     return found if isinstance(found, str) else ""
+
+
+def flask_app_of(release: Path) -> dict[str, str]:
+    """FLASK_APP, by which `flask` finds the app that is served; nothing if the source says it itself.
+
+    For the names that `flask` looks for on its own, the module is enough. It then finds the app also behind a middleware.
+    """
+    for name in (".flaskenv", ".env"):
+        with contextlib.suppress(OSError):
+            if "FLASK_APP" in (release / "src" / name).read_text(encoding="utf-8", errors="replace"):
+                return {}
+    wsgi = service_of(release, "wsgi")
+    module, _colon, attribute = wsgi.partition(":")
+    return {"FLASK_APP": module if attribute in ("app", "application") else wsgi} if module else {}
 
 
 def program_of(release: Path, name: str) -> str:
@@ -61,8 +77,8 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit(USAGE)
     try:
-        values, digest = env_files.environment(str(release), env_file_of(release))
-        values = {**os.environ, **values, MARK: digest}
+        values, digest = env_files.environment(str(release), service_of(release, "env_file"))
+        values = {**flask_app_of(release), **os.environ, **values, MARK: digest}
         values = {name: value.replace(env_files.PLACEHOLDER, str(release)) for name, value in values.items()}
         program, *arguments = (word.replace(env_files.PLACEHOLDER, str(release)) for word in sys.argv[1:])
         program = program_of(release, program)

@@ -36,7 +36,9 @@ class Writes:
         if isinstance(path, int) or not path:
             return
         whole = os.path.abspath(os.fsdecode(path))
-        if whole.startswith(self.release + "/") and "__pycache__" not in whole and whole not in self.paths:
+        if not whole.startswith(self.release + "/") or "__pycache__" in whole or whole in self.paths:
+            return
+        if os.path.realpath(whole).startswith(os.path.realpath(self.release) + "/"):  # no shared path
             self.paths.append(whole)
 
     def warnings(self) -> list[str]:
@@ -46,8 +48,25 @@ class Writes:
         named = ", ".join(os.path.relpath(path, self.release) for path in self.paths[:_SHOWN])
         more = f" and {len(self.paths) - _SHOWN} more" if len(self.paths) > _SHOWN else ""
         where = os.environ.get("PYGUN_SHARED_DIR", "the app's shared directory")
+        paths = sorted({self._to_share(path) for path in self.paths} - {""})
+        remedy = (
+            f"Set flask_app_shared_paths: [{', '.join(paths[:_SHOWN])}], which makes them outlive releases, or let"
+            if paths
+            else "Let"
+        )
         return [
             f"The app opens {named}{more} of its release for writing. No process of it may write there, and the next release"
-            f" has none of it. Let it write below {where}, which PYGUN_SHARED_DIR in its environment names; it opens an SQLite"
+            f" has none of it. {remedy} it write below {where}, which PYGUN_SHARED_DIR in its environment names; it opens an SQLite"
             " file that is only read with `file:PATH?mode=ro` and uri=True."
         ]
+
+    def _to_share(self, path: str) -> str:
+        """The path in the source that would have to be shared: the folder, unless that holds code; empty outside of the source."""
+        source = os.path.join(self.release, "src")
+        if not path.startswith(source + "/"):
+            return ""
+        folder = os.path.dirname(path)
+        holds_code = folder == source or (
+            os.path.isdir(folder) and any(name.endswith(".py") for name in os.listdir(folder))
+        )
+        return os.path.relpath(path if holds_code else folder, source)

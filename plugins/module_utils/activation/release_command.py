@@ -1,0 +1,158 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The release command: what has to happen once before a new release serves, such as the migration of a database."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+
+from ..diagnosis.log_tail import plain_lines, shown
+from ..host import app_process
+from ..release.command_records import BEGAN, DONE, FAILED, INTERRUPTED, CommandRecords
+from ..release.commands import text_of
+from .errors import StepFailure
+from .instances import Instances
+from .journal import Journal
+from .report import Report
+from .survey import Survey
+
+STEP = "release command"
+#: Seconds that a command has to end after SIGTERM.
+_GRACE = 10.0
+_SECRET_NAME = re.compile(r"secret|passw|token|key|credential|dsn|url|uri", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"^(\w+)=\"(.*)\"$", re.MULTILINE)
+_SHORTEST_SECRET = 6
+
+
+class ReleaseCommand:
+    """Runs the commands in the new release, as the app's user and with the app's new environment, before an instance is touched."""
+
+    def __init__(self, journal: Journal, instances: Instances, survey: Survey, report: Report) -> None:
+        self.options = instances.options
+        self.journal = journal
+        self.instances = instances
+        self.survey = survey
+        self.report = report
+        self.records = CommandRecords(survey.store)
+
+    def run(self) -> None:
+        """Run what is due. A host that is not the first of its rollout only notes that the command has run."""
+        self._say_interrupted()
+        if not self.survey.command_is_due():
+            return
+        options, wanted = self.options, self.survey.wanted
+        text = text_of(options.release_command)
+        self.report.step = STEP
+        self.journal.save(step=STEP)
+        if options.release_command_host:
+            self.records.note(wanted, text, DONE, options.release_command_host)
+            self.report.data_changed = f"The release command has run on {options.release_command_host} ({text}): what it has changed stays changed."
+            return
+        self.records.note(wanted, text, BEGAN)
+        self.journal.checkpoint(STEP)
+        begun, lines = time.monotonic(), []
+        try:
+            for command in options.release_command:
+                self.report.data_changed = f"What the release command may have changed ({text}) stays changed."
+                left = options.release_command_timeout - (time.monotonic() - begun)
+                lines += shown(plain_lines(self._run(command, left)))
+        except StepFailure:
+            self.records.note(wanted, text, FAILED)
+            raise
+        self.records.note(wanted, text, DONE)
+        self.report.data_changed = f"The release command has run ({text}): what it has changed stays changed."
+        self.report.command = {"command": text, "seconds": round(time.monotonic() - begun, 2), "lines": lines}
+        self.journal.checkpoint(f"{STEP} done")
+
+    def predict(self) -> None:
+        """Have the report say which command would run."""
+        if self.survey.command_is_due() and not self.options.release_command_host:
+            self.report.command = {"command": text_of(self.options.release_command), "seconds": 0.0, "lines": []}
+
+    def _say_interrupted(self) -> None:
+        for release, record in self.records.interrupted().items():
+            again = (
+                "it runs again"
+                if release == self.survey.wanted and self.survey.command_is_due()
+                else "it is not run now"
+            )
+            self.report.warn(
+                f"A run that was interrupted had begun the release command of release {release} ({record['command']}), and whether that"
+                f" has ended is not known; {again}."
+            )
+            self.records.note(release, record["command"], INTERRUPTED)
+
+    def _run(self, command: tuple[str, ...], seconds: float) -> str:
+        """Run one command; return what it printed.
+
+        :raises StepFailure: when it fails, or takes longer than that
+        """
+        release = self.survey.store.path(self.survey.wanted)
+        account = pwd.getpwnam(self.instances.program.user() or pwd.getpwuid(os.geteuid()).pw_name)
+        python, run = (
+            os.path.join(release, *parts) for parts in (("venv", "bin", "python"), ("lib", "pygun_runtime", "run.py"))
+        )
+        home, given = os.path.join(self.options.root, "shared"), self.instances.environment()
+        environment = app_process.variables(account, home, given, os.path.join(release, "venv", "bin"))
+        with tempfile.TemporaryFile() as output:  # a file: a pipe that a daemon inherits never ends
+            process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+                [python, "-IS", run, *command],
+                cwd="/",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=lambda: app_process.become(account),
+            )
+            with app_process.ended_with_us(process):
+                late = _is_late(process, seconds)
+                app_process.kill_group(process)
+            text = self._masked(app_process.tail(output))
+        if not late and process.returncode == 0:
+            return text
+        words = shlex.join(command)
+        if late:
+            why = f"had not ended after {self.options.release_command_timeout:g} s (flask_app_release_command_timeout)"
+        elif process.returncode < 0:
+            why = f"was terminated by {signal.Signals(-process.returncode).name}"
+        else:
+            why = f"ended with exit code {process.returncode}"
+        raise StepFailure(
+            f"the release command {why}: {words}",
+            log_file="its output",
+            log=text,
+            blames_release=True,
+            reproduce=f"sudo -u {account.pw_name} {os.path.join(release, 'run')} {words}",
+        )
+
+    def _masked(self, output: str) -> str:
+        """What the command printed, without passwords in addresses and without values that are secret by their names."""
+        file = self.options.env_file
+        content = (file.content if file.content is not None else file.on_disk() or b"") if file else b""
+        for name, raw in _ASSIGNMENT.findall(content.decode("utf-8", "replace")):
+            value = raw.replace('\\"', '"').replace("\\\\", "\\")
+            if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
+                output = output.replace(value, "***")
+        return re.sub(r"(://)[^/@\s]+@", r"\1***@", output)
+
+
+def _is_late(process: subprocess.Popen, seconds: float) -> bool:
+    """Wait for the end of the process; ask it to end when its time is over, and return whether that was so."""
+    try:
+        process.wait(max(0.0, seconds))
+        return False
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        pass  # the caller kills it
+    return True

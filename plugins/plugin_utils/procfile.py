@@ -1,0 +1,63 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Reads the Procfile of a source, and says which variables mean the same. Nothing of it is applied in silence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..module_utils.release.commands import commands_from
+
+_LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(.+)")
+_LARGEST = 64 * 1024
+#: What a web line starts, followed by options and the app.
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^)]*\))?")
+
+
+def notes(source: Path, wsgi: str, release_command: object) -> Iterator[str]:
+    """A sentence for each line of a Procfile that the variables do not say already.
+
+    :param wsgi: flask_app_wsgi; empty if that is not known
+    :param release_command: flask_app_release_command
+    """
+    try:
+        with (source / "Procfile").open("rb") as stream:
+            text = stream.read(_LARGEST).decode("utf-8", "replace")
+    except OSError:
+        return
+    for line in map(str.strip, text.splitlines()):
+        match = _LINE.fullmatch(line)
+        if match:
+            kind, command = match.groups()
+            yield from _of_line(kind, command.strip(), wsgi, release_command)
+
+
+def _of_line(kind: str, command: str, wsgi: str, release_command: object) -> Iterator[str]:
+    if kind == "web":
+        target = next((word for word in command.split() if _TARGET.fullmatch(word)), "")
+        if target and wsgi and target != wsgi:
+            yield f"The Procfile serves {target}, and flask_app_wsgi is {wsgi}, which counts. The line `web` has no effect."
+    elif kind == "release":
+        if not release_command:
+            yield (
+                f"The Procfile has a release command, which is not run. To run it once before a new release serves, set"
+                f" flask_app_release_command: {_value(command)}."
+            )
+    else:
+        yield (
+            f"The Procfile has a program {kind}, which is not started: {command}. An entry of supervisor_programs with the command"
+            f" /srv/NAME/current/run {command} starts one."
+        )
+
+
+def _value(command: str) -> str:
+    """The command as YAML. A line of a Procfile is read by a shell."""
+    try:
+        commands_from(command)
+        plain = not re.search(r"[$`*?~\\]", command)
+    except ValueError:
+        plain = False
+    return json.dumps(command if plain else ["sh", "-c", command], ensure_ascii=False)

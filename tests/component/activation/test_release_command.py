@@ -1,0 +1,153 @@
+"""The release command runs once before a release serves; what happens when it fails, lasts or is killed; and a rollback knows of it."""
+
+import json
+
+import pytest
+
+from tests.component.supervised import eventually, has_ended
+
+
+@pytest.fixture
+def ran(served):
+    """The command of these tests, and the lines that it has written."""
+
+    class Ran:
+        file = served.folder / "ran"
+        command = ["sh", "-c", f'echo "$COLOUR ${{PYGUN_RELEASE##*/}} $PWD" >> {file}; echo all migrated']
+
+        def lines(self):
+            return self.file.read_text().splitlines() if self.file.exists() else []
+
+    return Ran()
+
+
+def test_it_runs_once_in_the_new_release_before_an_instance_is_touched(served, load, ran):
+    new, pids = served.release(), served.pids()
+    served.env_content = "COLOUR=green\n"
+    predicted = served.deploy(new, check=True, diff=True, release_command=ran.command)
+    assert ran.lines() == []
+    assert predicted["release_command"]["command"].startswith("sh -c ")
+    assert [part["after"][:5] for part in predicted["diff"] if part["after_header"].endswith("release command")] == [
+        "sh -c"
+    ]
+    with load(served) as requests:
+        waiting = served.start(
+            new,
+            hold_at="release command done",
+            release_command=ran.command,
+            retry_failed=True,
+            env_file={"path": str(served.env), "content": served.env_content},
+        )
+        eventually((served.folder / "held").exists)
+        assert served.pids() == pids
+        (served.folder / "held").unlink()
+        result = served.outcome(waiting)
+    assert requests.failures == []
+    assert ran.lines() == [f"green {new} {served.root}/releases/{new}/src"]
+    assert result["release_command"]["lines"] == ["all migrated"]
+    assert set(served.releases_running().values()) == {new}
+    assert not served.deploy(new, release_command=ran.command)["changed"]
+    assert len(ran.lines()) == 1
+
+
+def test_a_release_that_serves_gets_a_command_that_is_named_later_without_a_restart(served, ran):
+    pids = served.pids()
+    result = served.deploy(served.current, release_command=ran.command)
+    assert result["changed"]
+    assert len(ran.lines()) == 1
+    assert served.pids() == pids
+    assert not served.deploy(served.current, release_command=ran.command)["changed"]
+
+
+def test_one_that_fails_switches_nothing_and_says_why(served, load, ran):
+    before, new, environment = served.current, served.release(), served.env.read_text()
+    pids = served.pids()
+    served.env_content = 'COLOUR=green\nDATABASE_URL="postgresql://me:tr0ub4dor@db/x"\nAPI_TOKEN="a \\"quoted\\" one"\n'
+    script = 'echo "no table, $DATABASE_URL, $API_TOKEN, redis://u:hunter2@cache"; exit 3'
+    with load(served) as requests:
+        result = served.deploy(new, release_command=[ran.command, ["sh", "-c", script], ran.command])
+    assert requests.failures == []
+    assert result["failed"]
+    said = result["msg"]
+    assert "(step: release command)" in said
+    assert "The release command ended with exit code 3: sh -c" in said
+    assert "no table, ***, ***, redis://***@cache" in said
+    assert f"To reproduce: sudo -u root {served.root}/releases/{new}/run sh -c" in said
+    assert "No instance was touched. What the release command may have changed" in said
+    assert "tr0ub4dor" not in json.dumps(result)
+    assert len(ran.lines()) == 1, "the first of the three"
+    assert served.pids() == pids
+    assert served.current == before
+    assert served.env.read_text() == environment
+    assert served.state["failed"][new]["step"] == "release command"
+    assert not served.deploy(new, release_command=ran.command).get("failed")
+    assert len(ran.lines()) == 2
+
+
+def test_the_way_back_says_that_it_has_run(served, ran):
+    before, bad = served.current, served.release(health="503 NO")
+    result = served.deploy(bad, release_command=ran.command, preflight=False)
+    assert result["step"] == "roll"
+    assert served.current == before
+    assert "The host is as it was before. The release command has run (sh -c" in result["msg"]
+    assert "stays changed." in result["msg"]
+
+
+def test_one_that_lasts_too_long_is_ended(served):
+    result = served.deploy(
+        served.release(), release_command="sh -c 'echo begun; sleep 1000 & wait'", release_command_timeout=1
+    )
+    assert "The release command had not ended after 1 s (flask_app_release_command_timeout)" in result["msg"]
+    assert "begun" in result["msg"]
+
+
+def test_a_run_that_is_killed_takes_it_along_and_the_next_runs_it_again(served, load, ran):
+    new, file = served.release(), served.folder / "pid"
+    script = f"sleep 1000 & echo $! >> {file}; echo $$ >> {file}; wait"
+    with load(served) as requests:
+        run = served.start(new, release_command=["sh", "-c", script], retry_failed=True)
+        eventually(lambda: file.exists() and len(file.read_text().split()) == 2)
+        run.kill()
+        run.wait()
+        for pid in map(int, file.read_text().split()):
+            eventually(lambda pid=pid: has_ended(pid))
+        result = served.deploy(new, release_command=ran.command)
+    assert requests.failures == []
+    assert not result.get("failed"), result["msg"]
+    said = f"had begun the release command of release {new} (sh -c"
+    warnings = json.dumps(result["warnings"])
+    assert said in warnings
+    assert "it runs again." in warnings
+    assert len(ran.lines()) == 1
+    assert served.leftovers() == []
+
+
+def test_a_rollback_across_it_is_refused_and_done_when_asked_for(served, ran):
+    old = served.current
+    plain = served.release()
+    served.deploy(plain)
+    migrated = served.release()
+    served.deploy(migrated, release_command=ran.command)
+    after = served.release()
+    served.deploy(after)
+    assert served.rollback()["release"] == migrated, "the command is its own"
+    assert served.deploy(after)["release"] == after
+    refused = served.rollback(plain)
+    assert refused["failed"]
+    assert refused["crossed"] == [migrated]
+    assert (
+        f"Release {plain} of {served.name} is older than a release command: release {migrated} ran `sh -c"
+        in refused["msg"]
+    )
+    assert (
+        f"-e flask_app_across_release_command=true. Release {after} stays in service. Nothing was changed."
+        in refused["msg"]
+    )
+    assert served.current == after
+    done = served.rollback(plain, across_release_command=True)
+    assert done["release"] == plain
+    assert "what the command has changed stays" in json.dumps(done["warnings"])
+    assert len(ran.lines()) == 1, "a rollback runs none"
+    assert served.rollback(old)["failed"], "older still"
+    again = served.deploy(migrated, release_command=ran.command)
+    assert len(ran.lines()) == 2, f"it comes into service again: {again}"
