@@ -23,7 +23,13 @@ class StepFailure(Exception):
     """Something failed inside the transaction; the way back begins here."""
 
     def __init__(
-        self, why: str, instance: str = "", log_file: str = "", log: str = "", blames_release: bool = False
+        self,
+        why: str,
+        instance: str = "",
+        log_file: str = "",
+        log: str = "",
+        blames_release: bool = False,
+        command: str = "",
     ) -> None:
         super().__init__(why)
         self.why = why
@@ -31,6 +37,7 @@ class StepFailure(Exception):
         self.log_file = log_file
         self.log = log
         self.blames_release = blames_release
+        self.command = command  # of a program; {release} is the release's directory
 
 
 def error_text(error: BaseException) -> str:

@@ -30,6 +30,7 @@ class Options:
     rollout: str = ""
     preflight: bool = True
     socket_units: tuple[ManagedFile, ...] = ()
+    programs: tuple[ManagedFile, ...] | None = None
 
 
 #: What the module `activate` is given.
@@ -60,6 +61,11 @@ ARGUMENT_SPEC = {
         "default": [],
         "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
     },
+    "programs": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}},
+    },
     "preflight": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 5},
     "by": {"type": "str", "default": ""},
@@ -88,4 +94,6 @@ def options_from(params: dict[str, t.Any]) -> Options:
     env = given["env_file"] or {"path": places.env_file(name), "content": None}
     given["env_file"] = _managed_file(env, 0o640)
     given["socket_units"] = tuple(_managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
+    if given["programs"] is not None:
+        given["programs"] = tuple(_managed_file(program, 0o644) for program in given["programs"])
     return Options(**given)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ..release.record import environment_digest
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import CannotReread, Process
 from .errors import ActivationError
 from .instances import UP, Instances
 from .journal import Journal
 from .options import Options
+from .programs import Programs
 
 
 class Survey:
@@ -24,12 +24,14 @@ class Survey:
         store: ReleaseStore,
         journal: Journal,
         instances: Instances,
+        programs: Programs,
         warn: t.Callable[[str], None],
     ) -> None:
         self.options = options
         self.store = store
         self.journal = journal
         self.instances = instances
+        self.programs = programs
         self.warn = warn
         self.wanted = ""
         self.baseline: str | None = None
@@ -115,11 +117,12 @@ class Survey:
         conf = options.program_conf
         instances.look()
         try:
-            added, changed, _removed = instances.supervisor.reload_config()
+            added, changed, removed = instances.supervisor.reload_config()
         except CannotReread:
             if not (conf and conf.differs()):
                 raise
-            added, changed = [], []
+            added, changed, removed = [], [], []
+        self.programs.look([*added, *changed, *removed])
         differs = conf is not None and conf.differs()
         ours = conf is not None and conf.content is not None and options.name in changed
         if options.name in changed and not ours:
@@ -137,7 +140,8 @@ class Survey:
     def inspect_again(self) -> None:
         """Look at the program again after its former configuration was put back."""
         name = self.options.name
-        added, changed, _removed = self.instances.supervisor.reload_config()
+        added, changed, removed = self.instances.supervisor.reload_config()
+        self.programs.look([*added, *changed, *removed])
         self.reconfigure = name in added or name in changed or not self.instances.processes
         self.instances.count_again()
 
@@ -153,20 +157,14 @@ class Survey:
             work.append("release")
         work.extend(process.name for process in instances.serving() if not self.is_fresh(process))
         work.extend(process.name for process in instances.holders() if process.state not in UP)
+        work.extend(self.programs.work(self.wanted))
         if options.restart:
             work.append("restart")
         return work
 
     def is_fresh(self, process: Process) -> bool:
         """Whether the instance runs the wanted release with the wanted environment."""
-        if not self.instances.runs(process, self.wanted):
-            return False
-        record = self.instances.run_dir.record(process.name)
-        file = self.options.env_file
-        if file is None:
-            return True
-        content = file.content if file.content is not None else file.on_disk() or b""
-        return record.get("env_digest") == environment_digest(content)
+        return self.instances.is_fresh(process, self.wanted)
 
     def can_go_back(self) -> bool:
         """Whether the release that was current before can still start."""
@@ -178,7 +176,7 @@ class Survey:
         """The diff of the release and the files. Call it before anything is written."""
         conf, env = self.options.program_conf, self.options.env_file
         pairs = [(f"{self.options.name}: release", f"{self.baseline or 'none'}\n", f"{self.wanted}\n")]
-        for file in (conf, *self.options.socket_units):
+        for file in (conf, *self.options.socket_units, *self.programs.files.values()):
             if file is not None and file.differs():
                 before, after = file.on_disk() or b"", file.content or b""
                 pairs.append((file.path, before.decode("utf-8", "replace"), after.decode("utf-8", "replace")))

@@ -1,0 +1,333 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The programs of the app's release in an activation: they follow the instances to the wanted release, and back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import typing as t
+
+from ..diagnosis.log_tail import LogMark
+from ..release.store import ReleaseStore
+from ..supervisor.conf import STOP_MARGIN
+from ..supervisor.release_programs import ReleaseProgram, obstacle, program_in, programs_of
+from ..supervisor.rpc import DEAD_STATES, BadName, Process
+from .errors import ActivationError, StepFailure
+from .files import ManagedFile
+from .gate import POLL, VERIFY_TIMEOUT
+from .instances import UP, Instances
+from .journal import Journal
+from .options import Options
+from .report import Report
+
+#: Seconds beyond startsecs, after which a program must run, and must have said which release.
+START_MARGIN = 10.0
+
+
+class Programs:
+    """The programs of one app's release, each a group of supervisor's. Owns their files, and what supervisord runs of them."""
+
+    def __init__(
+        self, options: Options, store: ReleaseStore, journal: Journal, instances: Instances, report: Report
+    ) -> None:
+        self.options = options
+        self.store = store
+        self.journal = journal
+        self.instances = instances
+        self.report = report
+        self.supervisor = instances.supervisor
+        self.files: dict[str, ManagedFile] = {}
+        self.wanted: dict[str, ReleaseProgram] = {}
+        self.processes: list[Process] = []
+        self._pending: set[str] = set()
+        self._former: dict[str, ReleaseProgram] = {}
+        self._marks: dict[str, LogMark] = {}
+
+    # -- what there is -----------------------------------------------------------------------------------------------
+
+    def look(self, pending: t.Iterable[str] = ()) -> None:
+        """Find the programs that are there, and those that are wanted.
+
+        :param pending: groups that supervisord does not run as their files say
+        """
+        self._former = {**self._former, **(standing := self._on_disk())}
+        self.files, self.wanted = {}, standing
+        if self.options.programs is not None:
+            self.files = {_group_of(file.path): file for file in self.options.programs}
+            for group, program in standing.items():
+                if group not in self.files:
+                    self.files[group] = ManagedFile(program.path, None, 0o644, absent=True)
+            found = {group: program_in(file.content, file.path) for group, file in self.files.items()}
+            self.wanted = {group: program for group, program in found.items() if program is not None}
+        self._pending = self._known() & set(pending)
+        self.processes = self.now()
+
+    def _on_disk(self) -> dict[str, ReleaseProgram]:
+        conf = self.options.program_conf
+        folder = os.path.dirname(os.path.dirname(conf.path)) if conf else ""
+        return {program.group: program for program in programs_of(self.options.name, folder)} if folder else {}
+
+    def _known(self) -> set[str]:
+        """The groups of the app's programs: those that are there, those that are wanted, and those that a killed run has touched."""
+        return {*self.wanted, *self.files, *self._former, *self._touched()}
+
+    def _touched(self) -> list[str]:
+        return self.journal.entries.get("programs", []) if self.journal.is_open else []
+
+    def now(self) -> list[Process]:
+        """The processes of the programs, as supervisord knows them now."""
+        known = self._known()
+        return [process for process in self.supervisor.all_processes() if process.group in known] if known else []
+
+    def stop_timeout(self) -> float:
+        """Seconds after which supervisord kills a process that does not stop, of whichever program takes longest."""
+        standing = {**self._former, **self._on_disk()}
+        return max((program.stop_timeout for program in [*standing.values(), *self.wanted.values()]), default=0.0)
+
+    def work(self, release: str) -> list[str]:
+        """The names of the programs that have to be touched for the release."""
+        todo = [group for group in self._known() if self._is_replaced(group)]
+        for group in self.wanted:
+            processes = [process for process in self.processes if process.group == group]
+            if not processes or not all(self.instances.is_fresh(process, release) for process in processes):
+                todo.append(group)
+        return sorted(set(todo))
+
+    def _is_replaced(self, group: str) -> bool:
+        """Whether supervisord has to get a new file of the program, or to forget it."""
+        file = self.files.get(group)
+        if group in self._pending or (file is not None and file.differs()):
+            return True
+        running = any(process.group == group for process in self.processes)
+        return running != (group in self.wanted)
+
+    def idle(self) -> list[str]:
+        """The processes that an operator has stopped."""
+        return [process.name for process in self.processes if process.state in ("STOPPED", "STOPPING")]
+
+    def refuse_missing(self, release: str) -> None:
+        """Refuse a release that lacks what a program starts, before anything is touched."""
+        folder = self.store.path(release)
+        for program in self.wanted.values():
+            wrong = obstacle(program, folder)
+            if wrong:
+                raise ActivationError(
+                    f"{program.name} (flask_app_programs) cannot start in release {release}: {wrong} Nothing was changed.",
+                    step="prepare",
+                )
+
+    # -- forward -----------------------------------------------------------------------------------------------------
+
+    def bring(self, release: str) -> None:
+        """Bring the release to each program: one after the other, each one's processes one after the other."""
+        for group in sorted(self._known()):
+            program = self.wanted.get(group)
+            if self._is_replaced(group):
+                self._touch(group)
+                self.journal.write(self.files.get(group))
+                self.journal.checkpoint(f"file of {group}")
+                self.supervisor.reload_config()
+                self._replace(group, program, release)
+            elif program is not None:
+                self._restart(program, release)
+            else:
+                continue
+            self.journal.checkpoint(f"brought {group}")
+
+    def _touch(self, group: str) -> None:
+        touched = self._touched()
+        if group not in touched:
+            self.journal.save(step=f"program {group}", programs=[*touched, group])
+        self.journal.checkpoint(f"before {group}")
+
+    def _replace(self, group: str, program: ReleaseProgram | None, release: str) -> None:
+        """Have supervisord run a group as its file says now; without a program, forget it."""
+        names = program.process_names if program else []
+
+        def work() -> dict[str, t.Any]:
+            self._take_out(group)
+            self._point(names, release)
+            self._put_in(program)
+            return {}
+
+        for name in names:
+            self._marks[name] = LogMark(self.instances.program.log_file(name))
+        begun = time.monotonic()
+        self.instances.protected(work, f"replacing {group}")
+        known = {process.name for process in self.processes}
+        for name in names:
+            process = self.supervisor.process(f"{group}:{name}")
+            self._wait(program, process, release)
+            self._account(process, "restarted" if name in known else "started", release, begun)
+
+    def _take_out(self, group: str) -> None:
+        running = [process for process in self.supervisor.all_processes() if process.group == group]
+        self._stop(running)
+        if running:
+            with contextlib.suppress(BadName):
+                self.supervisor.remove_group(group)
+
+    def _put_in(self, program: ReleaseProgram | None) -> None:
+        if program is None:
+            return
+        for name in program.process_names:
+            self.instances.make_log(name)
+        self.supervisor.add_group(program.group)
+        for name in program.process_names:
+            self.instances.start(f"{program.group}:{name}")
+
+    def _stop(self, processes: list[Process]) -> None:
+        """Stop processes once they have finished what they have taken, and end what they leave behind."""
+        left = self.instances.leftovers(processes)
+        patience = self.stop_timeout() + STOP_MARGIN
+        self.instances.wait_until_stopped([process.full_name for process in processes], patience)
+        self.instances.ended += left.end()
+
+    def _point(self, names: list[str], release: str) -> None:
+        """Have the next start of processes run the release; the empty one is `current`."""
+        for name in names:
+            if release:
+                self.instances.candidates.put(name, self.store.path(release))
+            else:
+                self.instances.candidates.remove(name)
+
+    def _restart(self, program: ReleaseProgram, release: str) -> None:
+        processes = [process for process in self.now() if process.group == program.group]
+        todo = [
+            process
+            for process in processes
+            if self.options.restart or not self.instances.is_fresh(process, release)
+        ]
+        for process in processes:
+            if process not in todo:
+                self._account(process, "kept", release)
+        for batch in _batches(program, processes, todo):
+            self._touch(program.group)
+            begun = time.monotonic()
+            started = self._stop_and_start(batch, release)
+            for process in started:
+                self._wait(program, process, release)
+                was_up = any(one.name == process.name and one.state in UP for one in batch)
+                self._account(process, "restarted" if was_up else "started", release, begun)
+
+    def _stop_and_start(self, batch: list[Process], release: str) -> list[Process]:
+        def work() -> dict[str, t.Any]:
+            self._point([process.name for process in batch], release)
+            self._stop(batch)
+            for process in batch:
+                self.instances.start(process.full_name)
+            return {}
+
+        for process in batch:
+            self._marks[process.name] = LogMark(process.log_file)
+        self.instances.protected(work, f"restarting {batch[0].name}")
+        return [self.supervisor.process(process.full_name) for process in batch]
+
+    def _account(self, process: Process, action: str, release: str, begun: float | None = None) -> None:
+        self.report.programs[process.name] = {
+            "name": process.name,
+            "pid": process.pid,
+            "release": release,
+            "action": action,
+            "seconds": 0.0 if begun is None else round(time.monotonic() - begun, 2),
+        }
+
+    # -- wait --------------------------------------------------------------------------------------------------------
+
+    def verify(self, release: str) -> None:
+        """Refuse a program that does not run the release."""
+        now = {process.name: process for process in self.now()}
+        for program in self.wanted.values():
+            for name in program.process_names:
+                if name not in now:
+                    raise StepFailure(f"supervisord does not run {name}")
+                self._wait(program, now[name], release, VERIFY_TIMEOUT)
+                if name not in self.report.programs:
+                    self._account(now[name], "kept", release)
+
+    def _wait(
+        self, program: ReleaseProgram | None, started: Process, release: str, patience: float = START_MARGIN
+    ) -> None:
+        """Wait until supervisord says that a process is up, and its record that it runs the release."""
+        name, begun = started.name, time.monotonic()
+        startsecs = program.startsecs if program else 0.0
+        while True:
+            process = self.supervisor.process(started.full_name)
+            if process.state in DEAD_STATES or process.pid != started.pid:
+                why = process.spawn_error or f"exit status {process.exit_status}"
+                raise self._failure(program, name, f"it did not stay up ({process.state}: {why})", begun)
+            if process.state in ("STOPPED", "STOPPING"):
+                raise StepFailure(f"{name}: another operator stopped it meanwhile", instance=name)
+            record = self.instances.run_dir.record(name)
+            if process.state == "RUNNING" and record.get("pid") == process.pid and record.get("release") == release:
+                return
+            if time.monotonic() - begun > startsecs + patience:
+                runs = record.get("release") if record.get("pid") == process.pid else "one that is not known"
+                raise self._failure(program, name, f"it is {process.state}, and runs release {runs}", begun)
+            time.sleep(POLL)
+
+    def _failure(self, program: ReleaseProgram | None, name: str, why: str, begun: float) -> StepFailure:
+        mark = self._marks.get(name)
+        command = f"{{release}}/run {program.command}" if program else ""
+        return StepFailure(
+            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
+            instance=name,
+            log_file=mark.path if mark else "",
+            log=mark.since() if mark else "",
+            blames_release=True,
+            command=command,
+        )
+
+    # -- back --------------------------------------------------------------------------------------------------------
+
+    def back(self, baseline: str | None) -> list[str]:
+        """The programs that this transaction touched, as they were; their files are back already. Returns what went wrong."""
+        touched, problems = self._touched(), []
+        if not touched:
+            return []
+        added, changed, removed = self.supervisor.reload_config()
+        standing, stopped = self._on_disk(), self.journal.entries["stopped"]
+        for group in touched:
+            program = standing.get(group) if baseline else None
+            try:
+                if program is None or group in {*added, *changed, *removed}:
+                    self._replace_back(group, program)
+                else:
+                    self._restart_back(program)
+                for process in self.now():
+                    if process.group == group and process.name in stopped:
+                        self._stop([process])
+                    elif process.group == group and program and baseline:
+                        self._wait(program, process, baseline)
+            except StepFailure as failure:
+                problems.append(f"{group} of the release {baseline} that ran before did not come back: {failure.why}")
+        return problems
+
+    def _replace_back(self, group: str, program: ReleaseProgram | None) -> None:
+        def work() -> dict[str, t.Any]:
+            self._take_out(group)
+            self._point(program.process_names if program else [], "")
+            self._put_in(program)
+            return {}
+
+        self.instances.protected(work, f"back {group}")
+
+    def _restart_back(self, program: ReleaseProgram) -> None:
+        processes = [process for process in self.now() if process.group == program.group]
+        for batch in _batches(program, processes, processes):
+            self._stop_and_start(batch, "")
+
+
+def _group_of(path: str) -> str:
+    return os.path.basename(path).removesuffix(".conf")
+
+
+def _batches(program: ReleaseProgram, processes: list[Process], todo: list[Process]) -> list[list[Process]]:
+    """The processes that stop before the first of them starts again: of a singleton all of them."""
+    if program.singleton and todo:
+        return [processes]
+    return [[process] for process in todo]
+
+
