@@ -93,6 +93,21 @@ options:
       content:
         description: Content of the file. If not given, the file is removed.
         type: str
+  programs:
+    description:
+      - The files of the programs of the app's release, each C(APP.NAME.conf) in supervisor's C(conf.d).
+      - A file of such a program that is not named is removed, with the program. If not given, all stay unchanged.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: What it shall contain. A change restarts that program only.
+        type: str
+        required: true
   preflight:
     description:
       - Whether a release that does not serve yet is tried first, as M(pygun.stack.preflight) does.

@@ -159,12 +159,12 @@ class Programs:
         known = {process.name for process in self.processes}
         for name in names:
             process = self.supervisor.process(f"{group}:{name}")
-            self._wait(program, process, release)
-            self._account(process, "restarted" if name in known else "started", release, begun)
+            self.wait(program, process, release)
+            self.account(process, "restarted" if name in known else "started", release, begun)
 
     def _take_out(self, group: str) -> None:
         running = [process for process in self.supervisor.all_processes() if process.group == group]
-        self._stop(running)
+        self.stop(running)
         if running:
             with contextlib.suppress(BadName):
                 self.supervisor.remove_group(group)
@@ -178,44 +178,44 @@ class Programs:
         for name in program.process_names:
             self.instances.start(f"{program.group}:{name}")
 
-    def _stop(self, processes: list[Process]) -> None:
+    def stop(self, processes: list[Process]) -> None:
         """Stop processes once they have finished what they have taken, and end what they leave behind."""
         left = self.instances.leftovers(processes)
         patience = self.stop_timeout() + STOP_MARGIN
         self.instances.wait_until_stopped([process.full_name for process in processes], patience)
         self.instances.ended += left.end()
 
-    def _point(self, names: list[str], release: str) -> None:
-        """Have the next start of processes run the release; the empty one is `current`."""
+    def _point(self, names: list[str], release: str | None) -> None:
+        """Have the next start of processes run the release; the empty one is `current`, none what it would run anyway."""
         for name in names:
             if release:
                 self.instances.candidates.put(name, self.store.path(release))
-            else:
+            elif release is not None:
                 self.instances.candidates.remove(name)
 
     def _restart(self, program: ReleaseProgram, release: str) -> None:
         processes = [process for process in self.now() if process.group == program.group]
         todo = [
-            process
-            for process in processes
-            if self.options.restart or not self.instances.is_fresh(process, release)
+            process for process in processes if self.options.restart or not self.instances.is_fresh(process, release)
         ]
         for process in processes:
             if process not in todo:
-                self._account(process, "kept", release)
-        for batch in _batches(program, processes, todo):
+                self.account(process, "kept", release)
+        for batch in batches(program, processes, todo):
             self._touch(program.group)
             begun = time.monotonic()
-            started = self._stop_and_start(batch, release)
+            started = self.stop_and_start(batch, release)
             for process in started:
-                self._wait(program, process, release)
+                self.wait(program, process, release)
                 was_up = any(one.name == process.name and one.state in UP for one in batch)
-                self._account(process, "restarted" if was_up else "started", release, begun)
+                self.account(process, "restarted" if was_up else "started", release, begun)
 
-    def _stop_and_start(self, batch: list[Process], release: str) -> list[Process]:
+    def stop_and_start(self, batch: list[Process], release: str | None = None) -> list[Process]:
+        """Stop these processes, then start them on the release; return them as they are then."""
+
         def work() -> dict[str, t.Any]:
             self._point([process.name for process in batch], release)
-            self._stop(batch)
+            self.stop(batch)
             for process in batch:
                 self.instances.start(process.full_name)
             return {}
@@ -225,10 +225,13 @@ class Programs:
         self.instances.protected(work, f"restarting {batch[0].name}")
         return [self.supervisor.process(process.full_name) for process in batch]
 
-    def _account(self, process: Process, action: str, release: str, begun: float | None = None) -> None:
+    def account(
+        self, process: Process, action: str, release: str, begun: float | None = None, pid: int | None = None
+    ) -> None:
+        """Note the action on a process, its release, and the seconds since the action began."""
         self.report.programs[process.name] = {
             "name": process.name,
-            "pid": process.pid,
+            "pid": process.pid if pid is None else pid,
             "release": release,
             "action": action,
             "seconds": 0.0 if begun is None else round(time.monotonic() - begun, 2),
@@ -243,11 +246,11 @@ class Programs:
             for name in program.process_names:
                 if name not in now:
                     raise StepFailure(f"supervisord does not run {name}")
-                self._wait(program, now[name], release, VERIFY_TIMEOUT)
+                self.wait(program, now[name], release, VERIFY_TIMEOUT)
                 if name not in self.report.programs:
-                    self._account(now[name], "kept", release)
+                    self.account(now[name], "kept", release)
 
-    def _wait(
+    def wait(
         self, program: ReleaseProgram | None, started: Process, release: str, patience: float = START_MARGIN
     ) -> None:
         """Wait until supervisord says that a process is up, and its record that it runs the release."""
@@ -298,9 +301,9 @@ class Programs:
                     self._restart_back(program)
                 for process in self.now():
                     if process.group == group and process.name in stopped:
-                        self._stop([process])
+                        self.stop([process])
                     elif process.group == group and program and baseline:
-                        self._wait(program, process, baseline)
+                        self.wait(program, process, baseline)
             except StepFailure as failure:
                 problems.append(f"{group} of the release {baseline} that ran before did not come back: {failure.why}")
         return problems
@@ -316,18 +319,16 @@ class Programs:
 
     def _restart_back(self, program: ReleaseProgram) -> None:
         processes = [process for process in self.now() if process.group == program.group]
-        for batch in _batches(program, processes, processes):
-            self._stop_and_start(batch, "")
+        for batch in batches(program, processes, processes):
+            self.stop_and_start(batch, "")
 
 
 def _group_of(path: str) -> str:
     return os.path.basename(path).removesuffix(".conf")
 
 
-def _batches(program: ReleaseProgram, processes: list[Process], todo: list[Process]) -> list[list[Process]]:
+def batches(program: ReleaseProgram, processes: list[Process], todo: list[Process]) -> list[list[Process]]:
     """The processes that stop before the first of them starts again: of a singleton all of them."""
     if program.singleton and todo:
         return [processes]
     return [[process] for process in todo]
-
-

@@ -130,7 +130,7 @@ def release_programs(parser: configparser.RawConfigParser, path: str = "") -> t.
         yield ReleaseProgram(
             group=name.strip(),
             path=path,
-            command=shlex.join(words[launchers[0] + 2 :]),
+            command=shlex.join(words[launchers[0] + 2 :]).replace("%%", "%"),
             root=words[launchers[0] + 1],
             user=conf.get(parser, section, "user"),
             run_dir=environment.get("PYGUN_RUN_DIR", ""),

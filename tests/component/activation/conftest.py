@@ -205,7 +205,13 @@ class App:
         """The files of programs of the app's release, as the role writes them."""
         from ansible_collections.pygun.stack.plugins.module_utils.supervisor.release_programs import render
 
-        facts = {"name": self.name, "root": str(self.root), "user": "root", "run_dir": str(self.run), "log_dir": str(self.log)}
+        facts = {
+            "name": self.name,
+            "root": str(self.root),
+            "user": "root",
+            "run_dir": str(self.run),
+            "log_dir": str(self.log),
+        }
         places = {"conf_dir": str(self.host.folder), "tools_dir": str(self.host.folder / "tools")}
         return render([{"startsecs": 1, **one} for one in programs], {**facts, **places, "stopwaitsecs": 20})
 
