@@ -47,7 +47,7 @@ class ProgramControl:
             for batch in batches(program, own, [process for process in todo if process.group == program.group]):
                 started = self.programs.stop_and_start(batch)
                 for before, process in zip(batch, started):  # noqa: B905  (Python 3.9)
-                    self.programs.wait(program, process, self.release_of(process))
+                    self.programs.gate.wait(program, process, self.release_of(process))
                     self.programs.account(process, _action(state, before), self.release_of(process), begun)
 
 

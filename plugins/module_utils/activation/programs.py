@@ -9,21 +9,18 @@ import os
 import time
 import typing as t
 
-from ..diagnosis.log_tail import LogMark
 from ..release.store import ReleaseStore
 from ..supervisor.conf import STOP_MARGIN
 from ..supervisor.release_programs import ReleaseProgram, obstacle, program_in, programs_of
-from ..supervisor.rpc import DEAD_STATES, BadName, Process
+from ..supervisor.rpc import BadName, Process
 from .errors import ActivationError, StepFailure
 from .files import ManagedFile
-from .gate import POLL, VERIFY_TIMEOUT
+from .gate import VERIFY_TIMEOUT
 from .instances import UP, Instances
 from .journal import Journal
 from .options import Options
+from .program_gate import ProgramGate
 from .report import Report
-
-#: Seconds beyond startsecs, after which a program must run, and must have said which release.
-START_MARGIN = 10.0
 
 
 class Programs:
@@ -43,7 +40,7 @@ class Programs:
         self.processes: list[Process] = []
         self._pending: set[str] = set()
         self._former: dict[str, ReleaseProgram] = {}
-        self._marks: dict[str, LogMark] = {}
+        self.gate = ProgramGate(self.supervisor, instances.run_dir)
 
     # -- what there is -----------------------------------------------------------------------------------------------
 
@@ -153,13 +150,13 @@ class Programs:
             return {}
 
         for name in names:
-            self._marks[name] = LogMark(self.instances.program.log_file(name))
+            self.gate.mark(name, self.instances.program.log_file(name))
         begun = time.monotonic()
         self.instances.protected(work, f"replacing {group}")
         known = {process.name for process in self.processes}
-        for name in names:
+        for name in names if program else ():
             process = self.supervisor.process(f"{group}:{name}")
-            self.wait(program, process, release)
+            self.gate.wait(program, process, release)
             self.account(process, "restarted" if name in known else "started", release, begun)
 
     def _take_out(self, group: str) -> None:
@@ -186,12 +183,9 @@ class Programs:
         self.instances.ended += left.end()
 
     def _point(self, names: list[str], release: str | None) -> None:
-        """Have the next start of processes run the release; the empty one is `current`, none what it would run anyway."""
-        for name in names:
-            if release:
-                self.instances.candidates.put(name, self.store.path(release))
-            elif release is not None:
-                self.instances.candidates.remove(name)
+        """Have the next start of processes run the release; without one, what it would run anyway."""
+        for name in names if release else ():
+            self.instances.candidates.put(name, self.store.path(release))
 
     def _restart(self, program: ReleaseProgram, release: str) -> None:
         processes = [process for process in self.now() if process.group == program.group]
@@ -206,7 +200,7 @@ class Programs:
             begun = time.monotonic()
             started = self.stop_and_start(batch, release)
             for process in started:
-                self.wait(program, process, release)
+                self.gate.wait(program, process, release)
                 was_up = any(one.name == process.name and one.state in UP for one in batch)
                 self.account(process, "restarted" if was_up else "started", release, begun)
 
@@ -221,7 +215,7 @@ class Programs:
             return {}
 
         for process in batch:
-            self._marks[process.name] = LogMark(process.log_file)
+            self.gate.mark(process.name, process.log_file)
         self.instances.protected(work, f"restarting {batch[0].name}")
         return [self.supervisor.process(process.full_name) for process in batch]
 
@@ -237,7 +231,7 @@ class Programs:
             "seconds": 0.0 if begun is None else round(time.monotonic() - begun, 2),
         }
 
-    # -- wait --------------------------------------------------------------------------------------------------------
+    # -- verify --------------------------------------------------------------------------------------------------------
 
     def verify(self, release: str) -> None:
         """Refuse a program that does not run the release."""
@@ -246,42 +240,9 @@ class Programs:
             for name in program.process_names:
                 if name not in now:
                     raise StepFailure(f"supervisord does not run {name}")
-                self.wait(program, now[name], release, VERIFY_TIMEOUT)
+                self.gate.wait(program, now[name], release, VERIFY_TIMEOUT, fresh=False)
                 if name not in self.report.programs:
                     self.account(now[name], "kept", release)
-
-    def wait(
-        self, program: ReleaseProgram | None, started: Process, release: str, patience: float = START_MARGIN
-    ) -> None:
-        """Wait until supervisord says that a process is up, and its record that it runs the release."""
-        name, begun = started.name, time.monotonic()
-        startsecs = program.startsecs if program else 0.0
-        while True:
-            process = self.supervisor.process(started.full_name)
-            if process.state in DEAD_STATES or process.pid != started.pid:
-                why = process.spawn_error or f"exit status {process.exit_status}"
-                raise self._failure(program, name, f"it did not stay up ({process.state}: {why})", begun)
-            if process.state in ("STOPPED", "STOPPING"):
-                raise StepFailure(f"{name}: another operator stopped it meanwhile", instance=name)
-            record = self.instances.run_dir.record(name)
-            if process.state == "RUNNING" and record.get("pid") == process.pid and record.get("release") == release:
-                return
-            if time.monotonic() - begun > startsecs + patience:
-                runs = record.get("release") if record.get("pid") == process.pid else "one that is not known"
-                raise self._failure(program, name, f"it is {process.state}, and runs release {runs}", begun)
-            time.sleep(POLL)
-
-    def _failure(self, program: ReleaseProgram | None, name: str, why: str, begun: float) -> StepFailure:
-        mark = self._marks.get(name)
-        command = f"{{release}}/run {program.command}" if program else ""
-        return StepFailure(
-            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
-            instance=name,
-            log_file=mark.path if mark else "",
-            log=mark.since() if mark else "",
-            blames_release=True,
-            command=command,
-        )
 
     # -- back --------------------------------------------------------------------------------------------------------
 
@@ -290,6 +251,7 @@ class Programs:
         touched, problems = self._touched(), []
         if not touched:
             return []
+        self.instances.remove_candidates()
         added, changed, removed = self.supervisor.reload_config()
         standing, stopped = self._on_disk(), self.journal.entries["stopped"]
         for group in touched:
@@ -303,7 +265,7 @@ class Programs:
                     if process.group == group and process.name in stopped:
                         self.stop([process])
                     elif process.group == group and program and baseline:
-                        self.wait(program, process, baseline)
+                        self.gate.wait(program, process, baseline)
             except StepFailure as failure:
                 problems.append(f"{group} of the release {baseline} that ran before did not come back: {failure.why}")
         return problems
@@ -311,7 +273,6 @@ class Programs:
     def _replace_back(self, group: str, program: ReleaseProgram | None) -> None:
         def work() -> dict[str, t.Any]:
             self._take_out(group)
-            self._point(program.process_names if program else [], "")
             self._put_in(program)
             return {}
 
@@ -320,7 +281,7 @@ class Programs:
     def _restart_back(self, program: ReleaseProgram) -> None:
         processes = [process for process in self.now() if process.group == program.group]
         for batch in batches(program, processes, processes):
-            self.stop_and_start(batch, "")
+            self.stop_and_start(batch)
 
 
 def _group_of(path: str) -> str:

@@ -149,7 +149,8 @@ def test_programs_come_change_and_go_by_their_files(site):
     ]
     bad = site.release(work="raise SystemExit(1)\n")
     site.declared = [{"name": "other", "command": "python work.py other"}]
-    assert site.deploy(bad)["rolled_back"]
+    result = site.deploy(bad)
+    assert result.get("rolled_back"), result
     assert (site.running("other"), sorted(site.running())) == ({}, ["worker"]), "the files and groups of before"
     assert site.release_of("worker") == release
     assert site.app.leftovers() == []
