@@ -194,6 +194,27 @@ instances:
     ready_s:
       description: Seconds from its start until it served.
       type: float
+programs:
+  description: What was done with each process of the programs of the app's release.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The process.
+      type: str
+    pid:
+      description: Its pid; 0 if it is stopped.
+      type: int
+    release:
+      description: The release that it runs.
+      type: str
+    action:
+      description: V(kept), V(started), V(restarted) or V(stopped).
+      type: str
+    seconds:
+      description: Seconds until it was up, the stop included.
+      type: float
 seconds:
   description: How long the activation took.
   returned: success
