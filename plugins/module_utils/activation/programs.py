@@ -38,16 +38,27 @@ class Programs:
         self.files: dict[str, ManagedFile] = {}
         self.wanted: dict[str, ReleaseProgram] = {}
         self.processes: list[Process] = []
+        self._lacking: dict[str, str] = {}
         self._pending: set[str] = set()
         self._former: dict[str, ReleaseProgram] = {}
         self.gate = ProgramGate(self.supervisor, instances.run_dir)
 
     # -- what there is -----------------------------------------------------------------------------------------------
 
-    def look(self, pending: t.Iterable[str] = ()) -> None:
+    def look(self, pending: t.Iterable[str] = (), release: str = "") -> None:
         """Find the programs that are there, and those that are wanted.
 
         :param pending: groups that supervisord does not run as their files say
+        :param release: another release than the one in service, if that is wanted
+        """
+        self.find(release)
+        self._pending = self._known() & set(pending)
+        self.processes = self.now()
+
+    def find(self, release: str = "") -> None:
+        """Find the files of the programs, without supervisord.
+
+        A rollback removes the programs that its release does not have: they came later, and the next deploy brings them again.
         """
         self._former = {**self._former, **(standing := self._on_disk())}
         self.files, self.wanted = {}, standing
@@ -58,8 +69,12 @@ class Programs:
                     self.files[group] = ManagedFile(program.path, None, 0o644, absent=True)
             found = {group: program_in(file.content, file.path) for group, file in self.files.items()}
             self.wanted = {group: program for group, program in found.items() if program is not None}
-        self._pending = self._known() & set(pending)
-        self.processes = self.now()
+        elif release and self.store.is_complete(release):
+            found = {group: obstacle(program, self.store.path(release)) for group, program in standing.items()}
+            self._lacking = {group: why for group, why in found.items() if why}
+            for group in self._lacking:
+                self.files[group] = ManagedFile(standing[group].path, None, 0o644, absent=True)
+            self.wanted = {group: program for group, program in standing.items() if group not in self._lacking}
 
     def _on_disk(self) -> dict[str, ReleaseProgram]:
         conf = self.options.program_conf
@@ -123,6 +138,10 @@ class Programs:
             program = self.wanted.get(group)
             if self._is_replaced(group):
                 self._touch(group)
+                if group in self._lacking:
+                    self.report.warn(
+                        f"{group} is removed, since release {release} cannot run it: {self._lacking[group]} The next deploy starts it again."
+                    )
                 self.journal.write(self.files.get(group))
                 self.journal.checkpoint(f"file of {group}")
                 self.supervisor.reload_config()

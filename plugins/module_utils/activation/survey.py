@@ -122,7 +122,7 @@ class Survey:
             if not (conf and conf.differs()):
                 raise
             added, changed, removed = [], [], []
-        self.programs.look([*added, *changed, *removed])
+        self.programs.look([*added, *changed, *removed], self.release_to_come())
         differs = conf is not None and conf.differs()
         ours = conf is not None and conf.content is not None and options.name in changed
         if options.name in changed and not ours:
@@ -141,9 +141,13 @@ class Survey:
         """Look at the program again after its former configuration was put back."""
         name = self.options.name
         added, changed, removed = self.instances.supervisor.reload_config()
-        self.programs.look([*added, *changed, *removed])
+        self.programs.look([*added, *changed, *removed], self.release_to_come())
         self.reconfigure = name in added or name in changed or not self.instances.processes
         self.instances.count_again()
+
+    def release_to_come(self) -> str:
+        """The wanted release, if it is not in service; else empty."""
+        return self.wanted if self.wanted != self.baseline else ""
 
     def work(self) -> list[str]:
         """The names of all things to do; empty if everything is as wanted."""

@@ -118,6 +118,7 @@ class Activation:
             self.survey.inspect()
             work = self.survey.work()
         except Unreachable:
+            self.programs.find(self.survey.release_to_come())
             work = ["install"]
         except SupervisorError as error:
             raise ActivationError(unusable(error), step="prepare") from error

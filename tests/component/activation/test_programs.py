@@ -228,3 +228,19 @@ def test_status_names_the_release_of_a_program_and_one_that_is_not_current(site)
     record = site.app.run / f"{site.app.name}.worker.json"
     record.write_text(record.read_text().replace(release, "f" * 16))
     assert [one["what"] for one in look()["problems"]] == [f"runs release {'f' * 16}, and {release} is current"]
+
+
+def test_a_rollback_to_a_release_from_before_the_program_removes_it_and_a_deploy_brings_it_again(site):
+    first, second = site.release(), site.release()
+    ok(site.deploy(first, programs=[]))
+    consumer = site.app.root / "releases" / second / "src" / "consumer"
+    consumer.write_text("#!/bin/sh\nexec sleep 1000\n")
+    consumer.chmod(0o755)
+    site.declared = [{"name": "worker", "command": "./consumer"}]
+    ok(site.deploy(second))
+    result = ok(site.app.rollback())
+    assert (site.app.current, site.running()) == (first, {})
+    assert "worker is removed" in str(result["warnings"])
+    assert site.app.leftovers() == []
+    ok(site.deploy(second))
+    assert site.release_of("worker") == second
