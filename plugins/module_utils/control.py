@@ -21,8 +21,10 @@ from .activation.files import ManagedFile
 from .activation.instances import UP, Instances
 from .activation.journal import Journal
 from .activation.options import Options as ActivationOptions
+from .activation.programs import Programs
 from .activation.report import Report
 from .activation.transaction import Activation
+from .control_programs import ProgramControl
 from .host import places
 from .instance import discovery, readiness
 from .release.lock import Held, locked
@@ -102,6 +104,8 @@ class Control:
         self.store = ReleaseStore(settings.root)
         self.instances = Instances(settings, self.store)
         self.report = Report(settings, self.store, self.instances, warn)
+        programs = Programs(settings, self.store, Journal(settings.root), self.instances, self.report)
+        self.programs = ProgramControl(programs, self._release_of)
         self.current = ""
         self._before: dict[str, str] = {}
         self._holding: list[Process] = []
@@ -111,7 +115,7 @@ class Control:
         self.report.step = {"started": "start", "stopped": "stop", "restarted": "restart"}[self.asked.state]
         if check:
             return self._predict()
-        patience = self.instances.program.stop_timeout() + conf.STOP_MARGIN
+        patience = max(self.instances.program.stop_timeout(), self.programs.programs.stop_timeout()) + conf.STOP_MARGIN
         try:
             with locked(self.options.root, self.options.by, patience):
                 return self._act()
@@ -137,6 +141,7 @@ class Control:
             )
         try:
             self.instances.look()
+            self.programs.programs.look()
         except SupervisorError as error:
             raise ActivationError(unusable(error), step="prepare") from error
         running = self.instances.processes
@@ -153,10 +158,12 @@ class Control:
             )
         instances, self._holding = readiness.serving(self.app, running)
         self.instances.count = len(instances)
-        self._before = {process.name: process.state for process in running}
+        self._before = {process.name: process.state for process in [*running, *self.programs.named("")]}
         wanted = self.asked.instance.rpartition(":")[2]
         if not wanted:
             return instances
+        if self.programs.named(wanted):
+            return []
         for process in instances:
             if process.name == wanted:
                 return [process]
@@ -165,9 +172,19 @@ class Control:
         else:
             known = f"There is no instance {wanted}"
         raise ActivationError(
-            f"{known}. Instances of {self.app.name}: {', '.join(one.name for one in instances)}. {NOTHING}",
+            f"{known}. Instances of {self.app.name}: {', '.join(one.name for one in instances)}."
+            f"{self._programs_in_words()} {NOTHING}",
             step="prepare",
         )
+
+    def _programs_in_words(self) -> str:
+        names = sorted({process.group for process in self.programs.named("")})
+        return f" Its programs: {', '.join(names)}." if names else ""
+
+    def _programs_meant(self, instances: list[Process]) -> list[Process]:
+        """The processes of programs that are meant: those named, or all with the whole app. Force is for instances."""
+        wanted = self.asked.instance.rpartition(":")[2]
+        return [] if (wanted and instances) or self.asked.force else self.programs.named(wanted)
 
     def _release_of(self, process: Process) -> str:
         """The release that a start of the instance runs: launch.py decides, this must agree."""
@@ -199,8 +216,9 @@ class Control:
                 self._stop_all(instances)
             elif self.asked.force:
                 self._restart_by_force(instances)
-            else:
+            elif instances:
                 self._restart_one(instances[0])
+            self.programs.act(self.asked.state, self._programs_meant(instances))
         except (StepFailure, SupervisorError, OSError) as error:
             failure = error if isinstance(error, StepFailure) else StepFailure(str(error))
             raise self._failed(failure) from error
@@ -215,7 +233,7 @@ class Control:
 
     def _start_all(self, instances: list[Process]) -> None:
         started = {}
-        for process in [*self._holding, *instances]:
+        for process in [*self._holding, *instances] if instances else ():
             if process.state not in UP:
                 if process.state not in STOPPED_STATES:
                     # supervisord calls a process started that waits for its next try
@@ -239,7 +257,7 @@ class Control:
 
     def _stop_all(self, instances: list[Process]) -> None:
         # The socket closes with its last holder: callers that wait are answered for as long as somebody serves.
-        for group in (instances, [] if self.asked.instance else self._holding):
+        for group in (instances, [] if self.asked.instance else self._holding) if instances else ():
             begun = time.monotonic()
             self.instances.stop([process.full_name for process in group])
             for process in group if group is instances else ():
@@ -315,6 +333,7 @@ class Control:
             else:
                 action = "kept" if process.state in STOPPED_STATES else "stopped"
             self.report.account(process, action, self._release_of(process))
+        self.programs.predict(self.asked.state, self._programs_meant(instances))
         idle = [one for one in self._holding if not self.asked.instance]
         if self.asked.state == "stopped":
             touched = any(one.state not in STOPPED_STATES for one in idle)
@@ -333,7 +352,9 @@ class Control:
         return self._result(moved or any(one["action"] != "kept" for one in self.report.accounts.values()))
 
     def _result(self, changed: bool) -> dict[str, t.Any]:
-        pairs = [self._difference(name, account["action"]) for name, account in sorted(self.report.accounts.items())]
+        accounts = {**self.report.accounts, **self.report.programs}
+        changed = changed or any(one["action"] != "kept" for one in accounts.values())
+        pairs = [self._difference(name, account["action"]) for name, account in sorted(accounts.items())]
         return self.report.result(changed, self.current, [pair for pair in pairs if pair["before"] != pair["after"]])
 
     def _difference(self, name: str, action: str) -> dict[str, str]:

@@ -255,7 +255,7 @@ def _logs_in(folder: str, app: str) -> list[Log]:
     found = set()
     for path in glob.glob(os.path.join(glob.escape(folder), f"{glob.escape(app)}[-.]*.log*")):
         match = re.fullmatch(
-            rf"({re.escape(app)}(?:-\d+|\.job-[a-z0-9_-]+))(\.raw)?\.log(\.\d+(\.gz)?)?", os.path.basename(path)
+            rf"({re.escape(app)}(?:-\d+|\.[a-z][a-z0-9_-]*))(\.raw)?\.log(\.\d+(\.gz)?)?", os.path.basename(path)
         )
         if match:
             found.add((match.group(1), match.group(2) or ""))

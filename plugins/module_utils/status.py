@@ -17,6 +17,7 @@ from .instance import discovery, jobs, readiness
 from .instance.obstacle import NOT_OPENED, obstacle
 from .instance.public_socket import SystemdSocket
 from .instance.run_directory import RunDirectory
+from .instance.running_programs import running_programs
 from .release.record import service_of
 from .release.store import ReleaseStore
 from .supervisor import conf, other_programs
@@ -285,16 +286,19 @@ class Status:
     def _programs(self, running: list[Process]) -> list[dict[str, t.Any]]:
         found = []
         settings = other_programs.program_settings(self.supervisor) if running else {}
+        of_releases = running_programs(running, self.options.conf_dir)
         for process in running:
             name = process.name if process.name == process.group else process.full_name
             setting = settings.get((process.group, process.name), {})
-            wrong = other_programs.wrong_with(process, setting)
+            of_release = of_releases.get(process.full_name)
+            wrong = other_programs.wrong_with(process, setting) or (of_release.other_release if of_release else "")
             if wrong:
                 self._problem(name, wrong)
             found.append(
                 {
                     **_process(process),
                     "name": name,
+                    "release": of_release.release if of_release else None,
                     "autostart": bool(setting.get("autostart", True)),
                     "memory": self._memory([process.pid] if process.pid else []),
                 }

@@ -107,6 +107,7 @@ def _program_row(host: str, program: dict[str, t.Any], kinds: set[str]) -> Row:
         "HOST": host,
         "PROGRAM": program["name"],
         "STATE": program["state"],
+        **({"RELEASE": program["release"][:8]} if program.get("release") else {}),
         "PID": str(program["pid"] or "-"),
         "UP": _age(program["uptime_s"]) if program["pid"] else "-",
         **_memory(program.get("memory"), kinds),

@@ -93,6 +93,21 @@ options:
       content:
         description: Content of the file. If not given, the file is removed.
         type: str
+  programs:
+    description:
+      - The files of the programs of the app's release, each C(APP.NAME.conf) in supervisor's C(conf.d).
+      - A file of such a program that is not named is removed, with the program. If not given, all stay unchanged.
+    type: list
+    elements: dict
+    suboptions:
+      path:
+        description: The file.
+        type: path
+        required: true
+      content:
+        description: What it shall contain. A change restarts that program only.
+        type: str
+        required: true
   preflight:
     description:
       - Whether a release that does not serve yet is tried first. A process of its own, as the app's user, within limits of time and memory, goes
@@ -203,6 +218,27 @@ instances:
       type: float
     ready_s:
       description: Seconds from its start until it served.
+      type: float
+programs:
+  description: What was done with each process of the programs of the app's release.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The process.
+      type: str
+    pid:
+      description: Its pid; 0 if it is stopped.
+      type: int
+    release:
+      description: The release that it runs.
+      type: str
+    action:
+      description: V(kept), V(started), V(restarted) or V(stopped).
+      type: str
+    seconds:
+      description: Seconds until it was up, the stop included.
       type: float
 seconds:
   description: How long the activation took.

@@ -34,7 +34,8 @@ options:
       - stopped
       - restarted
   instance:
-    description: The instance that is meant, such as V(scoring-0). When empty, all of them.
+    description: >-
+      The instance that is meant, such as V(scoring-0), or the program of the app's release, such as V(scoring.worker). When empty, all of them.
     type: str
     default: ""
   force:
@@ -104,6 +105,27 @@ instances:
       type: float
     ready_s:
       description: Seconds until it was ready.
+      type: float
+programs:
+  description: What was done with each process of the programs of the app's release.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The process.
+      type: str
+    pid:
+      description: Its pid; 0 if it is stopped.
+      type: int
+    release:
+      description: The release that it runs.
+      type: str
+    action:
+      description: V(kept), V(started), V(restarted) or V(stopped).
+      type: str
+    seconds:
+      description: Seconds until it was up, the stop included.
       type: float
 seconds:
   description: How long all of it took.

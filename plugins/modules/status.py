@@ -147,7 +147,7 @@ apps:
       type: list
       elements: dict
 programs:
-  description: The other programs of supervisord, each with name, group, state, pid, uptime_s, memory and autostart.
+  description: The other programs of supervisord, each with name, group, state, pid, uptime_s, memory and autostart. That of an app also has release.
   returned: success
   type: list
   elements: dict

@@ -30,6 +30,7 @@ class StepFailure(Exception):
         log: str = "",
         blames_release: bool = False,
         reproduce: str = "",
+        command: str = "",
     ) -> None:
         super().__init__(why)
         self.why = why
@@ -38,6 +39,7 @@ class StepFailure(Exception):
         self.log = log
         self.blames_release = blames_release
         self.reproduce = reproduce  # a command that shows the same failure, if the report cannot work it out
+        self.command = command  # of a program; {release} is the release's directory
 
 
 def error_text(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from ..instance.leftovers import Leftovers
 from ..instance.obstacle import NOT_OPENED, obstacle
 from ..instance.public_socket import SocketError, SystemdSocket
 from ..instance.run_directory import RunDirectory
+from ..release.record import environment_digest
 from ..release.store import ReleaseStore
 from ..supervisor.conf import STOP_MARGIN
 from ..supervisor.rpc import (
@@ -91,6 +92,16 @@ class Instances:
         record = self.run_dir.record(process.name)
         return process.state in UP and record.get("pid") == process.pid and record.get("release") == release
 
+    def is_fresh(self, process: Process, release: str) -> bool:
+        """Whether the process runs this release with the wanted environment."""
+        if not self.runs(process, release):
+            return False
+        record, file = self.run_dir.record(process.name), self.options.env_file
+        if file is None:
+            return True
+        content = file.content if file.content is not None else file.on_disk() or b""
+        return record.get("env_digest") == environment_digest(content)
+
     def serves(self, process: Process) -> bool:
         """Whether a worker of the process is ready."""
         return process.state in UP and bool(self.run_dir.ready_workers(process.name, process.pid))
@@ -110,15 +121,15 @@ class Instances:
         """Stop processes of the app, and end their leftovers: these could hold a resource that the next process needs."""
         before = self.now()
         left = left or self.leftovers([process for process in before if process.full_name in full_names])
-        self._wait_until_stopped(full_names)
+        self.wait_until_stopped(full_names, self.program.stop_timeout() + STOP_MARGIN)
         self.ended += left.end(idle=[process.pid for process in before if process.number >= self.count])
 
     def leftovers(self, processes: list[Process]) -> Leftovers:
         """The processes that these programs will leave behind. Call it before they stop."""
         return Leftovers(self.supervisor, [process.pid for process in processes], self.program.uid())
 
-    def _wait_until_stopped(self, full_names: list[str]) -> None:
-        patience = self.program.stop_timeout() + STOP_MARGIN
+    def wait_until_stopped(self, full_names: list[str], patience: float) -> None:
+        """Have processes stop, and wait for it; raises StepFailure after these seconds."""
         give_up = time.monotonic() + patience
         while True:
             waiting = []
@@ -141,7 +152,7 @@ class Instances:
 
     def start(self, full_name: str) -> None:
         """Start a process without waiting for it."""
-        self._make_log(full_name.partition(":")[2])
+        self.make_log(full_name.partition(":")[2])
         try:
             self.supervisor.start(full_name)
         except AlreadyStarted:
@@ -152,7 +163,7 @@ class Instances:
             why = self.gate.no_socket(process) if blocked else process.spawn_error or str(error)
             raise StepFailure(f"{process.name}: {why}", instance=process.name) from error
 
-    def _make_log(self, name: str) -> None:
+    def make_log(self, name: str) -> None:
         """Make the file that an instance appends its lines to, the app's own in a directory that is root's.
 
         An error here does not stop an instance: it then writes to its raw log.
@@ -220,7 +231,7 @@ class Instances:
                 seen = obstacle(self.program.bind(), self.supervisor.all_processes())
                 raise StepFailure(f"{error}" + (f"\n{seen}" if seen else "")) from error
             for number in range(self.configured()):
-                self._make_log(f"{name}-{number}")
+                self.make_log(f"{name}-{number}")
             self.supervisor.add_group(name)
             for process in self.now():
                 self.start(process.full_name)

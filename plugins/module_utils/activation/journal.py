@@ -68,6 +68,7 @@ class Journal:
             "reconfigured": False,
             "had_program": had_program,
             "stopped": stopped,
+            "programs": [],
         }
 
     def save(self, **changes: t.Any) -> None:
@@ -112,6 +113,8 @@ def _wrong(entries: dict[str, t.Any]) -> t.Iterator[str]:
             yield f"lacks {name}"
         elif not fits(entries[name]):
             yield f"has an odd {name}"
+    if not _are_texts(entries.get("programs", [])):  # an older version writes none
+        yield "has an odd programs"
 
 
 def _is_id(value: t.Any) -> bool:

@@ -36,6 +36,7 @@ class Options:
     release_command_timeout: float = 600.0
     release_command_host: str = ""
     across_release_command: bool = False
+    programs: tuple[ManagedFile, ...] | None = None
 
 
 #: What the module `activate` is given.
@@ -65,6 +66,11 @@ ARGUMENT_SPEC = {
         "elements": "dict",
         "default": [],
         "options": {"path": {"type": "path", "required": True}, "content": {"type": "str"}},
+    },
+    "programs": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str", "required": True}},
     },
     "preflight": {"type": "bool", "default": True},
     "keep": {"type": "int", "default": 5},
@@ -102,4 +108,6 @@ def options_from(params: dict[str, t.Any]) -> Options:
         given["release_command"] = commands_from(given["release_command"])
     except ValueError as error:
         raise ActivationError(f"release_command: {error} Nothing was changed.", step="prepare") from None
+    if given["programs"] is not None:
+        given["programs"] = tuple(_managed_file(program, 0o644) for program in given["programs"])
     return Options(**given)

@@ -35,6 +35,7 @@ class Report:
         self.warn = warn
         self.step = "prepare"
         self.accounts: dict[str, dict[str, t.Any]] = {}
+        self.programs: dict[str, dict[str, t.Any]] = {}
         self.misfits: list[dict[str, str]] = []
         #: The release command that has run, or in check mode would; and a sentence about what it leaves behind.
         self.command: dict[str, t.Any] | None = None
@@ -74,6 +75,7 @@ class Report:
             "previous": self.store.previous(),
             "bind": self.instances.program.bind(),
             "instances": [self.accounts[name] for name in sorted(self.accounts)],
+            "programs": [self.programs[name] for name in sorted(self.programs)],
             "seconds": round(time.monotonic() - self._started, 2),
             "diff": differences,
             "misfits": self.misfits,
@@ -141,6 +143,8 @@ class Report:
         place, up = (source, "../") if os.path.isdir(source) else (folder, "")
         become = "sudo -u" if shutil.which("sudo") else "runuser -u"
         given = "".join(f" {name}=..." for name in lacking)
+        if failure.command:
+            return f"{become} {shlex.quote(user)} -- {failure.command.replace('{release}', folder)}"
         run = f"{become} {shlex.quote(user)} -- env -C {shlex.quote(place)}{given} {up}venv/bin/python {up}venv/bin/gunicorn"
         if diagnosis is not None and diagnosis.needs_request:
             question = self.store.service(release).question()

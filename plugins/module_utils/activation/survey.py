@@ -8,13 +8,13 @@ import typing as t
 
 from ..release.command_records import CommandRecords
 from ..release.commands import text_of
-from ..release.record import environment_digest
 from ..release.store import ReleaseStore
 from ..supervisor.rpc import CannotReread, Process
 from .errors import ActivationError
 from .instances import UP, Instances
 from .journal import Journal
 from .options import Options
+from .programs import Programs
 
 
 class Survey:
@@ -26,12 +26,14 @@ class Survey:
         store: ReleaseStore,
         journal: Journal,
         instances: Instances,
+        programs: Programs,
         warn: t.Callable[[str], None],
     ) -> None:
         self.options = options
         self.store = store
         self.journal = journal
         self.instances = instances
+        self.programs = programs
         self.warn = warn
         self.wanted = ""
         self.baseline: str | None = None
@@ -139,11 +141,12 @@ class Survey:
         conf = options.program_conf
         instances.look()
         try:
-            added, changed, _removed = instances.supervisor.reload_config()
+            added, changed, removed = instances.supervisor.reload_config()
         except CannotReread:
             if not (conf and conf.differs()):
                 raise
-            added, changed = [], []
+            added, changed, removed = [], [], []
+        self.programs.look([*added, *changed, *removed], self.release_to_come())
         differs = conf is not None and conf.differs()
         ours = conf is not None and conf.content is not None and options.name in changed
         if options.name in changed and not ours:
@@ -161,9 +164,14 @@ class Survey:
     def inspect_again(self) -> None:
         """Look at the program again after its former configuration was put back."""
         name = self.options.name
-        added, changed, _removed = self.instances.supervisor.reload_config()
+        added, changed, removed = self.instances.supervisor.reload_config()
+        self.programs.look([*added, *changed, *removed], self.release_to_come())
         self.reconfigure = name in added or name in changed or not self.instances.processes
         self.instances.count_again()
+
+    def release_to_come(self) -> str:
+        """The wanted release, if it is not in service; else empty."""
+        return self.wanted if self.wanted != self.baseline else ""
 
     def work(self) -> list[str]:
         """The names of all things to do; empty if everything is as wanted."""
@@ -177,6 +185,7 @@ class Survey:
             work.append("release")
         work.extend(process.name for process in instances.serving() if not self.is_fresh(process))
         work.extend(process.name for process in instances.holders() if process.state not in UP)
+        work.extend(self.programs.work(self.wanted))
         if options.restart:
             work.append("restart")
         if self.command_is_due():
@@ -192,14 +201,7 @@ class Survey:
 
     def is_fresh(self, process: Process) -> bool:
         """Whether the instance runs the wanted release with the wanted environment."""
-        if not self.instances.runs(process, self.wanted):
-            return False
-        record = self.instances.run_dir.record(process.name)
-        file = self.options.env_file
-        if file is None:
-            return True
-        content = file.content if file.content is not None else file.on_disk() or b""
-        return record.get("env_digest") == environment_digest(content)
+        return self.instances.is_fresh(process, self.wanted)
 
     def can_go_back(self) -> bool:
         """Whether the release that was current before can still start."""
@@ -213,7 +215,7 @@ class Survey:
         pairs = [(f"{self.options.name}: release", f"{self.baseline or 'none'}\n", f"{self.wanted}\n")]
         if self.command_is_due():
             pairs.append((f"{self.options.name}: release command", "", f"{text_of(self.options.release_command)}\n"))
-        for file in (conf, *self.options.socket_units):
+        for file in (conf, *self.options.socket_units, *self.programs.files.values()):
             if file is not None and file.differs():
                 before, after = file.on_disk() or b"", file.content or b""
                 pairs.append((file.path, before.decode("utf-8", "replace"), after.decode("utf-8", "replace")))

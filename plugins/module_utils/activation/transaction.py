@@ -4,8 +4,8 @@
 
 The transaction of one app::
 
-    lock -> recover -> files -> roll -> reconfigure -> verify -> commit -> prune
-                          \\________ back _________/
+    lock -> recover -> files -> roll -> reconfigure -> programs -> verify -> commit -> prune
+                          \\______________ back ______________/
 
 ``current`` moves only at commit. Until then an instance runs the release through a candidate link in a directory of
 root's, so an unverified release is never what a crash or a reboot comes back with. The exception is a first
@@ -43,6 +43,7 @@ from .instances import Instances
 from .journal import Journal
 from .options import Options
 from .own_files import OwnFiles
+from .programs import Programs
 from .release_command import ReleaseCommand
 from .report import Report
 from .roll import Roll
@@ -59,12 +60,13 @@ class Activation:
         self.store = ReleaseStore(options.root)
         self.journal = Journal(options.root, self.checkpoint)
         self.instances = Instances(options, self.store, self.checkpoint)
-        self.survey = Survey(options, self.store, self.journal, self.instances, warn)
-        self.own_files = OwnFiles(self.store, self.journal, self.instances, warn)
         self.report = Report(options, self.store, self.instances, warn)
+        self.programs = Programs(options, self.store, self.journal, self.instances, self.report)
+        self.survey = Survey(options, self.store, self.journal, self.instances, self.programs, warn)
+        self.own_files = OwnFiles(self.store, self.journal, self.instances, warn)
         self.roll = Roll(self.store, self.journal, self.instances, self.survey, self.report, warn)
         self.release_command = ReleaseCommand(self.journal, self.instances, self.survey, self.report)
-        self.way_back = WayBack(self.store, self.journal, self.instances, self.survey, self.report)
+        self.way_back = WayBack(self.store, self.journal, self.instances, self.programs, self.survey, self.report)
 
     def checkpoint(self, name: str) -> None:
         """Called between two steps, with the name of what has just become true. Tests interrupt here."""
@@ -77,7 +79,8 @@ class Activation:
         if not os.path.isdir(options.root):
             raise ActivationError(f"There is no {options.root}. Nothing was changed.", step="prepare")
         try:
-            with locked(options.root, options.by, self.instances.program.stop_timeout() + STOP_MARGIN):
+            patience = max(self.instances.program.stop_timeout(), self.programs.stop_timeout())
+            with locked(options.root, options.by, patience + STOP_MARGIN):
                 return self._run_locked()
         except Held as error:
             raise ActivationError(str(error), step="lock", holder=error.holder) from error
@@ -97,6 +100,7 @@ class Activation:
             return self.report.result(finished or mended, self.survey.wanted, differences)
         self.survey.refuse_damaged(self.survey.wanted)
         self.own_files.refuse_unknown(self.survey)
+        self.programs.refuse_missing(self.survey.wanted)
         self._refuse_blocked()
         self._refuse_taken()
         self._begin()
@@ -118,11 +122,13 @@ class Activation:
             self.survey.inspect()
             work = self.survey.work()
         except Unreachable:
+            self.programs.find(self.survey.release_to_come())
             work = ["install"]
         except SupervisorError as error:
             raise ActivationError(unusable(error), step="prepare") from error
         if work and self.store.is_complete(self.survey.wanted):
             self.survey.refuse_damaged(self.survey.wanted)
+            self.programs.refuse_missing(self.survey.wanted)
         self.own_files.refuse_unknown(self.survey)
         self._refuse_taken()
         self.release_command.predict()
@@ -203,6 +209,7 @@ class Activation:
         """Write the journal: from here on, an interrupted run is taken over by the next."""
         if not self.journal.is_open:
             idle = [one.name for one in self.instances.serving() if one.state in ("STOPPED", "STOPPING")]
+            idle += self.programs.idle()
             self.journal.begin(self.survey.baseline, had_program=bool(self.instances.processes), stopped=idle)
         begun = {"pid": os.getpid(), "started": now(), "by": self.options.by, "rollout": self.options.rollout}
         try:
@@ -227,6 +234,8 @@ class Activation:
         if self.survey.reconfigure:
             self.report.step = "reconfigure"
             self.roll.replace_program()
+        self.report.step = "programs"
+        self.programs.bring(self.survey.wanted)
         self.report.step = "verify"
         self.journal.save(step="verify")
         self.checkpoint("rolled")
@@ -237,14 +246,15 @@ class Activation:
     def _restore_foreign_files(self) -> None:
         """Undo the files of an interrupted run that this run does not write itself."""
         conf, env = self.options.program_conf, self.options.env_file
-        own = {file.path for file in (conf, env, *self.options.socket_units) if file is not None and file.managed()}
+        files = (conf, env, *self.options.socket_units, *self.programs.files.values())
+        own = {file.path for file in files if file is not None and file.managed()}
         kept = []
         for entry in self.journal.entries["files"]:
             if entry["path"] in own:
                 kept.append(entry)
                 continue
             put_back(entry)
-            if conf is not None and conf.path == entry["path"]:
+            if conf is not None and os.path.dirname(conf.path) == os.path.dirname(entry["path"]):
                 self.survey.inspect_again()
         self.survey.reconfigure = self.survey.reconfigure or not self.instances.socket.settled()
         self.journal.save(files=kept)
@@ -299,6 +309,7 @@ class Activation:
         for text in sorted({stock_worker(instances.run_dir.record(process.name)) for process in serving} - {""}):
             self.warn(f"{self.options.name}: {text}")
         instances.gate.wait_for_public_address(wanted)
+        self.programs.verify(wanted)
 
     # -- commit ------------------------------------------------------------------------------------------------------
 
@@ -341,7 +352,8 @@ class Activation:
 
     def _prune(self) -> None:
         """Remove old releases; keep what runs."""
-        running = [self.instances.run_dir.record(process.name).get("release") for process in self.instances.now()]
+        processes = [*self.instances.now(), *self.programs.now()]
+        running = [self.instances.run_dir.record(process.name).get("release") for process in processes]
         releases = [self.survey.baseline, self.survey.wanted, *running]
         try:
             protect = [release for release in releases if isinstance(release, str)]

@@ -13,6 +13,7 @@ from .errors import ActivationError, StepFailure, error_text
 from .files import put_back
 from .instances import Instances
 from .journal import Journal
+from .programs import Programs
 from .report import Report
 from .survey import Survey
 
@@ -21,11 +22,18 @@ class WayBack:
     """Undoes the changes that the journal lists, as far as possible. Owns the problems that it meets."""
 
     def __init__(
-        self, store: ReleaseStore, journal: Journal, instances: Instances, survey: Survey, report: Report
+        self,
+        store: ReleaseStore,
+        journal: Journal,
+        instances: Instances,
+        programs: Programs,
+        survey: Survey,
+        report: Report,
     ) -> None:
         self.store = store
         self.journal = journal
         self.instances = instances
+        self.programs = programs
         self.survey = survey
         self.report = report
         self.problems: list[str] = []
@@ -34,7 +42,8 @@ class WayBack:
         """Bring the host to what it was before, and return the error of the activation."""
         wanted, baseline = self.survey.wanted, self.survey.baseline
         blamed = failure.blames_release and wanted != baseline
-        touched = bool(self.journal.entries["rolled"] or self.journal.entries["reconfigured"])
+        entries = self.journal.entries
+        touched = bool(entries["rolled"] or entries["reconfigured"] or entries.get("programs"))
         self.journal.checkpoint("back")
         try:
             self._undo(failure, blamed)
@@ -92,6 +101,8 @@ class WayBack:
             self._program_back()
         else:
             self._instances_back(failure)
+        if not self.problems:  # or else the release that failed goes on as a whole
+            self.problems += self.programs.back(survey.baseline)
 
     def _uninstall(self, had_program: bool) -> None:
         """A first install failed: nothing of it stays."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ..host import foreign
-from . import addresses, app, balancer, configuration, host, instances, jobs, supervisord
+from . import addresses, app, balancer, configuration, host, instances, jobs, programs, supervisord
 from .explanations import explain
 from .facts import facts_of
 from .findings import ERROR, Finding
@@ -57,7 +57,7 @@ def _check(state: HostState) -> t.Iterator[Finding]:
     for seen in state.apps:
         yield from _check_alone(state, seen)
     if supervisord.stays(state):
-        yield from instances.check_programs(state)
+        yield from programs.check_programs(state)
     yield from host.check_memory(state)
     yield from host.check_rotation(state)
     yield from host.check_apps_exist(state)

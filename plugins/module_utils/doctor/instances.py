@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks of the instances of an app, by supervisord's word, their records, logs and answers; and of the other programs."""
+"""Checks of the instances of an app, by supervisord's word, their records, logs and answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from ..diagnosis import log_tail
 from ..diagnosis.symptoms import diagnose
 from ..instance.obstacle import NOT_OPENED
 from ..release.server_packages import LOSSLESS
-from ..supervisor.other_programs import wrong_with
 from ..supervisor.rpc import DEAD_STATES
 from . import logs
 from .addresses import then_open
@@ -103,7 +102,7 @@ def _check_failure(seen: AppState, instance: InstanceState) -> t.Iterator[Findin
         before = logs.last_words(instance.log, tries=2)
         known = diagnose("\n".join(before), root=seen.app.root)
         lines = before if known else lines
-    shown = _shown(lines)
+    shown = shown_lines(lines)
     yield Finding(
         ERROR,
         "instance-failed" if process.state in DEAD_STATES or known else "instance-not-ready",
@@ -123,7 +122,8 @@ def _state_text(instance: InstanceState) -> str:
     return f"{process.state}, but not ready: {instance.ready_workers} of {wanted} workers"
 
 
-def _shown(lines: list[str]) -> str:
+def shown_lines(lines: list[str]) -> str:
+    """The last of these lines, as a finding shows them."""
     return "".join(f"\n    {line}" for line in log_tail.shown(lines)[-SHOWN_LINES:])
 
 
@@ -266,33 +266,4 @@ def check_answer(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]
             f"If it lasts longer than flask_app_timeout, gunicorn kills the worker and {instance.log.path}"
             " names the line; then ask the doctor again.",
             app=seen.app.name,
-        )
-
-
-def check_programs(state: HostState) -> t.Iterator[Finding]:
-    """Programs and listeners that belong to no app."""
-    for program in state.programs:
-        process = program.process
-        wrong = wrong_with(process, program.settings)
-        if not wrong:
-            continue
-        if process.state in ("STOPPED", "STOPPING"):
-            yield Finding(
-                ERROR,
-                "program-stopped",
-                process.full_name,
-                f"{process.name} {wrong}.",
-                "Somebody stopped it (supervisorctl stop, or the web page).",
-                f"supervisorctl start {process.full_name}",
-            )
-            continue
-        shown = _shown(log_tail.plain_lines(program.log))
-        yield Finding(
-            ERROR,
-            "program-failed",
-            process.full_name,
-            f"{process.name} {wrong}." + (f" It says:{shown}" if shown else ""),
-            "It ends by itself, or cannot be started. Its own words are all there is.",
-            f"Correct what it says (all of it: supervisorctl tail {process.full_name}), then `supervisorctl"
-            f" start {process.full_name}`. Its settings are in supervisor_programs.",
         )

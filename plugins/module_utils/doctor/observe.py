@@ -13,6 +13,7 @@ from .. import balancer_state
 from ..diagnosis.log_tail import last_text
 from ..host import foreign, inspection, places
 from ..instance.discovery import App, find_apps, programs_beside
+from ..instance.running_programs import running_programs
 from ..supervisor.conf import get, parse, program_files, socket_path
 from ..supervisor.other_programs import program_settings, wrong_with
 from ..supervisor.rpc import Process, Supervisor, SupervisorError
@@ -160,7 +161,13 @@ def _ask_supervisord(state: HostState, supervisor: Supervisor) -> None:
 def _observe_programs(state: HostState, known: list[App], supervisor: Supervisor) -> list[ProgramState]:
     others: list[Process] = programs_beside(state.supervisord.running or [], known, state.options.name)
     settings = program_settings(supervisor) if others else {}
-    found = [ProgramState(process, settings.get((process.group, process.name), {})) for process in others]
+    of_releases = running_programs(others, state.options.conf_dir)
+    found = [
+        ProgramState(
+            process, settings.get((process.group, process.name), {}), of_release=of_releases.get(process.full_name)
+        )
+        for process in others
+    ]
     for program in found:
         if wrong_with(program.process, program.settings):
             program.log = last_text(program.process.log_file)

@@ -13,6 +13,7 @@ from ..host.inspection import HostProcess, Listener, Outcome
 from ..instance.discovery import App
 from ..instance.jobs import JobState
 from ..instance.probe import Answer
+from ..instance.running_programs import RunningProgram
 from ..release.record import Question
 from ..supervisor.rpc import Process
 
@@ -222,11 +223,12 @@ class AppState:
 
 @dataclasses.dataclass
 class ProgramState:
-    """One of the programs that belong to no app, as supervisord was told to run it."""
+    """A program beside the instances of the apps, as supervisord was told to run it."""
 
     process: Process
     settings: dict[str, t.Any] = dataclasses.field(default_factory=dict)
     log: str = ""
+    of_release: RunningProgram | None = None  # a program of an app
 
 
 @dataclasses.dataclass

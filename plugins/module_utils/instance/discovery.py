@@ -69,9 +69,9 @@ def _app(path: str, program: AppProgram) -> App:
 
 
 def programs_beside(running: list[Process], apps: list[App], wanted: str) -> list[Process]:
-    """The processes that are no app's, without those that belong to another app than the wanted one (its listeners)."""
-    own = f"{wanted}-" if wanted else ""
-    foreign = tuple(f"{app.name}-" for app in apps if wanted not in ("", app.name))
+    """The processes that are no app's, without those that belong to another app than the wanted one (its listeners and programs)."""
+    own = (f"{wanted}-", f"{wanted}.") if wanted else ()
+    foreign = tuple(f"{app.name}{sign}" for app in apps if wanted not in ("", app.name) for sign in "-.")
     return [
         process
         for process in running

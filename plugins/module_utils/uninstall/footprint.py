@@ -50,6 +50,7 @@ _TOOLS = (
 #: Programs of ours beside them.
 _SCRIPTS = (
     "keeper.py",
+    "launch.py",
     "supervisord.py",
     "end_orphans.py",
     "memory_guard.py",
@@ -172,7 +173,7 @@ class AppPlaces:
 
     def logs(self) -> list[str]:
         """Logs of its instances and of what watches them, with all that was rotated."""
-        pattern = re.compile(rf"{re.escape(self.name)}(-(\d+|memory)|\.job-[a-z0-9_-]+)(\.raw)?\.log([.-].*)?")
+        pattern = re.compile(rf"{re.escape(self.name)}(-(\d+|memory)(\.raw)?|\.[a-z][a-z0-9_-]*)\.log([.-].*)?")
         return [os.path.join(self.log_dir, name) for name in _names(self.log_dir) if pattern.fullmatch(name)]
 
     def account(self, in_use: t.Collection[str] = ()) -> list[tuple[str, str]]:

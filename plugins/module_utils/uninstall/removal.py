@@ -21,7 +21,7 @@ from ..host.inspection import read_text
 from ..instance import discovery
 from ..instance.leftovers import Leftovers
 from ..release.lock import Held, locked
-from ..supervisor import conf
+from ..supervisor import conf, release_programs
 from ..supervisor.rpc import (
     STOPPABLE_STATES,
     STOPPED_STATES,
@@ -177,7 +177,7 @@ class Uninstall:
             conf_dir=self.options.conf_dir,
             log_dir=log_dir,
             run_dir=known.run_dir if known else places.run_dir(name),
-            program_files=tuple(self._files_of(name)),
+            program_files=(*self._files_of(name), *self._files_of(release_programs.scope(name))),
             cache_dir=self.options.cache_dir,
         )
 
@@ -269,7 +269,9 @@ class Uninstall:
     def _stop(self, app: AppPlaces) -> None:
         processes = self._processes(app)
         known = self._known.get(app.name)
-        patience = (known.stop_timeout if known else 60.0) + conf.STOP_MARGIN
+        programs = release_programs.programs_of(app.name, self.options.conf_dir)
+        times = [known.stop_timeout if known else 60.0, *(program.stop_timeout for program in programs)]
+        patience = max(times) + conf.STOP_MARGIN
         left = Leftovers(self.supervisor, [process.pid for process in processes], _uid(known))
         for group in dict.fromkeys(process.group for process in processes):
             members = [process for process in processes if process.group == group]

@@ -11,8 +11,8 @@ import typing as t
 from collections.abc import Iterator
 
 from ...module_utils.host import build_account
-from ...module_utils.release.package_lock import names_to_upgrade
 from ...module_utils.release.commands import commands_from
+from ...module_utils.release.package_lock import names_to_upgrade
 from ..text import foreign, shown, unseen
 from .ranges import STOP_MARGIN
 from .rules import Values, between, rule

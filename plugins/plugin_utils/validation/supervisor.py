@@ -149,14 +149,15 @@ def _declared_entry(kind: str, entry: dict) -> Iterator[str]:
             program_settings.unknown(kind, [name])
         )
         if not found:
-            found = [f"{name}: {text}" for text in _setting_of_program(kind, name, value)]
+            found = [f"{name}: {text}" for text in check_setting(kind, name, value)]
         yield from found
         if not found:
             right[name] = typed({"type": program_settings.SETTINGS[kind][name]}, value)
     yield from program_settings.problems(kind, right, rejected=entry.keys() - right.keys())
 
 
-def _setting_of_program(kind: str, name: str, value: t.Any) -> Iterator[str]:
+def check_setting(kind: str, name: str, value: t.Any) -> Iterator[str]:
+    """What is wrong with the type or the characters of a program's setting."""
     of_type = program_settings.SETTINGS[kind][name]
     if (of_type == "size" and isinstance(value, int)) or (name == "autorestart" and isinstance(value, bool)):
         return

@@ -88,6 +88,10 @@ class Host:
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="pygun-", dir="/tmp"))  # a short path: unix sockets have 107 bytes
         (self.folder / "conf.d").mkdir()
+        tools = self.folder / "tools"
+        (tools / "supervisor" / "bin").mkdir(parents=True)
+        (tools / "supervisor" / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+        (tools / "launch.py").write_bytes((RUNTIME / "launch.py").read_bytes())
         (self.folder / "supervisord.conf").write_text(SUPERVISORD.format(folder=self.folder))
         self.apps = 0
         self.process = None
@@ -196,6 +200,20 @@ class App:
             """)
             + self.conf_extra
         )
+
+    def programs(self, *programs):
+        """The files of programs of the app's release, as the role writes them."""
+        from ansible_collections.pygun.stack.plugins.module_utils.supervisor.release_programs import render
+
+        facts = {
+            "name": self.name,
+            "root": str(self.root),
+            "user": "root",
+            "run_dir": str(self.run),
+            "log_dir": str(self.log),
+        }
+        places = {"conf_dir": str(self.host.folder), "tools_dir": str(self.host.folder / "tools")}
+        return render([{"startsecs": 1, **one} for one in programs], {**facts, **places, "stopwaitsecs": 20})
 
     def parameters(self, release, **more):
         found = {
@@ -319,8 +337,15 @@ class App:
 
     def remove(self):
         supervisor = self.host.status()
-        self.conf.unlink(missing_ok=True)
+        for path in (self.conf, *self.conf.parent.glob(f"{self.name}.*.conf")):
+            path.unlink(missing_ok=True)
         supervisor.reload_config()
+        programs = [process for process in supervisor.all_processes() if process.group.startswith(f"{self.name}.")]
+        for process in programs:
+            if process.state in ("RUNNING", "STARTING", "BACKOFF"):
+                supervisor.call("supervisor.stopProcess", process.full_name, True)
+        for group in {process.group for process in programs}:
+            supervisor.remove_group(group)
         processes = supervisor.processes(self.name)
         for process in processes:
             if process.state in ("RUNNING", "STARTING", "BACKOFF"):

@@ -7,7 +7,9 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis import phrases
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Disk, ProgramState
 from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import Answer
+from ansible_collections.pygun.stack.plugins.module_utils.instance.running_programs import RunningProgram
 from ansible_collections.pygun.stack.plugins.module_utils.release.record import Question
+from ansible_collections.pygun.stack.plugins.module_utils.supervisor.release_programs import ReleaseProgram
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process
 from tests.unit.doctor.hosts import app, codes, host, instance, only
 
@@ -187,6 +189,30 @@ def test_a_program_of_no_app_that_does_not_run_is_found(state, settings, code, w
     error = "spawn error" if state == "FATAL" else ""
     told = ProgramState(Process("mail", "mail", state, 0, error, 0, "/x.log"), settings, "bad\nworse\n")
     only(ill(instance(0), programs=[told]), code, words, subject="mail:mail")
+
+
+def of_release(runs="a" * 16):
+    program = ReleaseProgram("shop.worker", command="rq worker", root="/srv/shop", user="shop")
+    return RunningProgram(program, runs, "a" * 16)
+
+
+def test_a_program_of_an_app_that_does_not_run_is_found_with_the_command_that_shows_it():
+    process = Process("shop.worker", "shop.worker", "BACKOFF", 0, "spawn error", 0, "/x.log")
+    found = only(ill(instance(0), programs=[ProgramState(process, {}, "bad\n", of_release())]), "program-failed", "bad")
+    assert "sudo -u shop /srv/shop/current/run rq worker" in found.remedy
+    assert (found.app, "flask_app_programs" in found.remedy) == ("shop", True)
+
+
+def test_a_program_of_an_app_that_runs_another_release_is_found():
+    process = Process("shop.worker", "shop.worker", "RUNNING", 9, "", 0, "/x.log")
+    assert codes(ill(instance(0), programs=[ProgramState(process, {}, "", of_release())])) == []
+    other = ProgramState(process, {}, "", of_release("b" * 16))
+    only(
+        ill(instance(0), programs=[other]),
+        "other-release",
+        f"runs release {'b' * 16}",
+        subject="shop.worker:shop.worker",
+    )
 
 
 def test_a_program_that_is_not_meant_to_run_is_none():

@@ -156,6 +156,12 @@ def test_the_table_proves_that_it_can_fail():
 GOOD = [
     {"flask_app_boot_timeout": 300, "flask_app_timeout": 30},  # a timeout begins with the first heartbeat
     {"flask_app_name": "a"},
+    {"flask_app_programs": [{"name": "beat", "command": "celery -A app beat", "singleton": True}]},
+    {
+        "flask_app_programs": [
+            {"name": "consumer", "command": "bin/consumer {release}", "numprocs": "2", "umask": "027"}
+        ]
+    },
     {"flask_app_name": "scoring-api_2"},
     {"flask_app_instances": "3", "flask_app_preload": "yes"},
     {"flask_app_bind": "0.0.0.0:80"},

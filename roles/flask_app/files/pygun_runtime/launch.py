@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Start one instance of an app: supervisor's program runs this file with `python -I`.
+"""Start one instance of an app, or a program of its release: supervisor's programs run this file with `python -I`.
 
 It is the fixed point between releases of different versions, so it stays small and knows only names:
 
@@ -12,6 +12,10 @@ It is the fixed point between releases of different versions, so it stays small 
 * fd 1 becomes fd 2: what is printed below Python goes to <instance>.raw.log, of which supervisor takes care. The other
   log of the instance is written by the runtime.
 
+With arguments, `launch.py ROOT PROGRAM [ARGUMENT]...`, it starts a program of the release (`flask_app_programs`) by the release's
+`run.py`: that of the candidate, or `ROOT/current`. supervisor runs a copy of this file outside of all releases there, since a release
+of an older runtime cannot do that. `<process>.json` in the run directory says which release runs.
+
 The release is started by its real path. So `ps` shows it, and a worker that is respawned later, after the
 `current` link has moved, still runs the code of its siblings.
 """
@@ -19,9 +23,12 @@ The release is started by its real path. So `ps` shows it, and a worker that is 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -86,7 +93,45 @@ def hold_socket(name: str) -> None:
     os.execv(_SLEEP, [f"{name}: holds the public socket", "infinity"])  # noqa: S606
 
 
+def environment_digest(release: Path) -> str:
+    """The digest of the environment file, as an instance records it."""
+    try:
+        service = json.loads((release / "release.json").read_bytes())["service"]
+        return hashlib.sha256(Path(service["env_file"]).read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return hashlib.sha256().hexdigest()
+
+
+def write_record(run_dir: str, name: str, release: Path) -> None:
+    """Say which release this process runs. Without a record, the next deploy restarts the program."""
+    record = {"pid": os.getpid(), "release": release.name, "started": time.time()}
+    path = Path(run_dir) / f"{name}.json"
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps({**record, "env_digest": environment_digest(release)}), encoding="utf-8")
+        beside.rename(path)
+    except OSError as error:
+        print(f"pygun: cannot write {path}: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def start_program(root: str, command: list[str]) -> None:
+    """Execute a program of the release; the process keeps its pid."""
+    name, run_dir = os.environ.get("SUPERVISOR_PROCESS_NAME", ""), os.environ.get("PYGUN_RUN_DIR", "")
+    release = candidate(run_dir, name) or (Path(root) / "current").resolve()
+    python, run = str(release / "venv" / "bin" / "python"), release / "lib" / "pygun_runtime" / "run.py"
+    if not run.exists():
+        fail(f"release {release} cannot run programs: deploy it again with this version of pygun.stack")
+    write_record(run_dir, name, release)
+    try:
+        os.execv(python, [python, "-IS", str(run), *command])  # noqa: S606
+    except OSError as error:
+        fail(f"cannot start {command[0]} of release {release}: {error}")
+
+
 def main() -> None:
+    if len(sys.argv) > 2:
+        end_with_parent()
+        start_program(sys.argv[1], sys.argv[2:])
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", "")
     os.dup2(2, 1)
     end_with_parent()

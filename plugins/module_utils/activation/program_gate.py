@@ -1,0 +1,81 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The gate of a program of the app's release: wait until it runs, or until it no longer can."""
+
+from __future__ import annotations
+
+import time
+
+from ..diagnosis.log_tail import LogMark
+from ..host.inspection import read_text
+from ..instance.run_directory import RunDirectory
+from ..supervisor.release_programs import ReleaseProgram
+from ..supervisor.rpc import DEAD_STATES, Process, Supervisor
+from .errors import StepFailure
+from .gate import POLL
+
+#: Seconds beyond startsecs, after which a program must run, and must have said which release.
+START_MARGIN = 10.0
+#: What runs before the program itself takes the place of its process.
+_LAUNCHERS = ("/launch.py", "/pygun_runtime/run.py")
+
+
+class ProgramGate:
+    """Waits until processes of programs stay up. Owns the marks: the end of each one's log before its start."""
+
+    def __init__(self, supervisor: Supervisor, run_dir: RunDirectory) -> None:
+        self.supervisor = supervisor
+        self.run_dir = run_dir
+        self._marks: dict[str, LogMark] = {}
+
+    def mark(self, name: str, log_file: str) -> None:
+        """Remember the end of a log, so that a failure shows only what comes later."""
+        self._marks[name] = LogMark(log_file)
+
+    def wait(
+        self,
+        program: ReleaseProgram,
+        started: Process,
+        release: str,
+        patience: float = START_MARGIN,
+        fresh: bool = True,
+    ) -> None:
+        """Wait until supervisord says that a process is up, and its record that it runs the release.
+
+        :param fresh: it was started a moment ago: the program itself, without what launches it, has to run for startsecs
+        """
+        name, begun, since = started.name, time.monotonic(), None
+        while True:
+            process = self.supervisor.process(started.full_name)
+            if process.state in DEAD_STATES or process.pid != started.pid:
+                why = process.spawn_error or f"exit status {process.exit_status}"
+                raise self._failure(program, name, f"it did not stay up ({process.state}: {why})", begun)
+            if process.state in ("STOPPED", "STOPPING"):
+                raise StepFailure(f"{name}: another operator stopped it meanwhile", instance=name)
+            now, record = time.monotonic(), self.run_dir.record(name)
+            if since is None and not _is_launching(process.pid):
+                since = now
+            stayed = not fresh or (since is not None and now - since >= program.startsecs)
+            knows = record.get("pid") == process.pid
+            if process.state == "RUNNING" and stayed and knows and record.get("release") == release:
+                return
+            if now - begun > program.startsecs + patience:
+                runs = record.get("release") if knows else "one that it has not written down"
+                raise self._failure(program, name, f"it is {process.state}, and runs release {runs}", begun)
+            time.sleep(POLL)
+
+    def _failure(self, program: ReleaseProgram, name: str, why: str, begun: float) -> StepFailure:
+        mark = self._marks.get(name)
+        return StepFailure(
+            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
+            instance=name,
+            log_file=mark.path if mark else "",
+            log=mark.since() if mark else "",
+            blames_release=True,
+            command=f"{{release}}/run {program.command}",
+        )
+
+
+def _is_launching(pid: int) -> bool:
+    words = read_text(f"/proc/{pid}/cmdline").split("\0")[:4]
+    return any(word.endswith(_LAUNCHERS) for word in words)

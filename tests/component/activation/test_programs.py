@@ -1,0 +1,246 @@
+"""The programs of an app's release: they follow the instances to a new release, and back."""
+
+import json
+import os
+import textwrap
+
+import pytest
+
+#: Notes its release, its environment and its beginning; finishes its task when it is asked to stop.
+WORKER = """
+    import os, signal, sys, time
+    notes = os.path.join({notes!r}, sys.argv[1])
+    def note(text):
+        with open(notes, "a") as stream:
+            stream.write(f"{{text}} {{VERSION}} {{os.environ.get('COLOUR')}} {{os.getpid()}}\\n")
+    def stop(*_):
+        time.sleep({task!r})
+        note("end")
+        sys.exit()
+    signal.signal(signal.SIGTERM, stop)
+    note("begin")
+    print("at work in", os.getcwd(), flush=True)
+    while True:
+        time.sleep(0.05)
+"""
+
+
+class Site:
+    """An app with workers in its releases."""
+
+    def __init__(self, app):
+        self.app = app
+        self.notes = app.folder / "notes"
+        self.notes.mkdir()
+        (app.root / "shared").mkdir()
+        self.declared = [{"name": "worker", "command": "python work.py worker"}]
+
+    def release(self, work=None, task=0.0, **more):
+        """A release with a worker in it, `work.py`."""
+        release = self.app.release(**more)
+        folder = self.app.root / "releases" / release
+        text = textwrap.dedent(WORKER).format(notes=str(self.notes), task=task) if work is None else work
+        (folder / "src" / "work.py").write_text(f"VERSION = {release!r}\n{text}")
+        return release
+
+    def deploy(self, release, **more):
+        more.setdefault("programs", self.app.programs(*self.declared))
+        return self.app.deploy(release, **more)
+
+    def lines(self, name="worker"):
+        path = self.notes / name
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+    def running(self, group="worker"):
+        found = self.app.host.status().processes(f"{self.app.name}.{group}")
+        return {process.name.removeprefix(f"{self.app.name}."): process for process in found}
+
+    def release_of(self, process):
+        return json.loads((self.app.run / f"{self.app.name}.{process}.json").read_text())["release"]
+
+
+@pytest.fixture
+def site(app):
+    return Site(app)
+
+
+def ok(result):
+    assert not result.get("failed"), result["msg"]
+    return result
+
+
+def test_a_new_release_restarts_the_program_on_its_code_after_the_instances(site):
+    first, second = site.release(task=0.5), site.release()
+    result = ok(site.deploy(first))
+    assert [(one["action"], one["release"]) for one in result["programs"]] == [("started", first)]
+    assert not ok(site.deploy(first))["changed"]
+    site.app.env_content = "COLOUR=green\n"
+    trace = site.app.folder / "trace"
+    result = ok(site.deploy(second, trace=trace))
+    assert [(one["action"], one["release"]) for one in result["programs"]] == [("restarted", second)]
+    told = [line[:3] for line in site.lines()]
+    assert told == [["begin", first, "red"], ["end", first, "red"], ["begin", second, "green"]], "its task was finished"
+    passed = trace.read_text().splitlines()
+    group = f"{site.app.name}.worker"
+    assert passed.index(f"gated {site.app.name}-1") < passed.index(f"before {group}") < passed.index("rolled")
+    process = site.running()["worker"]
+    assert os.readlink(f"/proc/{process.pid}/cwd") == str(site.app.root / "releases" / second / "src")
+    assert (site.app.log / f"{group}.log").read_text().count("at work in") == 2
+    assert site.app.leftovers() == []
+    assert not ok(site.deploy(second))["changed"]
+
+
+def test_a_program_that_dies_undoes_the_whole_activation(site):
+    first = site.release()
+    bad = site.release(work="import sys; print('no broker', flush=True); sys.exit(3)\n")
+    ok(site.deploy(first))
+    result = site.deploy(bad)
+    assert result["failed"]
+    assert (result["step"], result["rolled_back"]) == ("programs", True)
+    assert "worker: it did not stay up" in result["msg"]
+    assert "no broker" in result["msg"], "its own words"
+    assert f"{bad}/run python work.py worker" in result["msg"], "a command that reproduces it"
+    assert "The host is as it was before." in result["msg"]
+    assert set(site.app.releases_running().values()) == {first}
+    assert site.release_of("worker") == first == site.app.current
+    assert site.running()["worker"].state == "RUNNING"
+    assert site.app.leftovers() == []
+    assert not ok(site.deploy(first))["changed"]
+    back = ok(site.deploy(site.release()))
+    assert [one["action"] for one in back["programs"]] == ["restarted"]
+    ok(site.app.rollback())
+    assert site.release_of("worker") == first
+
+
+def test_what_a_release_lacks_is_told_before_anything_is_touched(site):
+    first, second = site.release(), site.release()
+    ok(site.deploy(first))
+    pids = site.app.pids()
+    site.declared = [{"name": "worker", "command": "celery -A app worker"}]
+    result = site.deploy(second)
+    assert "there is no celery in its virtual environment" in result["msg"]
+    assert result["msg"].endswith("Nothing was changed.")
+    site.declared = [{"name": "worker", "command": "bin/consumer"}]
+    assert "bin/consumer. Correct the command" in site.deploy(second)["msg"]
+    assert (site.app.pids(), site.release_of("worker")) == (pids, first)
+
+
+def test_programs_come_change_and_go_by_their_files(site):
+    release = site.release()
+    ok(site.deploy(release))
+    worker = site.running()["worker"].pid
+    site.declared.append({"name": "beat", "command": "python work.py beat"})
+    ok(site.deploy(release))
+    assert site.running("beat")["beat"].state == "RUNNING"
+    assert site.running()["worker"].pid == worker, "the other one is left alone"
+    site.declared[1]["numprocs"] = 2
+    predicted = site.deploy(release, check=True, diff=True)
+    assert predicted["changed"]
+    assert any("numprocs=2" in pair["after"] for pair in predicted["diff"])
+    ok(site.deploy(release))
+    assert sorted(site.running("beat")) == ["beat-0", "beat-1"]
+    del site.declared[1]
+    ok(site.deploy(release))
+    assert site.running("beat") == {}
+    assert site.running()["worker"].pid == worker
+    assert sorted(path.name for path in site.app.conf.parent.glob(f"{site.app.name}.*")) == [
+        f"{site.app.name}.conf",
+        f"{site.app.name}.worker.conf",
+    ]
+    bad = site.release(work="raise SystemExit(1)\n")
+    site.declared = [{"name": "other", "command": "python work.py other"}]
+    result = site.deploy(bad)
+    assert result.get("rolled_back"), result
+    assert (site.running("other"), sorted(site.running())) == ({}, ["worker"]), "the files and groups of before"
+    assert site.release_of("worker") == release
+    assert site.app.leftovers() == []
+
+
+@pytest.mark.parametrize("singleton", [False, True])
+def test_processes_restart_one_after_the_other_and_those_of_a_singleton_never_overlap(site, singleton):
+    site.declared = [{"name": "worker", "command": "python work.py worker", "numprocs": 2, "singleton": singleton}]
+    ok(site.deploy(site.release(task=0.3)))
+    ok(site.deploy(site.release(task=0.3)))
+    order = [line[0] for line in site.lines()]
+    assert order[2:] == (["end", "end", "begin", "begin"] if singleton else ["end", "begin", "end", "begin"])
+
+
+@pytest.mark.parametrize("checkpoint", ["before {0}", "restarting {0}", "brought {0}", "file of {0}", "replacing {0}"])
+def test_a_killed_run_is_finished_or_undone_by_the_next(site, checkpoint):
+    first, second, third = site.release(), site.release(), site.release()
+    ok(site.deploy(first))
+    if checkpoint.startswith(("file", "replacing")):
+        site.declared[0]["numprocs"] = 2
+    at = checkpoint.format(f"{site.app.name}.worker")
+    assert site.deploy(second, kill_at=at) is None, "it was not killed"
+    assert site.app.current == first
+    ok(site.deploy(second))
+    assert {json.loads(path.read_text())["release"] for path in site.app.run.glob("*worker*.json")} >= {second}
+    assert all(process.state == "RUNNING" for process in site.running().values())
+    assert not ok(site.deploy(second))["changed"]
+    before = sorted(site.running())
+    site.declared[0]["stopsignal"] = "TERM"
+    assert site.deploy(third, kill_at=f"file of {site.app.name}.worker") is None
+    ok(site.app.rollback(second))
+    assert sorted(site.running()) == before
+    assert {site.release_of(name) for name in before} == {second}
+    assert "stopsignal" not in (site.app.conf.parent / f"{site.app.name}.worker.conf").read_text()
+    assert site.app.leftovers() == []
+
+
+def test_the_whole_app_stops_starts_and_restarts_with_its_programs_and_one_by_its_name(site):
+    release = site.release(task=0.3)
+    ok(site.deploy(release))
+    name = f"{site.app.name}.worker"
+    pids = site.app.pids()
+    ok(site.app.control("stopped", instance=name))
+    assert site.running()["worker"].state == "STOPPED"
+    assert [line[0] for line in site.lines()] == ["begin", "end"]
+    assert site.app.pids() == pids
+    predicted = site.app.control("started", check=True)
+    assert [one["action"] for one in predicted["programs"]] == ["started"]
+    result = ok(site.app.control("started"))
+    assert ([one["action"] for one in result["programs"]], result["changed"]) == (["started"], True)
+    worker = site.running()["worker"].pid
+    ok(site.app.control("restarted", instance=name))
+    assert site.running()["worker"].pid != worker
+    ok(site.app.control("stopped"))
+    assert set(site.app.states().values()) == {"STOPPED"} == {site.running()["worker"].state}
+    ok(site.app.control("started"))
+    worker = site.running()["worker"].pid
+    ok(site.app.control("restarted"))
+    assert site.running()["worker"].pid != worker
+    assert site.release_of("worker") == release
+    assert "Its programs: " + name in site.app.control("stopped", instance="nobody")["msg"]
+
+
+def test_status_names_the_release_of_a_program_and_one_that_is_not_current(site):
+    release = site.release()
+    ok(site.deploy(release))
+
+    def look():
+        places = {"conf_dir": str(site.app.host.folder), "unit": "", "name": site.app.name}
+        return site.app.run_module("status", base_dir=str(site.app.folder.parent), **places)
+
+    found = look()
+    assert [(one["name"], one["release"]) for one in found["programs"]] == [(f"{site.app.name}.worker", release)]
+    assert found["problems"] == []
+    record = site.app.run / f"{site.app.name}.worker.json"
+    record.write_text(record.read_text().replace(release, "f" * 16))
+    assert [one["what"] for one in look()["problems"]] == [f"runs release {'f' * 16}, and {release} is current"]
+
+
+def test_a_rollback_to_a_release_from_before_the_program_removes_it_and_a_deploy_brings_it_again(site):
+    first, second = site.release(), site.release()
+    ok(site.deploy(first, programs=[]))
+    consumer = site.app.root / "releases" / second / "src" / "consumer"
+    consumer.write_text("#!/bin/sh\nexec sleep 1000\n")
+    consumer.chmod(0o755)
+    site.declared = [{"name": "worker", "command": "./consumer"}]
+    ok(site.deploy(second))
+    result = ok(site.app.rollback())
+    assert (site.app.current, site.running()) == (first, {})
+    assert "worker is removed" in str(result["warnings"])
+    assert site.app.leftovers() == []
+    ok(site.deploy(second))
+    assert site.release_of("worker") == second
