@@ -86,6 +86,12 @@ options:
     type: list
     elements: str
     default: []
+  app_python:
+    description:
+      - The interpreter that the environment is made from, as a path, or as a version such as C(3.12) of which the host has an interpreter.
+      - When empty, it is O(python).
+    type: str
+    default: ""
   pygun_py:
     description: Content of C(pygun.py).
     type: str
@@ -205,7 +211,7 @@ from ..module_utils import python_env
 from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
-from ..module_utils.host import build_account
+from ..module_utils.host import build_account, interpreter
 from ..module_utils.release.build import build, release_id
 from ..module_utils.release.differences import manifest_of, shown
 from ..module_utils.release.lock import Held, locked
@@ -245,6 +251,7 @@ def main():
             "packages": listing,
             "server_packages": listing,
             "overrides": listing,
+            "app_python": text,
             "pygun_py": text,
             "pygun_py_shown": text,
             "runtime": text,
@@ -268,9 +275,14 @@ def main():
             msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed."
         )
     store = ReleaseStore(params["root"])
+    try:
+        params["python"] = interpreter.choose(params["app_python"], params["python"])
+    except interpreter.NoInterpreter as error:
+        module.fail_json(msg=str(error))
     python = python_env.python_version(params["python"])
     if python is None:
-        module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
+        variable = "flask_app_python" if params["app_python"] else "python_interpreter"
+        module.fail_json(msg=f"{params['python']} cannot be run ({variable}). Nothing was changed.")
     release = release_id(params, python)
     # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.
     standing = store.is_complete(release) and not store.damage(release)
