@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..plugin_utils import needs, pack, text
+from ..plugin_utils import app_files, needs, pack, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.source_tree import SourceTree
 
@@ -40,6 +40,7 @@ class ActionModule(ActionBase):
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
+                ("extra_files", []),
             )
         }
         pygun_py = on_control_node.pop("pygun_py")
@@ -53,6 +54,7 @@ class ActionModule(ActionBase):
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
+            args.update(app_files.for_host(on_control_node["extra_files"]))
             result["notes"] = collected.notes
             answer = self._module(args, task_vars)
             if answer.get("failed") or answer["exists"]:
@@ -67,7 +69,8 @@ class ActionModule(ActionBase):
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
             else:
-                answer = self._build(shared.archive(entries), {**args, "pygun_py_shown": shown}, task_vars)
+                fetch = app_files.fetcher_for(on_control_node["extra_files"]) if args.get("wheelhouse") else None
+                answer = self._build(shared.archive(entries, fetch), {**args, "pygun_py_shown": shown}, task_vars)
             before = answer.pop("texts", {})
             if answer.get("diff") and self._task.diff:
                 answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
@@ -84,7 +87,20 @@ class ActionModule(ActionBase):
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
-    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=()):
+    def _collect(
+        self,
+        scratch,
+        *,
+        src,
+        git_repo,
+        git_ref,
+        exclude,
+        runtime,
+        requirements,
+        include=(),
+        packages=(),
+        extra_files=(),
+    ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
         origin, notes = {}, []
@@ -117,10 +133,17 @@ class ActionModule(ActionBase):
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
             notes += [str(found.left_out)] if found.left_out.count else []
+        extra = app_files.entries(extra_files, self._extra, scratch, {entry.path for entry in tree})
         needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages))
         if needed.read:
             notes.insert(0, f"Packages are those of {', '.join(needed.read)}.")
-        return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
+        return pack.Collected(
+            [*entries, *tree, *extra, *needed.entries], needed.paths, origin, notes, str(source or "")
+        )
+
+    def _extra(self, src):
+        """Where a file of flask_app_files is on the control node."""
+        return Path(self._find_needle("files", src))
 
     @staticmethod
     def _files(collected):

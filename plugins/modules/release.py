@@ -92,6 +92,44 @@ options:
       - When empty, it is O(python).
     type: str
     default: ""
+  extra_files:
+    description:
+      - Files from outside of the source, such as a model, which the release has in its source.
+      - Those with C(src) are packed on the control node. Those with C(url) are fetched by the host as the account of the builds, unless a former
+        release has them; with O(wheelhouse) the control node fetches them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where the release has it, relative to the source.
+        type: str
+        required: true
+      src:
+        description: A file or a directory on the control node.
+        type: str
+      url:
+        description: Address of a file (http or https). Needs O(extra_files[].sha256).
+        type: str
+      sha256:
+        description: Digest of the file.
+        type: str
+      unarchive:
+        description: Whether it is an archive (tar or zip), and O(extra_files[].path) the directory of what is in it.
+        type: bool
+        default: false
+      headers:
+        description: Headers of the request, such as one with a token. They reach no log and no list of processes.
+        type: dict
+  fetch:
+    description: Those of O(extra_files) that the host fetches. Set by the action plugin.
+    type: list
+    elements: dict
+    default: []
+  fetch_headers:
+    description: The headers of O(fetch), as JSON. Set by the action plugin.
+    type: str
+    default: ""
   pygun_py:
     description: Content of C(pygun.py).
     type: str
@@ -252,6 +290,21 @@ def main():
             "server_packages": listing,
             "overrides": listing,
             "app_python": text,
+            "extra_files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "src": {"type": "str"},
+                    "url": {"type": "str"},
+                    "sha256": {"type": "str"},
+                    "unarchive": {"type": "bool", "default": False},
+                    "headers": {"type": "dict", "no_log": True},
+                },
+            },
+            "fetch": {"type": "list", "elements": "dict", "default": []},
+            "fetch_headers": {**text, "no_log": True},
             "pygun_py": text,
             "pygun_py_shown": text,
             "runtime": text,

@@ -36,9 +36,18 @@ class Entry:
     link: str | None = None
     source: Path | None = None
     data: bytes | None = None
+    #: Whether it is a directory, made of an archive of this digest.
+    archive: bool = False
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the host fetches it: the archive of the release lacks it."""
+        return self.link is None and self.source is None and self.data is None
 
     @property
     def signature(self) -> str:
+        if self.archive:
+            return f"archive:{self.digest}"
         kind = "link" if self.link is not None else "exec" if self.executable else "file"
         return f"{kind}:{self.digest}"
 
@@ -115,14 +124,16 @@ class Shared:
         ]
         return Collected(**{**known, "entries": entries})
 
-    def archive(self, entries: list[Entry]) -> Path:
-        """The archive of a release: these entries, and the manifest of them."""
+    def archive(self, entries: list[Entry], fetch: Callable[[Path], list[Entry]] | None = None) -> Path:
+        """The archive of a release: these entries, the manifest of them, and what ``fetch`` finds for a host without a network."""
         files = manifest(entries)
-        target = self.folder / f"{digest(files)}.tar.gz"
+        target = self.folder / f"{digest(files)}{'.whole' if fetch else ''}.tar.gz"
         with self.alone():
             if not target.exists():
                 part = target.with_suffix(".part")
-                write_archive([*entries, entry_from_bytes("manifest.json", to_json(files))], part)
+                packed = [entry for entry in entries if not entry.is_fetched]
+                packed += [entry_from_bytes("manifest.json", to_json(files)), *(fetch(self.folder) if fetch else ())]
+                write_archive(packed, part)
                 part.rename(target)
         return target
 

@@ -102,7 +102,7 @@ class SourceTree:
                 self.left_out.add(path, file.lstat().st_size)
                 continue
             entry = entry_from_file(f"{prefix}/{path}", file, self.root)
-            if entry.link is None and _is_lfs_pointer(file):
+            if entry.link is None and is_lfs_pointer(file):
                 pointers.append(path)
             yield entry
         self._refuse_pointers(pointers)
@@ -215,7 +215,8 @@ def _matches_within(matches: Callable[[str], bool], path: str) -> bool:
     return any(matches("/".join(parts[: number + 1])) for number in range(len(parts)))
 
 
-def _is_lfs_pointer(file: Path) -> bool:
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether a file only says which content git-lfs has for it."""
     if file.stat().st_size > _LFS_LARGEST:
         return False
     return bool(_LFS_POINTER.match(file.read_bytes()))

@@ -21,6 +21,7 @@ from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, write_atomically
 from . import record, server_packages
+from .app_files import AppFiles
 from .requirement_lines import FOLDERS, lines
 
 
@@ -52,6 +53,8 @@ def build(params, release, python, store, account=None):
         if account:
             os.chown(path, 0, account.gid)
             os.chmod(path, 0o710)
+        files = _app_files(params, account)
+        files.fetch(path, store)
         build_account.hand_over(lib, account)
         _compile(params, lib, account)
         build_account.take_over(lib, account)
@@ -59,6 +62,7 @@ def build(params, release, python, store, account=None):
         warnings = _install(params, path, account)
         _compile(params, src, account)
         build_account.take_over(src, account)
+        files.place(path)
         _have_runtime_found(path)
         _write_run(path)
         os.chown(path, 0, grp.getgrnam(params["group"]).gr_gid)
@@ -80,6 +84,13 @@ def _unpack(archive, path):
             member.uid = member.gid = 0
             member.uname = member.gname = "root"
             packed.extract(member, path)
+
+
+def _app_files(params, account):
+    if not params.get("fetch"):
+        return AppFiles([])
+    environment = python_env.Installer.from_options(params, account).environment
+    return AppFiles(params["fetch"], json.loads(params["fetch_headers"]), params["python"], environment, account)
 
 
 def _install(params, path, account):

@@ -15,7 +15,19 @@ import typing as t
 from collections.abc import Iterator
 
 from ..text import shown
-from . import accelerators, addresses, flask_app, gunicorn, load_balancer, memory, places, python, ranges, supervisor
+from . import (
+    accelerators,
+    addresses,
+    app_files,
+    flask_app,
+    gunicorn,
+    load_balancer,
+    memory,
+    places,
+    python,
+    ranges,
+    supervisor,
+)
 from .addresses import closed_socket
 from .flask_app import unbounded_logs, unseen_within
 from .memory import too_many_workers
@@ -24,7 +36,19 @@ from .rules import BETWEEN, RULES, Unusable, Values
 from .value_types import check_characters, check_type, typed
 
 #: Each registers its rules when it is imported.
-RULE_MODULES = (accelerators, addresses, flask_app, gunicorn, load_balancer, memory, places, python, ranges, supervisor)
+RULE_MODULES = (
+    accelerators,
+    addresses,
+    app_files,
+    flask_app,
+    gunicorn,
+    load_balancer,
+    memory,
+    places,
+    python,
+    ranges,
+    supervisor,
+)
 
 # Text that may hold any character that can be written into a file.
 _FREE = {"flask_app_env", "flask_app_pygun_extra", "supervisor_listeners", "supervisor_programs"}
@@ -32,6 +56,7 @@ _FREE = {"flask_app_env", "flask_app_pygun_extra", "supervisor_listeners", "supe
 _ANY_LETTER = {
     "flask_app_deployed_by",
     "flask_app_exclude",
+    "flask_app_files",
     "flask_app_git_repo",
     "flask_app_gunicorn",
     "flask_app_include",
