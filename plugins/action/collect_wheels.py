@@ -28,23 +28,24 @@ class ActionModule(ReleaseAction):
                 "python_wheelhouse does not say where the wheels go. Set it to a directory on the control node, such as"
                 ' "{{ inventory_dir }}/wheelhouse". Nothing was changed.'
             )
-        target = args.get("target")
+        target, python = args.get("target"), args.get("app_python") or ""
         if not target:
             answer = self._execute_module(
                 module_name="pygun.stack.collect_wheels",
-                module_args={"dest": str(dest), "python": args.get("python")},
+                module_args={"dest": str(dest), "python": args.get("python"), "app_python": python},
                 task_vars=task_vars,
             )
             if answer.get("failed"):
                 return {**result, **answer}
             target = answer["target"]
         try:
-            added = self._once(args, dest, wheels.Target.parse(target))
+            asked = wheels.Target.parse(target)
+            added = self._once(args, dest, asked.of_app(python) if args.get("target") else asked)
         except (pack.PackError, wheels.WheelsError) as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
         diff = {"before_header": str(dest), "after_header": str(dest), "before": ""}
         diff["after"] = "".join(f"{name}\n" for name in added)
-        return {**result, "changed": bool(added), "target": target, "added": added, "diff": diff}
+        return {**result, "changed": bool(added), "target": asked.text, "added": added, "diff": diff}
 
     def _once(self, args, dest, target):
         """The wheels that the first of the hosts that are alike adds; none for the others."""

@@ -16,7 +16,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import hashes, needs, pack, procfile, progress, text
+from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
@@ -48,6 +48,7 @@ class ActionModule(ActionBase):
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
+                ("extra_files", []),
             )
         }
         pygun_py = on_control_node.pop("pygun_py")
@@ -74,6 +75,7 @@ class ActionModule(ActionBase):
             args["shared_paths"] = collected.shared_paths
             args.update(needs=needs_digest(collected.entries, collected.requirements), locks=locks.digests())
             args.update(lock_wanted=not args["locks"] and len(task_vars.get("ansible_play_hosts_all", ())) > 1)
+            args.update(app_files.for_host(on_control_node["extra_files"]))
             result["notes"] = notes
             answer = self._module(args, task_vars)
             locks.keep(answer)
@@ -93,11 +95,14 @@ class ActionModule(ActionBase):
                 answer = self._module({**args, "files": files}, task_vars)
             else:
                 self._say_who_resolves(locks, answer, args.get("name"), task_vars)
+                extra = (
+                    app_files.fetched(on_control_node["extra_files"], known, shared) if args.get("wheelhouse") else []
+                )
                 with locks.one_resolves(answer["inputs"]):
                     args.update(locks=locks.digests(), lock=locks.text(answer["inputs"]), pygun_py_shown=shown)
-                    answer = self._build(shared, entries, known, args, task_vars)
+                    answer = self._build(shared, entries, known, extra, args, task_vars)
                     if answer.get("lacking"):  # an older release has gone meanwhile
-                        answer = self._build(shared, entries, (), args, task_vars)
+                        answer = self._build(shared, entries, (), extra, args, task_vars)
                     locks.keep(answer)
             before, packages = answer.pop("texts", {}), answer.pop("packages_diff", None)
             if answer.get("diff") and self._task.diff:
@@ -141,6 +146,7 @@ class ActionModule(ActionBase):
         packages=(),
         extras=(),
         shared_paths=(),
+        extra_files=(),
     ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
@@ -157,6 +163,7 @@ class ActionModule(ActionBase):
         elif src:
             source = Path(self._find_needle("files", src))
         tree, taken = [], Taken([], [], [])
+        remembered = Path(constants.ANSIBLE_HOME, "pygun")
         if source is None:
             if requirements and not all(os.path.isabs(path) for path in requirements):
                 raise pack.PackError(
@@ -168,7 +175,7 @@ class ActionModule(ActionBase):
             )
         else:
             # A checkout is made anew for each run.
-            digests = Digests(None if git_repo else Path(constants.ANSIBLE_HOME, "pygun"), source)
+            digests = Digests(None if git_repo else remembered, source)
             found = SourceTree(source, exclude, include, shared_paths, digests.of)
             tree = list(found.entries("src"))
             digests.save()
@@ -181,9 +188,14 @@ class ActionModule(ActionBase):
             tree = taken.entries
             notes += taken.notes
         packed = [entry.path for entry in tree]
+        digests = Digests(
+            remembered, Path(self._loader.get_basedir(), f"flask_app_files of {self._task.args.get('name')}")
+        )
+        extra = app_files.entries(extra_files, self._extra, scratch, set(packed), digests.of)
+        digests.save()
         needed = needs.of(source, requirements, packed, scratch, bool(packages), extras or (), require_hashes)
         notes[:0] = needed.notes()
-        everything = [*entries, *tree, *needed.entries]
+        everything = [*entries, *tree, *extra, *needed.entries]
         return pack.Collected(everything, needed.paths, origin, notes, taken.paths, str(source or ""))
 
     @staticmethod
@@ -192,6 +204,10 @@ class ActionModule(ActionBase):
             return []
         command = (args.get("activation") or {}).get("release_command")
         return list(procfile.notes(Path(collected.source), (args.get("service") or {}).get("wsgi", ""), command))
+
+    def _extra(self, src):
+        """Where a file of flask_app_files is on the control node."""
+        return Path(self._find_needle("files", src))
 
     @staticmethod
     def _files(collected):
@@ -221,12 +237,12 @@ class ActionModule(ActionBase):
                 f" {text.size(needed)}. Make room there: `df -h {place}` says how much."
             )
 
-    def _build(self, shared, entries, known, args, task_vars):
+    def _build(self, shared, entries, known, extra, args, task_vars):
         """Send the files that the host does not know, and have the release built."""
-        new = sum(entry.size for entry in pack.lacking(entries, known))
+        new = sum(entry.size for entry in [*pack.lacking(entries, known), *extra])
         try:
             with progress.shown(f"{self._who}: packing", progress.Amount(new)) as amount:
-                archive = shared.archive(entries, known, amount.set)
+                archive = shared.archive(entries, known, amount.set, extra)
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             raise pack.PackError(f"The source cannot be packed ({error.strerror or error}{place}).") from None

@@ -272,6 +272,7 @@ class Status:
             "holds_socket": False,
             "ready": ready,
             "workers": len(workers),
+            "accelerators": sorted(worker["accelerator"] for worker in workers if "accelerator" in worker),
             "release": release,
             "lossless": record.get("lossless"),
             "worker_class": record.get("worker_class"),

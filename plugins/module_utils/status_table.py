@@ -141,6 +141,11 @@ def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
             notes.append(
                 f"{host}: {app['name']} runs with a former environment file; pygun.stack.restart has it read the new one"
             )
+        taken = [
+            f"{one['name']} {' '.join(one['accelerators'])}" for one in app["processes"] if one.get("accelerators")
+        ]
+        if taken:
+            notes.append(f"{host}: accelerators of {app['name']}: {', '.join(taken)}")
         if app["stock_gunicorn"]:
             notes.append(
                 f"{host}: {app['name']} runs the gevent worker of gunicorn {app['stock_gunicorn']} itself: a restart can lose requests"

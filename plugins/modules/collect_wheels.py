@@ -28,6 +28,10 @@ options:
     description: Interpreter on the host.
     type: path
     default: /usr/bin/python3
+  app_python:
+    description: The interpreter that the app asks for, as for M(pygun.stack.release). A version takes the place of the one in O(target).
+    type: str
+    default: ""
   src:
     description: Directory of the source on the control node, as for M(pygun.stack.release).
     type: str
@@ -117,6 +121,7 @@ added:
   elements: str
 """
 
+from ..module_utils.host import interpreter
 from ..module_utils.python_env import platform, python_version
 from ..module_utils.stack_module import StackModule
 
@@ -129,6 +134,7 @@ def main():
             "dest": {"type": "str", "required": True},
             "target": {"type": "str", "default": ""},
             "python": {"type": "path", "default": "/usr/bin/python3"},
+            "app_python": {"type": "str", "default": ""},
             "src": {"type": "str", "default": ""},
             "git_repo": {"type": "str", "default": ""},
             "git_ref": {"type": "str", "default": "HEAD"},
@@ -144,9 +150,15 @@ def main():
         },
         supports_check_mode=True,
     )
-    version = python_version(module.params["python"])
+    given = module.params
+    try:
+        python = interpreter.choose(given["app_python"], given["python"])
+    except interpreter.NoInterpreter as error:
+        module.fail_json(msg=str(error))
+    version = python_version(python)
     if version is None:
-        module.fail_json(msg=f"{module.params['python']} cannot be run (python_interpreter). Nothing was changed.")
+        variable = "flask_app_python" if given["app_python"] else "python_interpreter"
+        module.fail_json(msg=f"{python} cannot be run ({variable}). Nothing was changed.")
     module.exit_json(changed=False, target=f"{version}-{platform()}", added=[])
 
 

@@ -173,6 +173,12 @@ options:
     description: The interpreter that they are to be made from.
     type: path
     default: /usr/bin/python3
+  app_python:
+    description:
+      - The interpreter that an app asks for, as a path or a version such as C(3.12). One that this host lacks, or that programs below O(sandbox) cannot
+        run, is refused before anything is changed, unless one of O(packages) is missing that may bring it. Not checked when empty.
+    type: str
+    default: ""
   aside:
     description:
       - Files that others have put in place of ours, such as those of RV(foreign). Each is kept under its name with the ending
@@ -395,6 +401,7 @@ ARGUMENT_SPEC = {
         },
     },
     "python": {"type": "path", "default": "/usr/bin/python3"},
+    "app_python": {"type": "str", "default": ""},
     "aside": {"type": "list", "elements": "path", "default": []},
     "supervisor": {
         "type": "dict",
@@ -438,6 +445,12 @@ def main():
         refusal = interpreter.refusal(params["python"], params["sandbox"]) or devices.refusal(params["sandbox"])
         if refusal:
             module.fail_json(msg=refusal)
+    there = installed_packages(params["packages"])
+    lacking = [name for name in params["packages"] if name not in there]
+    if params["app_python"]:
+        refusal = interpreter.refusal_of_app(params["app_python"], params["python"], params["sandbox"] or {}, lacking)
+        if refusal:
+            module.fail_json(msg=refusal)
     tree = Tree(module)
     tree.asides = params["aside"]
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))
@@ -457,7 +470,6 @@ def main():
     for given in params["links"]:
         tree.link(given)
     fields, scope, supervisor = os_release(), params["program_scope"], params["supervisor"]
-    there = installed_packages(params["packages"])
     services = states(module, params["services"])
     module.exit_json(
         changed=bool(tree.diffs),
@@ -465,7 +477,7 @@ def main():
         diff=tree.diffs,
         distribution=fields.get("PRETTY_NAME", "unknown"),
         family=[fields.get("ID", ""), *fields.get("ID_LIKE", "").split()],
-        lacking=[name for name in params["packages"] if name not in there],
+        lacking=lacking,
         active=[name for name, (state, _at_boot) in services.items() if state == "active"],
         idle=[
             name

@@ -115,6 +115,50 @@ options:
       - If that changes a package, it makes a new release.
     type: raw
     default: false
+  app_python:
+    description:
+      - The interpreter that the environment is made from, as a path, or as a version such as C(3.12) of which the host has an interpreter.
+      - When empty, it is O(python).
+    type: str
+    default: ""
+  extra_files:
+    description:
+      - Files from outside of the source, such as a model, which the release has in its source.
+      - Those with C(src) are packed on the control node. Those with C(url) are fetched by the host as the account of the builds, unless a former
+        release has them; with O(wheelhouse) the control node fetches them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where the release has it, relative to the source.
+        type: str
+        required: true
+      src:
+        description: A file or a directory on the control node.
+        type: str
+      url:
+        description: Address of a file (http or https). Needs O(extra_files[].sha256).
+        type: str
+      sha256:
+        description: Digest of the file.
+        type: str
+      unarchive:
+        description: Whether it is an archive (tar or zip), and O(extra_files[].path) the directory of what is in it.
+        type: bool
+        default: false
+      headers:
+        description: Headers of the request, such as one with a token. They reach no log and no list of processes.
+        type: dict
+  fetch:
+    description: Those of O(extra_files) that the host fetches. Set by the action plugin.
+    type: list
+    elements: dict
+    default: []
+  fetch_headers:
+    description: The headers of O(fetch), as JSON. Set by the action plugin.
+    type: str
+    default: ""
   pygun_py:
     description: Content of C(pygun.py).
     type: str
@@ -267,7 +311,7 @@ from ..module_utils.activation.errors import ActivationError
 from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
-from ..module_utils.host import build_account
+from ..module_utils.host import build_account, interpreter
 from ..module_utils.release import contents
 from ..module_utils.release.build import build, plan
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
@@ -317,6 +361,22 @@ def main():
             "packages": listing,
             "server_packages": listing,
             "overrides": listing,
+            "app_python": text,
+            "extra_files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "str", "required": True},
+                    "src": {"type": "str"},
+                    "url": {"type": "str"},
+                    "sha256": {"type": "str"},
+                    "unarchive": {"type": "bool", "default": False},
+                    "headers": {"type": "dict", "no_log": True},
+                },
+            },
+            "fetch": {"type": "list", "elements": "dict", "default": []},
+            "fetch_headers": {**text, "no_log": True},
             "pygun_py": text,
             "pygun_py_shown": text,
             "runtime": text,
@@ -346,9 +406,14 @@ def main():
         )
     params["upgrade"] = names_to_upgrade(params["upgrade"])
     store = ReleaseStore(params["root"])
+    try:
+        params["python"] = interpreter.choose(params["app_python"], params["python"])
+    except interpreter.NoInterpreter as error:
+        module.fail_json(msg=str(error))
     python = python_env.python_version(params["python"])
     if python is None:
-        module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
+        variable = "flask_app_python" if params["app_python"] else "python_interpreter"
+        module.fail_json(msg=f"{params['python']} cannot be run ({variable}). Nothing was changed.")
     wanted = plan(params, python, store)
     release = wanted.release
     # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.

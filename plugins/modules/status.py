@@ -143,7 +143,7 @@ apps:
       description: The directory of its logs.
       type: str
     processes:
-      description: Its processes as supervisord knows them, each with its own record.
+      description: Its processes as supervisord knows them, each with its own record and the accelerators of its workers.
       type: list
       elements: dict
 programs:

@@ -46,9 +46,18 @@ class Entry:
     source: Path | None = None
     data: bytes | None = None
     size: int = 0
+    #: Whether it is a directory, made of an archive of this digest.
+    archive: bool = False
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the host fetches it: the archive of the release lacks it."""
+        return self.link is None and self.source is None and self.data is None
 
     @property
     def signature(self) -> str:
+        if self.archive:
+            return f"archive:{self.digest}"
         kind = "link" if self.link is not None else "exec" if self.executable else "file"
         return f"{kind}:{self.digest}"
 
@@ -145,15 +154,22 @@ class Shared:
         ]
         return Collected(**{**known, "entries": entries})
 
-    def archive(self, entries: list[Entry], known: Iterable[str] = (), packed: Callable[[int], None] = int) -> Path:
+    def archive(
+        self,
+        entries: list[Entry],
+        known: Iterable[str] = (),
+        packed: Callable[[int], None] = int,
+        extra: Iterable[Entry] = (),
+    ) -> Path:
         """The archive of a release: the manifest of these entries, and those of them whose signature is not known.
 
         It may have further parts (`parts`).
 
         :param packed: is told how many bytes of content are packed
+        :param extra: what is sent besides, and is not part of the manifest
         """
         files = manifest(entries)
-        new = lacking(entries, known)
+        new = [*lacking(entries, known), *extra]
         target = self.folder / f"{digest(files)}-{digest(manifest(new))}.tar.gz"
         with self.alone():
             if not target.exists():
@@ -207,7 +223,9 @@ def to_json(files: dict[str, str]) -> bytes:
 def lacking(entries: Iterable[Entry], known: Iterable[str]) -> list[Entry]:
     """The entries that have to be sent to a host that knows these signatures."""
     known = set(known)
-    return [entry for entry in entries if entry.link is not None or entry.signature not in known]
+    return [
+        entry for entry in entries if not entry.is_fetched and (entry.link is not None or entry.signature not in known)
+    ]
 
 
 def parts(archive: Path) -> list[Path]:

@@ -217,3 +217,10 @@ def _matches_within(matches: Callable[[str], bool], path: str) -> bool:
     """Whether a path, or a directory that it lies in, matches."""
     parts = path.split("/")
     return any(matches("/".join(parts[: number + 1])) for number in range(len(parts)))
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether a file only says which content git-lfs has for it."""
+    if file.stat().st_size > _LFS_LARGEST:
+        return False
+    return bool(_LFS_POINTER.match(file.read_bytes()))

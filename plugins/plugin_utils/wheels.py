@@ -8,6 +8,7 @@ hashes that uv wrote down.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -62,6 +63,10 @@ class Target:
                 " 3.11-manylinux_2_36_x86_64 (python_wheelhouse_target)."
             )
         return cls(found[1], found[3], int(found[2]))
+
+    def of_app(self, python: str) -> Target:
+        """The same platform with the Python that an app asks for (``flask_app_python``), unless that is a path."""
+        return dataclasses.replace(self, python=python) if python and not python.startswith("/") else self
 
     @property
     def text(self) -> str:

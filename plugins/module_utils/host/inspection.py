@@ -67,12 +67,25 @@ def unit_properties(unit: str, names: str) -> dict[str, str]:
 
 
 def installed_packages(names: t.Sequence[str]) -> list[str]:
-    """Those of the distribution's packages that are installed, and whole."""
+    """Those of the distribution's packages that are installed, and whole; or that an installed one provides, as libasound2t64 does libasound2."""
     if not names:
         return []
-    _code, text = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
-    there = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status} ${Provides}\\n"]
+    there = _names_of_packages(run([*query, *names])[1])
+    if not there.issuperset(names):
+        there = _names_of_packages(run(query)[1])
     return [name for name in names if name in there]
+
+
+def _names_of_packages(text: str) -> set[str]:
+    """The installed packages that dpkg-query lists with their state, and what they provide."""
+    found = set()
+    for line in text.splitlines():
+        name, _space, rest = line.partition(" ")
+        state, _space, provided = rest.partition(" ")
+        if state == "installed":
+            found.update([name, *(entry.split()[0] for entry in provided.split(",") if entry.strip())])
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

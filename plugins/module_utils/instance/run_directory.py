@@ -27,7 +27,7 @@ _MASTER = {
     "env_digest": str,
     "started": float,
 }
-_WORKER = {"pid": int, "health": str}
+_WORKER = {"pid": int, "health": str, "accelerator": str}
 _SERVED = {"requests": int}
 #: Workers of one instance, beyond which nobody counts.
 _MOST_WORKERS = 1000

@@ -18,6 +18,7 @@ from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, remove_tree, write_atomically
 from . import package_lock, record, shared_paths
+from .app_files import AppFiles
 from .contents import Contents
 from .environments import Environments, Needed
 from .package_lock import PackageLock
@@ -116,11 +117,13 @@ def build(params, wanted, python, store, account=None):
         undo.enter_context(kept_aside(path))
         os.makedirs(path, mode=0o700)
         contents = Contents(path, params["requirements"])
-        contents.unpack(params["archive"], store)
+        contents.unpack(params["archive"], store, [file["path"] for file in params.get("fetch") or ()])
         needed = Needed(params, path, python)
         if account:
             os.chown(path, 0, account.gid)
             os.chmod(path, 0o710)
+        files = _app_files(params, account)
+        files.fetch(path, store)
         with contents.lent("lib", account):
             _compile(params, os.path.join(path, "lib"), account)
         with contents.lent("src", account):  # a build of the app's own package writes there
@@ -136,6 +139,7 @@ def build(params, wanted, python, store, account=None):
             path = contents.path = shutil.move(path, store.path(release))
         with contents.lent("src", account):
             _compile(params, os.path.join(path, "src"), account)
+        files.place(path)
         contents.record()
         shared_paths.link(path, params["shared_paths"])
         Environments(store.root).link(environment, path)
@@ -149,6 +153,13 @@ def build(params, wanted, python, store, account=None):
         known = {"inputs": wanted.inputs, "lock": built.lock.digest, "environment": environment}
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python, known), 0o644)
     return dataclasses.replace(built, release=release)
+
+
+def _app_files(params, account):
+    if not params.get("fetch"):
+        return AppFiles([])
+    environment = python_env.Installer.from_options(params, account).environment
+    return AppFiles(params["fetch"], json.loads(params["fetch_headers"]), params["python"], environment, account)
 
 
 def _environment(params, wanted, path, needed, store, account):

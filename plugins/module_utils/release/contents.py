@@ -94,9 +94,10 @@ class Contents:
         #: Device and inode of each file that nobody but root could write so far.
         self._sealed: dict[tuple[int, int], str] = {}
 
-    def unpack(self, archive: str, store: ReleaseStore) -> None:
+    def unpack(self, archive: str, store: ReleaseStore, fetched: t.Collection[str] = ()) -> None:
         """Unpack what was sent, and add what was not.
 
+        :param fetched: paths in the source of files that come later, where no other release has them
         :raises Lacking: when a file is neither in the archive nor in another release
         """
         _extract(archive, self.path)
@@ -107,6 +108,8 @@ class Contents:
         for name in missing:
             _check_name(name)
             origin = self._former.get(self._manifest[name])
+            if origin is None and name.removeprefix("src/") in fetched:
+                continue
             if origin is None:
                 raise Lacking(name)
             target = os.path.join(self.path, name)
@@ -116,7 +119,10 @@ class Contents:
             else:
                 _link(origin, target)
         for name, signature in self._manifest.items():
-            status = os.lstat(os.path.join(self.path, name))
+            try:
+                status = os.lstat(os.path.join(self.path, name))
+            except FileNotFoundError:
+                continue
             if stat.S_ISREG(status.st_mode):
                 self._sealed[_identity(status)] = signature
 

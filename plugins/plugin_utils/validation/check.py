@@ -15,7 +15,21 @@ import typing as t
 from collections.abc import Iterator
 
 from ..text import shown
-from . import addresses, flask_app, gunicorn, jobs, load_balancer, memory, places, programs, python, ranges, supervisor
+from . import (
+    accelerators,
+    addresses,
+    app_files,
+    flask_app,
+    gunicorn,
+    jobs,
+    load_balancer,
+    memory,
+    places,
+    programs,
+    python,
+    ranges,
+    supervisor,
+)
 from .addresses import closed_socket
 from .flask_app import unbounded_logs, unseen_within
 from .memory import too_many_workers
@@ -25,7 +39,9 @@ from .value_types import check_characters, check_type, typed
 
 #: Each registers its rules when it is imported.
 RULE_MODULES = (
+    accelerators,
     addresses,
+    app_files,
     flask_app,
     gunicorn,
     jobs,
@@ -51,6 +67,7 @@ _FREE = {
 _ANY_LETTER = {
     "flask_app_deployed_by",
     "flask_app_exclude",
+    "flask_app_files",
     "flask_app_git_repo",
     "flask_app_gunicorn",
     "flask_app_include",

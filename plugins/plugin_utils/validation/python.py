@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Rules about the variables of the role python."""
+"""Rules about the variables of the role python, and about the Python and the system packages of an app."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from ..text import shown
+from .places import check_host_path
 from .rules import rule
 
 
@@ -55,3 +56,27 @@ def _extra_args(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} would install somewhere or something else than the role expects. Take it out."
         elif value.startswith("-") and " " in value:
             yield f"{shown(value)} is one argument with a space in it. Write two entries, or OPTION=VALUE."
+
+
+@rule("flask_app_python")
+def _app_python(value: str) -> Iterator[str]:
+    if value.startswith("/"):
+        yield from check_host_path(value)
+    elif value and not re.fullmatch(r"3\.\d{1,2}", value):
+        version = re.fullmatch(r"(?:[A-Za-z]+[ =-]*)?(3\.\d{1,2})(?:\.\d+)?", value)
+        yield (
+            f'write a version of two numbers, such as "{version.group(1) if version else "3.12"}", or the whole path of an'
+            " interpreter, such as /usr/bin/python3."
+        )
+    elif value and int(value.partition(".")[2]) < 11:
+        yield "the runtime needs Python 3.11 or later. Take a newer one."
+
+
+@rule("flask_app_system_packages")
+def _system_packages(values: list[str]) -> Iterator[str]:
+    for value in values:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", value):
+            yield (
+                f"{shown(value)} is no name of a package of the distribution. Write the name only, such as libgomp1, without a"
+                " version or an architecture."
+            )

@@ -53,6 +53,8 @@ def check_type(kind: str, option: dict, value: t.Any) -> Iterator[str]:
                 if option.get("elements") == "dict":
                     if not isinstance(entry, dict):
                         yield f"entry {number} is {yaml_kind(entry)}. Write its settings on lines NAME: VALUE."
+                elif option.get("elements") == "raw":
+                    continue
                 elif not isinstance(entry, str):
                     yield f"entry {number} is {yaml_kind(entry)}, a text is expected. Put it in quotes."
                 elif not entry.strip():

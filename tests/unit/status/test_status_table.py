@@ -104,6 +104,15 @@ def test_the_table_has_a_line_for_each_app_and_says_that_all_is_well():
     )
 
 
+def test_the_accelerators_of_each_instance_are_noted():
+    held = [{"name": "scoring-0", "accelerators": ["0", "2"]}, {"name": "scoring-1", "accelerators": ["1,3"]}]
+    holder = [{"name": "scoring-2"}]
+    assert "\nweb-1: accelerators of scoring: scoring-0 0 2, scoring-1 1,3\n" in table(
+        {"web-1": found(app(processes=held + holder))}
+    )
+    assert "accelerators" not in table({"web-1": found(app(processes=holder))})
+
+
 def test_a_host_that_does_not_answer_has_its_line_and_its_reason():
     lines = table({"web-1": found(app()), "web-2": SILENT}).splitlines()
     assert any(line.split() == ["web-2", "no", "answer"] for line in lines)

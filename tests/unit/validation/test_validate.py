@@ -13,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from gunicorn.workers import SUPPORTED_WORKERS
 
 from ansible_collections.pygun.stack.plugins.plugin_utils import balancer, gunicorn_settings, text
-from ansible_collections.pygun.stack.plugins.plugin_utils.validation import check, gunicorn, load_balancer
+from ansible_collections.pygun.stack.plugins.plugin_utils.validation import app_files, check, gunicorn, load_balancer
 from tools import gunicorn_settings as generator
 
 ROOT = Path(__file__).parents[3]
@@ -419,6 +419,11 @@ def test_the_rules_run_without_ansible():
     )
     folder = ROOT / "plugins"
     subprocess.run([sys.executable, "-I", "-c", code, folder], check=True)
+
+
+def test_a_file_of_an_app_is_what_the_argument_spec_says():
+    options = OPTIONS["flask_app"]["flask_app_files"]["options"]
+    assert {name: option["type"] for name, option in options.items()} == app_files.FILE
 
 
 def test_a_service_of_the_balancer_is_what_the_argument_spec_says():

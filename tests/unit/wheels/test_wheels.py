@@ -31,6 +31,14 @@ def test_what_is_no_target_is_refused_with_an_example(text):
         wheels.Target.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("python", "of_app"), [("", "3.11.2"), ("3.13", "3.13"), ("/opt/python/bin/python3", "3.11.2")]
+)
+def test_a_target_has_the_python_of_the_app(python, of_app):
+    target = wheels.Target.parse("3.11.2-manylinux_2_36_x86_64").of_app(python)
+    assert target.text == f"{of_app}-manylinux_2_36_x86_64"
+
+
 def test_a_target_takes_wheels_of_an_older_glibc_and_of_no_platform():
     names = {str(tag) for tag in BOOKWORM.tags()}
     assert {"cp311-cp311-manylinux_2_28_x86_64", "cp39-abi3-manylinux2014_x86_64", "py3-none-any"} <= names

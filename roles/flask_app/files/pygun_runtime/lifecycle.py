@@ -225,6 +225,7 @@ class Lifecycle:
         sys.argv[1:] = []
         instance = (self.runtime.instance or "").rpartition("-")[2]
         os.environ["PYGUN_WORKER"] = f"{instance if instance.isdigit() else 0}-{worker.pygun_place[1]}"
+        worker.pygun_accelerator = self.runtime.accelerators.give(worker.pygun_place[1], worker.log)
         worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)
@@ -252,6 +253,7 @@ class Lifecycle:
             "release": self.runtime.release,
             "at": time.time(),
             "health": health_state,
+            "accelerator": worker.pygun_accelerator,
         }
         self._try(worker.log, self.runtime.records.write_ready, worker.ppid, worker.pid, record)
         boot.end(boot.READY)

@@ -82,6 +82,7 @@ def try_release(announce) -> dict:
     for path in filter(None, (config.pythonpath or "").split(",")):
         sys.path.insert(0, os.path.abspath(path))
     os.environ.update(config.env)
+    runtime.accelerators.give(0)
     traits.watch_randomness()
     started = time.monotonic()
     if config.preload_app:

@@ -13,6 +13,7 @@ import gunicorn
 
 from . import env_file as env_files
 from . import forks, handover, headers, logs, patching, processors, prometheus, run
+from .accelerators import Accelerators
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
@@ -45,6 +46,8 @@ class Runtime:
     log_health: whether healthy answers of health_path have access lines; those of "" and "/" always have
     log_query: whether query strings are logged
     log_redact: names of query parameters, and of variables of env_file, whose values are masked
+    accelerators: one entry for each worker of all instances, set in its environment before it imports the app
+    accelerator_variable: the variable that has it
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Runtime:
         log_health: bool = False,
         log_query: bool = True,
         log_redact: tuple[str, ...] | list[str] = (),
+        accelerators: tuple[str | int, ...] | list[str | int] = (),
+        accelerator_variable: str = "CUDA_VISIBLE_DEVICES",
     ):
         self.app = app
         release = Path(file).resolve().parent
@@ -76,6 +81,7 @@ class Runtime:
         self.notes: list[tuple[str, str]] = []  # (level, text): there is no log yet
 
         self.instance = os.environ.get("SUPERVISOR_PROCESS_NAME") or None
+        self.accelerators = Accelerators(accelerators, accelerator_variable, self.instance)
         self.run_dir = self._usable_run_dir(os.environ.get("PYGUN_RUN_DIR") or run_dir)
         self.records = Records(self.run_dir, self.instance)
         values, self.env_digest = self._load_environment(env_file)
@@ -142,7 +148,12 @@ class Runtime:
         return ControlSocket.default
 
     def workers(self, maximum: int | None = None) -> int:
-        """Worker processes for this instance: its share of the processors, at least 1, at most *maximum*."""
+        """Worker processes for this instance: one for each of its accelerators, if the app has any.
+
+        Otherwise its share of the processors, at least 1, at most *maximum*.
+        """
+        if self.accelerators.own:
+            return len(self.accelerators.own)
         instances = os.environ.get("PYGUN_INSTANCES", "1")
         return processors.share(int(instances) if instances.isdigit() else 1, maximum)
 

@@ -1,0 +1,153 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Files of a release that the host fetches, such as a model: each is found by its sha256, whatever it is fetched from.
+
+A former release that has the file lends it: both are root's, and nobody writes to either. Otherwise the build account fetches it, root
+takes it over and compares the digest, and the account unpacks it, if it is an archive. It comes into the source at the end of a
+build, when nothing of the packages runs any more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+
+from ..host import build_account
+from ..host.atomic import remove_tree
+from ..host.build_account import InstallError
+from . import fetcher
+from .differences import manifest_of
+
+#: Where the files are until they come into the source; the control node sends them there to a host without a network.
+FOLDER = "fetched"
+#: Seconds that one file may take.
+_TIMEOUT = 3 * 3600
+
+
+class AppFiles:
+    """The files of one release.
+
+    wanted: each with path (below src/), url, sha256 and unarchive
+    headers: path -> headers of its request, which may be secret
+    """
+
+    def __init__(self, wanted, headers=None, python="", environment=None, account=None):
+        self.wanted, self.headers = wanted, headers
+        self.python, self.environment, self.account = python, environment, account
+        self.ready = {}
+
+    def fetch(self, release_path, store):
+        """Have all of them ready in a folder of the release."""
+        folder = os.path.join(release_path, FOLDER)
+        if not self.wanted:
+            return
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, 0o711)  # the account works in folders of its own below it
+        for number, file in enumerate(self.wanted):
+            if os.path.lexists(os.path.join(release_path, "src", file["path"])):
+                continue  # a former release has lent it
+            target = os.path.join(folder, f"{number}.ready")
+            if not self._borrow(file, target, store):
+                self._obtain(file, folder, number, target)
+            self.ready[file["path"]] = os.path.basename(target)
+
+    def place(self, release_path):
+        """Move them into the source, which belongs to root by now."""
+        source = os.path.join(release_path, "src")
+        if not self.wanted:
+            return
+        os.makedirs(source, exist_ok=True)
+        for path, ready in self.ready.items():
+            *folders, name = path.split("/")
+            here = source
+            for folder in folders:  # a package may have put a link there when it was built
+                here = os.path.join(here, folder)
+                if not os.path.lexists(here):
+                    os.mkdir(here, 0o755)
+                elif not stat.S_ISDIR(os.lstat(here).st_mode):
+                    raise InstallError(f"flask_app_files names {path}, and {here} is no directory.")
+            target = os.path.join(here, name)
+            if os.path.lexists(target):
+                raise InstallError(f"flask_app_files names {path}, and the build of a package has made such a file.")
+            os.rename(os.path.join(release_path, FOLDER, ready), target)
+        remove_tree(os.path.join(release_path, FOLDER))
+
+    def _borrow(self, file, target, store):
+        """Link what a former release has; say whether one has it."""
+        path, wanted = f"src/{file['path']}", signature(file)
+        for release in store.ids():
+            if manifest_of(store, release).get(path) != wanted:
+                continue
+            found = os.path.join(store.path(release), path)
+            try:
+                if os.path.realpath(found) != os.path.join(os.path.realpath(store.path(release)), path):
+                    continue
+                if file["unarchive"]:
+                    shutil.copytree(found, target, copy_function=os.link)
+                    return True
+                if stat.S_ISREG(os.lstat(found).st_mode) and fetcher.sha256_of(found) == file["sha256"]:
+                    os.link(found, target)
+                    return True
+            except OSError:
+                remove_tree(target, ignore_errors=True)
+        return False
+
+    def _obtain(self, file, folder, number, target):
+        """Fetch it, unless the control node has sent it, and unpack it."""
+        work = os.path.join(folder, f"{number}.work")
+        self._own(work)
+        got = os.path.join(folder, file["sha256"])
+        if not os.path.exists(got):
+            got = os.path.join(work, "file")
+            told = {"url": file["url"], "headers": self.headers.get(file["path"], {}), "target": got}
+            self._run(file, told)
+            build_account.take_over(work, self.account)
+        found = fetcher.sha256_of(got)
+        if found != file["sha256"]:
+            raise InstallError(
+                f"{fetcher.shown(file['url'])} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
+                " Correct the one that is wrong: the file behind an address may have changed."
+            )
+        os.chmod(got, 0o644)
+        if file["unarchive"]:
+            archive, got = got, os.path.join(folder, f"{number}.unpacked", "files")
+            os.chmod(work, 0o711)
+            self._own(os.path.dirname(got))
+            self._run(file, {"archive": archive, "target": got})
+            build_account.take_over(os.path.dirname(got), self.account)
+            os.rename(got, target)
+        else:
+            os.link(got, target)  # two entries may have the same content
+        remove_tree(work)
+
+    def _own(self, folder):
+        if self.account:
+            build_account.own_folder(folder, self.account)
+        else:
+            os.mkdir(folder, 0o700)
+
+    def _run(self, file, told):
+        command = [self.python, "-IS", "-c", _program()]
+        environment = {**self.environment, fetcher.VARIABLE: json.dumps(told)}
+        try:
+            done = build_account.run(command, self.account, environment, _TIMEOUT, network="url" in told)
+        except subprocess.TimeoutExpired:
+            raise InstallError(
+                f"{file['path']} (flask_app_files) was not there within {_TIMEOUT // 3600} hours."
+            ) from None
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise InstallError(f"{file['path']} (flask_app_files) cannot be had: {said[0]}")
+
+
+def signature(file):
+    """What the manifest of a release says of such a file; plugin_utils/pack.py says the same of one that is packed."""
+    return f"{'archive' if file['unarchive'] else 'file'}:{file['sha256']}"
+
+
+def _program():
+    """The text of fetcher.py, also out of the zip archive in which Ansible sends it."""
+    return fetcher.__loader__.get_source(fetcher.__name__)

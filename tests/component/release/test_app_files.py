@@ -1,0 +1,278 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Files from an address come into a release by their digest, fetched as the build account, once for all releases that have them."""
+
+import grp
+import hashlib
+import http.server
+import io
+import json
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import Account, InstallError
+from ansible_collections.pygun.stack.plugins.module_utils.release import app_files, build, fetcher
+from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
+from ansible_collections.pygun.stack.plugins.plugin_utils import app_files as on_control_node
+from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+
+FIRST, SECOND = "0123456789abcdef", "123456789abcdef0"
+MODEL = os.urandom(3_000_000)
+TOKEN = {"Authorization": "Bearer very-secret"}
+ACCOUNT = Account("pygun-build-of-the-tests", 61000 + os.getpid() % 3000, 61000 + os.getpid() % 3000)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def tarball(**members):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as packed:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name.replace("__", "/"))
+            if content is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            else:
+                info.size = len(content)
+            packed.addfile(info, io.BytesIO(content or b""))
+    return raw.getvalue()
+
+
+def zipped(name, content):
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as packed:
+        packed.writestr(name, content)
+    return raw.getvalue()
+
+
+@pytest.fixture(name="servers")
+def servers_fixture():
+    """Two servers. The first one wants the token and may redirect to the second; each has `files` and what it was `asked`."""
+    made = []
+    for wants_token in (True, False):
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                server = self.server
+                server.asked.append((self.path, self.headers["Authorization"]))
+                if self.headers["Authorization"] != TOKEN["Authorization"] and server.wants_token:
+                    self.send_error(401)
+                    return
+                if self.path == "/moved":
+                    self.send_response(302)
+                    self.send_header("Location", f"{address(made[1])}/model?signature=x")
+                    self.end_headers()
+                    return
+                content = server.files.get(self.path.partition("?")[0])
+                if content is None:
+                    self.send_error(404)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content) + server.lie))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_arguments):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.wants_token, server.asked, server.files, server.lie = wants_token, [], {"/model": MODEL}, 0
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        made.append(server)
+    yield made
+    for server in made:
+        server.shutdown()
+        server.server_close()
+
+
+def address(server):
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+class Site:
+    """A store in a folder that the account can enter, and releases of a source of one file."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.account = None if os.geteuid() else ACCOUNT
+        self.store = ReleaseStore(str(folder))
+
+    def build(self, release, files, send=None):
+        """Build a release as the module does, with what the control node sends; only the packages are missing."""
+        entries = [pack.entry_from_bytes("src/wsgi.py", f"app = {release!r}\n".encode())]
+        entries += on_control_node.entries(files, Path, self.folder, {entry.path for entry in entries})
+        archive = pack.Shared(self.folder / f"run-{release}").archive(entries, send)
+        params = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
+        params.update(
+            dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={}
+        )
+        params.update(archive=str(archive), group=grp.getgrgid(os.getgid()).gr_name, **on_control_node.for_host(files))
+        python = "/usr/bin/python3" if self.account else sys.executable
+        params.update(python=python, uv=None, index_url="", ca_bundle="", extra_args=[], wheelhouse="", cache_dir="")
+        build.build(params, release, "3.11.2", self.store, self.account)
+        return Path(self.store.path(release), "src")
+
+
+@pytest.fixture(name="site")
+def site_fixture(monkeypatch):
+    folder = Path(tempfile.mkdtemp(prefix="pygun-app-files-"))
+    folder.chmod(0o755)
+    for name in ("_install", "_compile"):
+        monkeypatch.setattr(build, name, lambda *_arguments: None)
+    yield Site(folder)
+    shutil.rmtree(folder)
+
+
+def model(server, path="models/m.bin", url="/model", digest=None, **more):
+    return {"path": path, "url": address(server) + url, "sha256": digest or sha256(MODEL), "headers": TOKEN, **more}
+
+
+def test_a_file_is_fetched_once_for_all_releases_and_is_one_file_of_root(site, servers):
+    files = [model(servers[0])]
+    first = site.build(FIRST, files) / "models" / "m.bin"
+    assert first.read_bytes() == MODEL
+    second = site.build(SECOND, files) / "models" / "m.bin"
+    assert [path for path, _token in servers[0].asked] == ["/model"]
+    assert first.samefile(second)
+    found = first.stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o644)
+    assert sorted(path.name for path in Path(site.store.path(SECOND)).iterdir()) == [
+        "manifest.json",
+        "release.json",
+        "run",
+        "src",
+    ]
+    assert (
+        json.loads(Path(site.store.path(FIRST), "manifest.json").read_text())["src/models/m.bin"]
+        == f"file:{sha256(MODEL)}"
+    )
+    site.store.remove(FIRST)
+    assert second.read_bytes() == MODEL
+
+
+def test_a_damaged_file_of_a_former_release_is_not_taken(site, servers):
+    files = [model(servers[0])]
+    with (site.build(FIRST, files) / "models" / "m.bin").open("r+b") as stream:
+        stream.write(b"damaged")
+    assert (site.build(SECOND, files) / "models" / "m.bin").read_bytes() == MODEL
+    assert len(servers[0].asked) == 2
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_an_archive_becomes_a_directory_which_the_next_release_shares(site, servers, kind):
+    content = tarball(a=b"1", sub__b=b"2") if kind == "tar" else zipped("sub/b", b"2")
+    servers[0].files["/archive"] = content
+    files = [model(servers[0], "models", "/archive", sha256(content), unarchive=True)]
+    first, second = (
+        site.build(FIRST, files) / "models" / "sub" / "b",
+        site.build(SECOND, files) / "models" / "sub" / "b",
+    )
+    assert first.read_bytes() == b"2"
+    assert first.samefile(second)
+    assert len(servers[0].asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (tarball(**{"..__..__evil": b"x"}), "leads out of its folder"),
+        (tarball(**{"__etc__cron.d__evil": b"x"}), "leads out of its folder"),
+        (zipped("../evil", b"x"), "leads out of its folder"),
+        (tarball(link=None), "a link or a device"),
+        (b"no archive at all", "cannot be unpacked"),
+    ],
+)
+def test_an_archive_that_is_none_or_would_lead_elsewhere_is_refused(site, servers, content, says):
+    servers[0].files["/archive"] = content
+    with pytest.raises(InstallError, match=says):
+        site.build(FIRST, [model(servers[0], "models", "/archive", sha256(content), unarchive=True)])
+    assert not site.store.is_complete(FIRST)
+
+
+def test_another_content_is_refused_with_both_digests(site, servers):
+    servers[0].files["/model"] = b"another"
+    with pytest.raises(InstallError) as refused:
+        site.build(FIRST, [model(servers[0])])
+    assert sha256(b"another") in str(refused.value)
+    assert sha256(MODEL) in str(refused.value)
+    assert "models/m.bin" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"headers": {}}, "answers 401 Unauthorized. A header with a token may be missing"),
+        ({"url": "http://127.0.0.1:1/model?signature=very-secret"}, "/model cannot be fetched: "),
+    ],
+)
+def test_what_cannot_be_fetched_is_named_without_its_secrets(site, servers, change, says):
+    with pytest.raises(InstallError) as refused:
+        site.build(FIRST, [{**model(servers[0]), **change}])
+    assert says in str(refused.value)
+    assert "very-secret" not in str(refused.value)
+
+
+def test_an_answer_that_is_cut_off_is_refused(site, servers):
+    servers[0].lie = 10
+    with pytest.raises(InstallError, match="ended after 3000000 of 3000010 bytes"):
+        site.build(FIRST, [model(servers[0])])
+
+
+def test_another_server_that_an_address_leads_to_does_not_get_the_token(site, servers):
+    assert (site.build(FIRST, [model(servers[0], url="/moved")]) / "models" / "m.bin").read_bytes() == MODEL
+    assert servers[0].asked == [("/moved", TOKEN["Authorization"])]
+    assert servers[1].asked == [("/model?signature=x", None)]
+
+
+def test_no_token_is_in_a_list_of_processes_and_root_fetches_nothing(site, servers, monkeypatch):
+    seen = []
+    run = app_files.build_account.run
+
+    def watched(command, account, environment, *arguments, **options):
+        seen.append((str(command), account))
+        return run(command, account, environment, *arguments, **options)
+
+    monkeypatch.setattr(app_files.build_account, "run", watched)
+    site.build(FIRST, [model(servers[0])])
+    assert [account for _command, account in seen] == [site.account]
+    assert "very-secret" not in seen[0][0]
+
+
+def test_a_link_that_a_package_has_put_there_is_not_followed(site, servers, monkeypatch, tmp_path):
+    def install(_params, path, _account):
+        (Path(path) / "src" / "models").symlink_to(tmp_path)
+        os.lchown(Path(path) / "src" / "models", *((ACCOUNT.uid, ACCOUNT.gid) if site.account else (-1, -1)))
+
+    monkeypatch.setattr(build, "_install", install)
+    with pytest.raises(InstallError, match="is no directory"):
+        site.build(FIRST, [model(servers[0])])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_without_a_network_gets_it_from_the_control_node(site, servers):
+    content = tarball(a=b"1")
+    servers[0].files["/archive"] = content
+    files = [model(servers[0]), model(servers[0], "more", "/archive", sha256(content), unarchive=True)]
+    source = site.build(FIRST, files, on_control_node.fetcher_for(files))
+    assert len(servers[0].asked) == 2
+    assert (source / "models" / "m.bin").read_bytes() == MODEL
+    assert (source / "more" / "a").read_bytes() == b"1"
+    site.build(SECOND, files)
+    assert len(servers[0].asked) == 2
+
+
+def test_an_address_of_a_file_is_not_followed(tmp_path, servers):
+    handler = fetcher._Redirects({})
+    request = fetcher.urllib.request.Request("http://127.0.0.1/a")
+    with pytest.raises(fetcher.FetchError, match="leads to an address of file"):
+        handler.redirect_request(request, None, 302, "", {}, "file:///etc/passwd")
