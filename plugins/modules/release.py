@@ -13,7 +13,9 @@ description:
   - A release is everything that runs, namely the source, a virtual environment, the runtime and the rendered C(pygun.py).
   - Its id is a hash of that content and of the Python version, so the same content gives the same id on every host, and building it
     a second time changes nothing.
-  - The source is packed on the control node and sent only to a host that lacks the release.
+  - The source is packed on the control node and sent only to a host that lacks the release, without the files that other releases of the app
+    have there. These are linked into the new release.
+  - A host without room for the new files is refused before anything is sent.
   - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
   - A build that fails, or is killed, leaves nothing behind that counts as a release.
   - An account of its own for each app, C(pygun-build-NAME), installs, builds and compiles, so that no package's code runs as root. It is made
