@@ -7,7 +7,7 @@ from __future__ import annotations
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..plugin_utils import text
+from ..plugin_utils import progress, text
 
 
 class ActionModule(ActionBase):
@@ -16,7 +16,9 @@ class ActionModule(ActionBase):
     _supports_async = False
 
     def run(self, tmp=None, task_vars=None):
-        result = {**super().run(tmp, task_vars), **self._execute_module(task_vars=task_vars)}
+        who = f"{self._task.args.get('name')}, {task_vars['inventory_hostname']}"
+        with progress.shown(f"{who}: activating the release"):
+            result = {**super().run(tmp, task_vars), **self._execute_module(task_vars=task_vars)}
         if result.get("release") and not result.get("failed") and not self._task.check_mode:
             how = "now" if result.get("changed") else "already"
             name, host = self._task.args.get("name"), task_vars["inventory_hostname"]

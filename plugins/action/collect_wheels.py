@@ -13,7 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages
-from ..module_utils.release.requirement_lines import FOLDERS
+from ..module_utils.release.requirement_lines import FOLDERS, notes
 from ..plugin_utils import needs, pack, wheels
 from .release import ActionModule as ReleaseAction
 
@@ -64,7 +64,7 @@ class ActionModule(ReleaseAction):
         source["git_ref"] = source["git_ref"] or "HEAD"
         asked = args.get("requirements") or []
         packages = args.get("packages") or []
-        patterns = {key: args.get(key) or [] for key in ("exclude", "include")}
+        patterns = {key: args.get(key) or [] for key in ("exclude", "include", "extras")}
         collected = self._collect(scratch, runtime="", requirements=asked, packages=packages, **patterns, **source)
         files = self._files(collected)
         for file in files:
@@ -72,7 +72,7 @@ class ActionModule(ReleaseAction):
                 packages = [*packages, *needs.to_build(file, Path(collected.source))]
         self._refuse_old_gunicorn(files, args)
         server = args.get("server_packages") or []
-        given = args.get("overrides") or []
+        given = [*(args.get("overrides") or []), *(text for file in files for _where, text in notes(file, "override"))]
         return wheels.collect(
             dest,
             target,

@@ -16,9 +16,10 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import needs, pack, progress, text
+from ..plugin_utils import hashes, needs, pack, progress, text
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
+from ..plugin_utils.run_locks import RunLocks, needs_digest
 from ..plugin_utils.source_tree import SourceTree
 
 
@@ -39,6 +40,8 @@ class ActionModule(ActionBase):
                 ("git_ref", ""),
                 ("exclude", []),
                 ("include", []),
+                ("extras", []),
+                ("require_hashes", False),
                 ("pygun_py", ""),
                 ("pygun_py_shown", ""),
                 ("runtime", ""),
@@ -49,17 +52,27 @@ class ActionModule(ActionBase):
         on_control_node["requirements"] = args.pop("requirements", None) or []
         on_control_node["packages"] = args.get("packages") or []
         shared = pack.Shared(self._folder_of_this_run(on_control_node))
+        locks = RunLocks(shared.folder)
         try:
             host = task_vars["inventory_hostname"]
             self._who = f"{args.get('name')}, {host}"
             with progress.shown(f"{self._who}: reading the source"):
                 collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
-            self._refuse_old_gunicorn(self._files(collected), args)
+            requirement_files = self._files(collected)
+            self._refuse_old_gunicorn(requirement_files, args)
+            if on_control_node["require_hashes"]:
+                hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
+            places = args.get("index_url") or "", args.get("wheelhouse") or ""
+            trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)
+            notes = [*collected.notes, *filter(None, [trusted])]
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
-            result["notes"] = collected.notes
+            args.update(needs=needs_digest(collected.entries, collected.requirements), locks=locks.digests())
+            args.update(lock_wanted=not args["locks"] and len(task_vars.get("ansible_play_hosts_all", ())) > 1)
+            result["notes"] = notes
             answer = self._module(args, task_vars)
+            locks.keep(answer)
             if answer.get("failed") or answer["exists"]:
                 if answer.get("settled") and not self._task.check_mode:
                     bind = args.get("service", {}).get("bind")
@@ -68,21 +81,35 @@ class ActionModule(ActionBase):
             known, free = answer.pop("known"), answer.pop("free")
             self._refuse_full_disk(entries, known, free, args)
             if shared.is_first_to("show the notes"):
-                for note in collected.notes:
+                for note in notes:
                     Display().display(f"{args.get('name')}: {note}")
             if self._task.check_mode:
                 answer = self._module({**args, "files": files}, task_vars)
             else:
-                args = {**args, "pygun_py_shown": shown}
-                answer = self._build(shared, entries, known, args, task_vars)
-                if answer.get("lacking"):  # an older release has gone meanwhile
-                    answer = self._build(shared, entries, (), args, task_vars)
-            before = answer.pop("texts", {})
+                self._say_who_resolves(locks, answer, args.get("name"), task_vars)
+                with locks.one_resolves(answer["inputs"]):
+                    args.update(locks=locks.digests(), lock=locks.text(answer["inputs"]), pygun_py_shown=shown)
+                    answer = self._build(shared, entries, known, args, task_vars)
+                    if answer.get("lacking"):  # an older release has gone meanwhile
+                        answer = self._build(shared, entries, (), args, task_vars)
+                    locks.keep(answer)
+            before, packages = answer.pop("texts", {}), answer.pop("packages_diff", None)
             if answer.get("diff") and self._task.diff:
-                answer["diff"] = [answer["diff"], *_text_diffs(before, entries, shown)]
+                packages = [packages] if packages else []
+                answer["diff"] = [answer["diff"], *packages, *_text_diffs(before, entries, shown)]
             return {**result, **answer}
         except pack.PackError as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
+
+    @staticmethod
+    def _say_who_resolves(locks, answer, name, task_vars):
+        """Say so if a host cannot have the packages that another host of the run has resolved."""
+        known = locks.digests()
+        if known and answer["inputs"] not in known:
+            host = task_vars["inventory_hostname"]
+            Display().display(
+                f"{name}: {host} has another Python or platform than the hosts before it. Its packages are resolved separately."
+            )
 
     def _folder_of_this_run(self, source):
         """Where the hosts that run this task with this source meet; Ansible removes it at the end of the run."""
@@ -93,7 +120,21 @@ class ActionModule(ActionBase):
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.release", module_args=args, task_vars=task_vars)
 
-    def _collect(self, scratch, *, src, git_repo, git_ref, exclude, runtime, requirements, include=(), packages=()):
+    def _collect(
+        self,
+        scratch,
+        *,
+        src,
+        git_repo,
+        git_ref,
+        exclude,
+        runtime,
+        requirements,
+        require_hashes=False,
+        include=(),
+        packages=(),
+        extras=(),
+    ):
         """What the source gives to the release, and how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
         origin, notes = {}, []
@@ -129,9 +170,9 @@ class ActionModule(ActionBase):
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
             notes += [str(found.left_out)] if found.left_out.count else []
-        needed = needs.of(source, requirements, [entry.path for entry in tree], scratch, bool(packages))
-        if needed.read:
-            notes.insert(0, f"Packages are those of {', '.join(needed.read)}.")
+        packed = [entry.path for entry in tree]
+        needed = needs.of(source, requirements, packed, scratch, bool(packages), extras or (), require_hashes)
+        notes[:0] = needed.notes()
         return pack.Collected([*entries, *tree, *needed.entries], needed.paths, origin, notes, str(source or ""))
 
     @staticmethod
@@ -176,7 +217,7 @@ class ActionModule(ActionBase):
         try:
             remote = self._connection._shell.join_path(folder, "release.tar.gz")
             self._send(pack.parts(archive), remote)
-            with progress.shown(f"{self._who}: installing packages"):
+            with progress.shown(f"{self._who}: building the release"):
                 return self._module({**args, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(folder)

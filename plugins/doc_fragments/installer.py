@@ -38,4 +38,13 @@ options:
     description: Directory in which the account that installs has its download cache.
     type: str
     default: ""
+  cache_max:
+    description:
+      - Size that this cache may have, such as C(5GB), after a build of a release. One that is larger is emptied. 0 is no limit.
+    type: str
+    default: "0"
+  timeout:
+    description: Seconds that one call of the installer may take.
+    type: int
+    default: 1800
 """

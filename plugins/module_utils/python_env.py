@@ -7,8 +7,8 @@ Nothing here imports Ansible, so that the functions can be tested and used alone
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 import os
 import re
 import subprocess
@@ -20,13 +20,15 @@ from .diagnosis.symptoms import diagnose
 from .host import build_account, foreign, inspection
 from .host.atomic import remove_file, remove_tree
 from .host.build_account import Account, InstallError
+from .host.sizes import bytes_of, size_of
+from .resolved import chosen_by_pip, chosen_by_uv, normalize, requirement_of
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?:\[[^\]]*\])?")
 _DIST_INFO = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-([A-Za-z0-9][A-Za-z0-9._+!]*)\.dist-info")
 #: More than any environment has in one folder: a package may have made as many as it liked.
 _ENTRIES_AT_MOST = 20_000
 _READ_AT_MOST = 64 * 1024
-_REPORT_AT_MOST = 16 << 20
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
 #: What an installer, and the compilers that it starts, may be told in the environment. All else may be a secret of the app.
@@ -45,6 +47,8 @@ INSTALLER_OPTIONS = {
     "extra_args": {"type": "list", "elements": "str", "default": []},
     "wheelhouse": {"type": "str", "default": ""},
     "cache_dir": {"type": "str", "default": ""},
+    "cache_max": {"type": "str", "default": "0"},
+    "timeout": {"type": "int", "default": 1800},
 }
 
 
@@ -63,11 +67,6 @@ class MissingWheel(InstallError):
 def explained(error):
     """What is known of why an installation failed, with ``cause`` and ``remedy``; None when nothing is."""
     return error if getattr(error, "cause", None) else diagnose(getattr(error, "whole", str(error)), "installer")
-
-
-def normalize(name):
-    """The form of a distribution's name in which two spellings of it are equal (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirement_name(requirement):
@@ -192,6 +191,8 @@ class Installer:
     :param extra_args: further arguments for ``pip install`` or ``uv pip install``
     :param wheelhouse: directory that replaces every index
     :param cache_dir: directory in which each account has its cache
+    :param cache_max: size that this cache may have after `tidy_cache`
+    :param timeout: seconds that one call of the installer may take
     :param account: who does all that; root only takes over what comes of it. None is whoever runs this
     """
 
@@ -203,6 +204,7 @@ class Installer:
         extra_args=(),
         wheelhouse=None,
         cache_dir=None,
+        cache_max="0",
         timeout=1800,
         account: Account | None = None,
     ):
@@ -211,6 +213,7 @@ class Installer:
         self.extra_args = list(extra_args)
         self.wheelhouse = wheelhouse
         self.timeout = timeout
+        self.cache_max = cache_max
         self.account = account
         self.cache = os.path.join(cache_dir, account.name) if cache_dir and account else cache_dir
         own = () if account else ("HOME", "TMPDIR")
@@ -279,8 +282,14 @@ class Installer:
     def install(self, path, arguments):
         """Install into the virtual environment at ``path`` what ``arguments`` name (requirements, ``-r`` and ``-c`` options)."""
         command = self._command(path)
-        try:
+        with self._explaining(path, command, arguments):
             self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
+
+    @contextlib.contextmanager
+    def _explaining(self, path, command, arguments):
+        """Say more of an error than the installer does, which was run with this command and these arguments."""
+        try:
+            yield
         except InstallError as error:
             text, why = str(error), ""
             if not self.uv and "from versions: none" in text:
@@ -291,24 +300,44 @@ class Installer:
             raise InstallError(text + why, whole=error.whole + why) from error
 
     def resolve(self, path, arguments):
-        """Names and versions of all that `install` would install into an empty virtual environment at ``path``."""
+        """All that `install` would install into the empty virtual environment at ``path``, as `Resolved`; nothing is installed."""
         report = os.path.join(scratch_of(path), "report.json") if self.account else f"{path}.report.json"
-        command = [*self._command(path), "--dry-run", *self.extra_args, *arguments]
+        command = [*self._command(path), "--dry-run"]
         command += ["--reinstall"] if self.uv else ["--quiet", "--ignore-installed", "--report", report]
-        done = self._try(command, self._needs_network(arguments))
-        if done.returncode:
-            raise InstallError(_last_lines(done.stderr + done.stdout))
-        if self.uv:
-            found = re.findall(r"^ [+~] (\S+?)(?:==(\S+)| @ )", done.stderr + done.stdout, re.MULTILINE)
-            return {normalize(name): version for name, version in found if version}
         try:
-            with foreign.opened(report) as stream:
-                items = json.loads(stream.read(_REPORT_AT_MOST))["install"]
-            return {normalize(item["metadata"]["name"]): str(item["metadata"]["version"]) for item in items}
-        except (OSError, foreign.Unreadable, ValueError, LookupError, TypeError):
-            return {}
+            with self._explaining(path, command, arguments):
+                said = self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
+            return chosen_by_uv(said) if self.uv else chosen_by_pip(report)
         finally:
             remove_file(report)
+
+    def with_hashes(self, path, packages, options):
+        """The same packages with the hashes of all their files; without, where an index gives none.
+
+        pip's answer has them. uv is asked again: it knows them from the index.
+
+        :param options: lines of requirement files with options, such as further indexes
+        """
+        if not self.uv or self.wheelhouse:
+            return packages
+        file = f"{path}.packages.txt"
+        with open(file, "w", encoding="utf-8") as stream:
+            stream.writelines(f"{line}\n" for line in [*options, *(requirement_of(package) for package in packages)])
+        python = os.path.join(path, "bin", "python")
+        command = [self.uv, "pip", "compile", "--no-config", "--no-deps", "--generate-hashes", "--no-header"]
+        command += ["--no-annotate", "--quiet", "--python", python, *self.extra_args, file]
+        try:
+            done = self._try(command)
+        except InstallError:
+            return packages
+        finally:
+            remove_file(file)
+        found = {}
+        for line in done.stdout.replace("\\\n", " ").splitlines() if done.returncode == 0 else ():
+            match = _NAME.match(line)
+            if match:
+                found[normalize(match.group(1))] = tuple(sorted(_HASH.findall(line)))
+        return [package._replace(hashes=found.get(package.name, ())) for package in packages]
 
     def _command(self, path):
         """The command that installs into the virtual environment at ``path``, without arguments."""
@@ -336,6 +365,17 @@ class Installer:
         remove_tree(scratch_of(path))
         remove_file(os.path.join(path, ".lock"))  # uv's, open to every user
 
+    def tidy_cache(self):
+        """Remove from the cache what nothing uses, or all of it if it is still too large."""
+        if not self.cache:
+            return
+        if self.uv:
+            with contextlib.suppress(InstallError):
+                self._try([self.uv, "cache", "prune", "--no-config", "--quiet"], network=False)
+        most = bytes_of(self.cache_max)
+        if most and size_of(self.cache) > most:
+            remove_tree(self.cache, ignore_errors=True)
+
     def _why_pip_finds_nothing(self, command, arguments):
         """pip says of an index that refuses, or has no wheel for this host, the same as of a package that does not exist.
 
@@ -353,9 +393,10 @@ class Installer:
 
     def _run(self, command, network=True):
         done = self._try(command, network)
+        said = done.stderr + done.stdout
         if done.returncode:
-            said = done.stderr + done.stdout
             raise InstallError(_last_lines(said), whole=_last_lines(said, count=0))
+        return said
 
     def _try(self, command, network=True):
         try:

@@ -95,7 +95,8 @@ options:
         type: str
   preflight:
     description:
-      - Whether a release that does not serve yet is tried first, as M(pygun.stack.preflight) does.
+      - Whether a release that does not serve yet is tried first. A process of its own, as the app's user, within limits of time and memory, goes
+        through what a worker does before it accepts, namely settings, worker class, import of the app and health check.
       - An app that does not fit into the host's memory twice cannot be.
     type: bool
     default: true

@@ -55,6 +55,11 @@ options:
     type: list
     elements: str
     default: []
+  extras:
+    description: Extras and dependency groups, as for M(pygun.stack.release).
+    type: list
+    elements: str
+    default: []
   packages:
     description: Packages to install besides.
     type: list
@@ -125,6 +130,7 @@ def main():
             "exclude": listing,
             "include": listing,
             "requirements": listing,
+            "extras": listing,
             "packages": listing,
             "server_packages": listing,
             "overrides": listing,

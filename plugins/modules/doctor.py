@@ -41,8 +41,6 @@ attributes:
   diff_mode:
     description: The module changes nothing, so it has no difference to show.
     support: none
-seealso:
-  - module: pygun.stack.preflight
 """
 
 EXAMPLES = r"""

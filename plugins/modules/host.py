@@ -182,7 +182,8 @@ options:
   sandbox:
     description:
       - Options of the unit below which programs run. With this, O(python) is tried as a user without rights, and looked up among what these options
-        hide. An interpreter that is there and that programs cannot run is refused, before anything is changed.
+        hide. An interpreter that is there and that programs cannot run is refused, before anything is changed; so are options that hide a device
+        which one of the programs has open.
     type: dict
   program_scope:
     description: A scope of M(pygun.stack.programs) to look up.
@@ -289,7 +290,7 @@ programs:
 """
 
 from ..module_utils import python_env
-from ..module_utils.host import interpreter
+from ..module_utils.host import devices, interpreter
 from ..module_utils.host.facts import os_release, states
 from ..module_utils.host.files import OWNED, Tree
 from ..module_utils.host.inspection import installed_packages
@@ -382,7 +383,7 @@ def main():
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     params = module.params
     if params["sandbox"] is not None:
-        refusal = interpreter.refusal(params["python"], params["sandbox"])
+        refusal = interpreter.refusal(params["python"], params["sandbox"]) or devices.refusal(params["sandbox"])
         if refusal:
             module.fail_json(msg=refusal)
     tree = Tree(module)

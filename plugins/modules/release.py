@@ -11,8 +11,11 @@ version_added: 1.0.0
 author: the pygun.stack authors (@pygun)
 description:
   - A release is everything that runs, namely the source, a virtual environment, the runtime and the rendered C(pygun.py).
-  - Its id is a hash of that content and of the Python version, so the same content gives the same id on every host, and building it
-    a second time changes nothing.
+  - Its id is a hash of that content, of the packages and of the Python version, so the same content gives the same id on every host of
+    a run, and building it a second time changes nothing.
+  - The first host of a run that builds the release resolves its packages, if the host has no release with the same requirements. All
+    hosts get exactly these. Without a change of the requirements nothing is resolved again, unless O(upgrade) asks for it.
+  - Releases with the same packages share a virtual environment, below C(environments) in O(root).
   - The source is packed on the control node and sent only to a host that lacks the release, without the files that other releases of the app
     have there. These are linked into the new release.
   - A host without room for the new files is refused before anything is sent.
@@ -63,13 +66,23 @@ options:
     default: []
   requirements:
     description:
-      - Requirement files, relative to the source, or absolute paths on the control node. C(pyproject.toml) and C(pylock.toml) are read, too.
+      - Requirement files, relative to the source, or absolute paths on the control node. Lock files and C(pyproject.toml) are read, too.
       - Hashes in them are checked. Paths in them are relative to the source, or to the file that names them; what they lead to has to
         be part of the source. Nothing is installed as editable.
-      - When empty, the first of these in the source is taken, namely C(requirements.txt), C(pylock.toml), C(pyproject.toml), C(setup.py).
+      - When empty, the first of these in the source is taken, namely C(requirements.txt), C(pylock.toml), C(uv.lock), C(poetry.lock),
+        C(pdm.lock), C(Pipfile.lock), C(pyproject.toml), C(setup.py).
     type: list
     elements: str
     default: []
+  extras:
+    description: Extras, dependency groups and categories of Pipenv to install with the project.
+    type: list
+    elements: str
+    default: []
+  require_hashes:
+    description: Refuse a release of which one package has no hash in O(requirements), be it one of O(server_packages).
+    type: bool
+    default: false
   packages:
     description: Packages to install besides, such as C(httpbin==0.10.4).
     type: list
@@ -88,6 +101,13 @@ options:
     type: list
     elements: str
     default: []
+  upgrade:
+    description:
+      - Packages to resolve again, namely V(true) for all, or names in a list or separated by commas. The other packages keep their
+        versions, as far as they fit.
+      - If that changes a package, it makes a new release.
+    type: raw
+    default: false
   pygun_py:
     description: Content of C(pygun.py).
     type: str
@@ -132,13 +152,32 @@ options:
     description: Where the source comes from. Set by the action plugin.
     type: dict
     default: {}
+  needs:
+    description: Digest of what the source says about packages. Set by the action plugin.
+    type: str
+    default: ""
+  locks:
+    description: Digests of the locks that other hosts of the run have, by what they were resolved from. Set by the action plugin.
+    type: dict
+    default: {}
+  lock:
+    description: The lock that this host is to install. Set by the action plugin.
+    type: str
+    default: ""
+  lock_wanted:
+    description: Whether other hosts of the run may need the lock. Set by the action plugin.
+    type: bool
+    default: false
 attributes:
   check_mode:
-    description: Says which release would be built; the id is the same as in the real run.
+    description:
+      - Says which release would be built. The id is the same as in the real run, unless packages have to be resolved; then it is a
+        provisional one.
     support: full
   diff_mode:
     description:
       - Lists the files that differ from the current release, and shows the text of what changes in them, up to a limit.
+      - Shows which packages are added, removed or changed, unless they have to be resolved in check mode.
       - Not shown is what may be secret, such as V(.env), a private key, and O(pygun_py), in whose place O(pygun_py_shown) is shown.
     support: full
 """
@@ -182,6 +221,18 @@ path:
   returned: success
   type: str
   sample: /srv/scoring/releases/3f0c9e1b5a7d2846
+packages:
+  description:
+    - V(resolved) if the packages were resolved, or have to be. V(kept) if this host has them from an earlier release, V(given) if another
+      host of the run has resolved them.
+  returned: success
+  type: str
+  sample: kept
+inputs:
+  description: Names what the packages are resolved from, namely requirements, options, Python version and platform.
+  returned: success
+  type: str
+  sample: 0a4c7d1e9b3f5826
 notes:
   description:
     - How the source was read, in sentences. They say which files name the packages, and how many files git ignores.
@@ -191,6 +242,7 @@ notes:
   elements: str
   sample:
     - Packages are those of requirements.txt.
+    - Packages come from PyPI, without hashes.
     - "3 files are left out, since git ignores them: 2 MB; the largest: static/dist/app.js (2 MB)."
 code:
   description: The entry of the page Troubleshooting, if the cause is a known one, or null. The message has its text.
@@ -209,9 +261,11 @@ from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account
 from ..module_utils.release import contents
-from ..module_utils.release.build import build, release_id
-from ..module_utils.release.differences import manifest_of, shown
+from ..module_utils.release.build import build, plan
+from ..module_utils.release.differences import manifest_of, packages_shown, shown
+from ..module_utils.release.environments import Environments
 from ..module_utils.release.lock import Held, locked
+from ..module_utils.release.package_lock import names_to_upgrade
 from ..module_utils.release.store import ReleaseStore
 from ..module_utils.stack_module import StackModule
 
@@ -244,7 +298,9 @@ def main():
             "git_ref": {"type": "str", "default": "HEAD"},
             "exclude": listing,
             "include": listing,
+            "require_hashes": {"type": "bool", "default": False},
             "requirements": listing,
+            "extras": listing,
             "packages": listing,
             "server_packages": listing,
             "overrides": listing,
@@ -257,6 +313,11 @@ def main():
             "files": {"type": "dict", "default": {}},
             "archive": {"type": "path"},
             "origin": {"type": "dict", "default": {}},
+            "upgrade": {"type": "raw", "default": False},
+            "needs": text,
+            "locks": {"type": "dict", "default": {}},
+            "lock": text,
+            "lock_wanted": {"type": "bool", "default": False},
             "by": text,
             "service": {"type": "dict", "default": {}},
         },
@@ -270,25 +331,30 @@ def main():
         module.fail_json(
             msg="flask_app_overrides needs flask_app_installer to be uv: pip has no such thing. Nothing was changed."
         )
+    params["upgrade"] = names_to_upgrade(params["upgrade"])
     store = ReleaseStore(params["root"])
     python = python_env.python_version(params["python"])
     if python is None:
         module.fail_json(msg=f"{params['python']} cannot be run (python_interpreter). Nothing was changed.")
-    release = release_id(params, python)
+    wanted = plan(params, python, store)
+    release = wanted.release
     # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
-    if result["exists"]:
-        module.exit_json(changed=False, settled=settled(module, release), **result)
-    if not (params["archive"] or params["files"]):
-        result.update(known=sorted(contents.known(store)), free=contents.free_space(params["root"]))
-        module.exit_json(changed=False, settled=False, **result)
+    result.update(packages=wanted.packages, inputs=wanted.inputs)
+    if result["exists"] or not (params["archive"] or params["files"]):
+        if params["lock_wanted"] and wanted.lock:
+            result.update(lock=wanted.lock.text, lock_digest=wanted.lock.digest)
+        if not standing:
+            result.update(known=sorted(contents.known(store)), free=contents.free_space(params["root"]))
+        module.exit_json(changed=False, settled=standing and settled(module, release), **result)
     result["settled"] = False
 
     current = store.current()
     before = manifest_of(store, current)
     if module.check_mode:
-        module.exit_json(changed=True, **shown(store, before, params["files"], current, release), **result)
+        differences = shown(store, before, params["files"], current, release)
+        module.exit_json(changed=True, **differences, **packages_shown(store, current, wanted.lock), **result)
     try:
         grp.getgrnam(params["group"])
     except KeyError:
@@ -298,8 +364,8 @@ def main():
             account = build_account.have(params["name"])
             build_account.end_processes(account)  # of a run that was killed: they would go on with what is removed now
             store.recover()
-            for text in build(params, release, python, store, account) or ():
-                module.warn(text)
+            Environments(params["root"]).recover()
+            built = build(params, wanted, python, store, account)
     except contents.Lacking as error:
         module.exit_json(changed=False, lacking=str(error), **result)
     except Held as error:
@@ -313,7 +379,13 @@ def main():
             code=getattr(known, "code", None),
             **result,
         )
-    module.exit_json(changed=True, **shown(store, before, manifest_of(store, release), current, release), **result)
+    for text in filter(None, (*built.lock.warnings, built.warning)):
+        module.warn(text)
+    result.update(release=built.release, path=store.path(built.release), exists=built.exists, packages=built.packages)
+    result.update({"lock": built.lock.text, "lock_digest": built.lock.digest} if params["lock_wanted"] else {})
+    differences = shown(store, before, manifest_of(store, built.release), current, built.release)
+    differences.update(packages_shown(store, current, built.lock))
+    module.exit_json(changed=not built.exists, **differences, **result)
 
 
 if __name__ == "__main__":

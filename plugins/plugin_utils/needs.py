@@ -6,29 +6,29 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomllib
 
-from ..module_utils.release.requirement_lines import FOLDERS, SOURCE, with_origin
-from . import requirement_files
+from ..module_utils.python_env import normalize
+from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, with_origin
+from . import locks, requirement_files
+from .hashes import REQUIRE
+from .locks.wanted import Wanted
 from .pack import Entry, PackError, entry_from_file
 from .requirement_files import Reader, Refused
 
 _WRITE = "Write a requirements.txt next to it and deploy again:"
 #: Files that no installer reads as requirements, and what writes a requirements.txt in their place.
 _CONVERT = {
-    "uv.lock": "uv export --frozen --no-dev --no-emit-project --output-file requirements.txt",
-    "poetry.lock": "poetry export --output requirements.txt",
-    "pdm.lock": "pdm export --prod --output requirements.txt",
-    "Pipfile.lock": "pipenv requirements > requirements.txt",
     "Pipfile": "pipenv lock && pipenv requirements > requirements.txt",
     "environment.yml": "pip list --format=freeze > requirements.txt",
     "environment.yaml": "pip list --format=freeze > requirements.txt",
 }
 _ALL_OF_IT = "requirements/app.txt"
+_LOCKED = f"requirements/{LOCKED}"
 _FOLDERS = f"requirements/{FOLDERS}"
 _CONSTRAINTS = "requirements/constraints.txt"
 
@@ -40,6 +40,13 @@ class Needs:
     entries: list[Entry]
     paths: list[str]
     read: list[str]
+    #: What stands beside and is not read.
+    unread: str = ""
+
+    def notes(self) -> list[str]:
+        """Sentences on what was read."""
+        read = [f"Packages are those of {', '.join(self.read)}."] if self.read else []
+        return [*read, self.unread] if self.unread else read
 
 
 def to_build(requirements: Path, source: Path) -> list[str]:
@@ -49,14 +56,24 @@ def to_build(requirements: Path, source: Path) -> list[str]:
     """
     found = []
     for line in requirements.read_text(encoding="utf-8").splitlines():
-        relative = re.match(rf"(?:\S+ @ file://)?{re.escape(SOURCE)}/?([^\[ ]*)", line)[1]
-        project = source / relative / "pyproject.toml"
-        system = _toml(project).get("build-system", {}) if project.is_file() else {}
+        match = re.match(rf"(?:\S+ @ file://)?{re.escape(SOURCE)}/?([^\[ ]*)", line)
+        if not match:  # a repository, of which nobody knows
+            continue
+        project = source / match[1] / "pyproject.toml"
+        system = toml(project).get("build-system", {}) if project.is_file() else {}
         found += system.get("requires", ["setuptools", "wheel"])
     return sorted(set(found))
 
 
-def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Path, packages: bool = False) -> Needs:
+def of(
+    source: Path | None,
+    given: list[str],
+    packed: Iterable[str],
+    scratch: Path,
+    packages: bool = False,
+    extras: Iterable[str] = (),
+    require_hashes: bool = False,
+) -> Needs:
     """What an app needs.
 
     :param source: directory of the source, or None
@@ -64,19 +81,27 @@ def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Pa
     :param packed: paths of the release's source, such as ``src/wsgi.py``
     :param scratch: directory for files that the release gets
     :param packages: whether the user names packages besides, so that a file which nothing reads may be meant for others
+    :param extras: extras and dependency groups that are wanted
+    :param require_hashes: whether an installer is to refuse what has no hash
     :raises PackError: for what can only fail
     """
     inside = {path.removeprefix("src/") for path in packed}
     reader = Reader(source, inside.__contains__)
-    for path in [_given(source, name) for name in given] or _own(source, inside, packages):
-        _read(path, reader)
+    wanted = Wanted(extras)
+    read, unread = [_given(source, name) for name in given], ""
+    if not given:
+        read, unread = _own(source, inside, packages)
+    for path in read:
+        _read(path, reader, wanted)
+    wanted.refuse_unknown([path.name for path in read])
     if source and not given:
         _add_source(source, reader)
     found = reader.found
     entries, paths = [], []
-    first = ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
+    first = [REQUIRE] if require_hashes else []
+    first += ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
     for name, lines in (
-        (_ALL_OF_IT, first + found.lines if found.lines or first else []),
+        (_LOCKED if found.locked else _ALL_OF_IT, first + found.lines if found.lines or first else []),
         (_FOLDERS, found.folders),
         (_CONSTRAINTS, found.constraints),
     ):
@@ -86,7 +111,7 @@ def of(source: Path | None, given: list[str], packed: Iterable[str], scratch: Pa
             file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             entries.append(entry_from_file(name, file, scratch))
             paths += [name] if name != _CONSTRAINTS else []
-    return Needs(entries, paths, found.read)
+    return Needs(entries, paths, found.read, unread)
 
 
 def _given(source: Path | None, name: str) -> Path:
@@ -96,91 +121,87 @@ def _given(source: Path | None, name: str) -> Path:
     return path
 
 
-def _own(source: Path | None, inside: set[str], packages: bool) -> list[Path]:
-    """The file by which a source says what it needs, in a list. A lock comes before what it was made from."""
-    locks, others = (
-        [name for name in _CONVERT if name.endswith(".lock")],
-        [name for name in _CONVERT if "lock" not in name],
-    )
-    names = ["requirements.txt", *sorted(filter(_is_pylock, inside)), *locks, "pyproject.toml", "setup.py", *others]
+def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Path], str]:
+    """The file by which a source says what it needs, in a list, and a sentence on a lock that it comes before."""
+    pylocks = sorted(filter(locks.is_pylock, inside), key=lambda name: (name != "pylock.toml", name))
+    known = [*pylocks, *locks.NAMES]
+    names = ["requirements.txt", *known, "pyproject.toml", "setup.py", *_CONVERT]
     found = [name for name in names if name in inside and not (packages and name in _CONVERT)]
-    return [source / found[0]] if source and found else []
+    if source is None or not found:
+        return [], ""
+    others = [name for name in found[1:] if name in known] if found[0] not in known else []
+    unread = (
+        f"{others[0]} is not read, since {found[0]} comes first; flask_app_requirements can name it." if others else ""
+    )
+    return [source / found[0]], unread
 
 
-def _is_pylock(name: str) -> bool:
-    return name.startswith("pylock.") and name.endswith("toml") and "/" not in name
-
-
-def _read(path: Path, reader: Reader) -> None:
+def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
     if path.name in _CONVERT:
         raise Refused(f"{path} is read by neither uv nor pip. {_WRITE} `{_CONVERT[path.name]}`.")
-    if path.name == "pyproject.toml":
-        _pyproject(path, reader)
-    elif _is_pylock(path.name):
-        _pylock(path, reader)
+    root = reader.root
+    lock = locks.of(path, root if root and path.is_relative_to(root) else path.parent, wanted, toml)
+    if lock:
+        reader.found.read.append(lock.give(reader, reader.short(lock.path), wanted.used))
+    elif path.name == "pyproject.toml":
+        _pyproject(path, reader, wanted)
     elif path.name in ("setup.py", "setup.cfg"):
-        _project(path, reader)
+        _project(path, reader, wanted.take_all())
     else:
         for text in requirement_files.strange(path):
             raise Refused(text)
         reader.file(path)
 
 
-def _toml(path: Path) -> dict:
+def toml(path: Path) -> dict:
     try:
         return tomllib.loads(requirement_files.decode(path).replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{path} cannot be read: {error}. Correct it.") from error
 
 
-def _pyproject(path: Path, reader: Reader) -> None:
+def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
     """A project with a build system is installed; of one without, uv's rule counts: only what it needs is."""
-    content = _toml(path)
-    project = content.get("project")
-    if "build-system" in content or (isinstance(project, dict) and "dependencies" in project.get("dynamic", ())):
-        _project(path, reader)
-    elif isinstance(project, dict):
+    content = toml(path)
+    project = content.get("project", {})
+    poetry = content.get("tool", {}).get("poetry", {})
+    known = project.get("optional-dependencies", {})
+    extras = wanted.take({**known, **poetry.get("extras", {})})
+    groups = content.get("dependency-groups", {})
+    lines = [
+        (f"dependency-groups.{name}", text) for name in wanted.take(groups) for text in _of_group(path, groups, name)
+    ]
+    if "build-system" in content or "dependencies" in project.get("dynamic", ()):
+        _project(path, reader, extras)
+    elif "project" in content:
         reader.found.read.append(path.name)
-        for text in project.get("dependencies", ()):
-            reader.line(str(text), path.parent, f"{path}, project.dependencies", f"{path.name}, project.dependencies")
-    elif "poetry" in content.get("tool", {}):
-        raise Refused(f"{path} is Poetry's, and names no build system. {_WRITE} `{_CONVERT['poetry.lock']}`.")
+        lines = [("project.dependencies", text) for text in project.get("dependencies", ())] + lines
+        lines += [(f"project.optional-dependencies.{name}", text) for name in extras for text in known.get(name, ())]
+    elif poetry:
+        raise Refused(
+            f"{path} is Poetry's, and names no build system and has no poetry.lock next to it. Write one with `poetry lock`, and deploy again."
+        )
+    for place, text in lines:
+        reader.line(str(text), path.parent, f"{path}, {place}", f"{path.name}, {place}")
 
 
-def _project(path: Path, reader: Reader) -> None:
-    reader.found.read.append(path.name)
-    reader.line(str(path.parent.absolute()), path.parent, str(path), path.name)
-
-
-def _pylock(path: Path, reader: Reader) -> None:
-    """The packages of a standard lock file (PEP 751), as requirements with hashes."""
-    reader.found.read.append(path.name)
-    packages = _toml(path).get("packages", [])
-    hashed = all(_hashes(package) for package in packages if "version" in package)
-    for package in packages:
-        name, marker = package.get("name", ""), package.get("marker", "")
-        where = f"{path}, package {name}"
-        if "extras" in marker or "dependency_groups" in marker:
-            raise Refused(f"{where} is for an extra or a group only. Export the lock without extras and groups.")
-        if "vcs" in package:
-            vcs = package["vcs"]
-            text = f"{name} @ {vcs.get('type')}+{vcs.get('url') or vcs.get('path')}@{vcs.get('commit-id')}"
-        elif "archive" in package:
-            archive = package["archive"]
-            text = f"{name} @ {archive.get('url') or archive.get('path')}"
-        elif "directory" in package:
-            text = f"{name} @ {package['directory'].get('path')}"
+def _of_group(path: Path, groups: dict, name: str, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """The requirements of a dependency group (PEP 735), with those of the groups that it includes."""
+    normal = {normalize(other): other for other in groups}
+    if normalize(name) not in normal or normalize(name) in above:
+        why = "which is not there" if normalize(name) not in normal else "which includes itself"
+        raise Refused(f"{path}, dependency-groups includes the group {name}, {why}. Correct it.")
+    for item in groups[normal[normalize(name)]]:
+        if isinstance(item, dict):
+            yield from _of_group(path, groups, str(item.get("include-group")), (*above, normalize(name)))
         else:
-            text = f"{name}=={package.get('version')}"
-        text += f" ; {marker}" if marker else ""
-        hashes = _hashes(package) if hashed else []
-        text += "".join(f" --hash=sha256:{value}" for value in hashes)
-        reader.line(text, path.parent, where, f"{path.name}, package {name}")
+            yield item
 
 
-def _hashes(package: dict) -> list[str]:
-    files = [*package.get("wheels", ()), package.get("sdist", {}), package.get("archive", {})]
-    return sorted({file["hashes"]["sha256"] for file in files if "sha256" in file.get("hashes", {})})
+def _project(path: Path, reader: Reader, extras: list[str]) -> None:
+    reader.found.read.append(path.name)
+    tail = f"[{','.join(extras)}]" if extras else ""
+    reader.line(f"{path.parent.absolute()}{tail}", path.parent, str(path), path.name)
 
 
 def _add_source(source: Path, reader: Reader) -> None:
@@ -190,7 +211,7 @@ def _add_source(source: Path, reader: Reader) -> None:
         return
     project = source / "pyproject.toml"
     if project.is_file():
-        is_package = "build-system" in _toml(project)
+        is_package = "build-system" in toml(project)
     else:
         is_package = (source / "setup.py").is_file()
     if is_package and any(layout.glob("*/*.py")):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..module_utils.release.installable import wheel_refusal
 from ..module_utils.release.requirement_lines import SOURCE, logical, other_file, with_origin
 from .pack import PackError
 from .text import foreign, shown, unseen
@@ -95,13 +96,15 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
 class Requirements:
     """What requirement files ask for, with the places that it comes from.
 
-    ``folders`` are projects in the source: they have no hash, which a lock would ask for.
+    ``folders`` are projects in the source, and what a lock has without a hash: for pip, all of a file has hashes, or nothing.
     """
 
     lines: list[str] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
+    #: Whether a lock file is among them.
+    locked: bool = False
 
     def names_source(self) -> bool:
         """Whether the source itself is asked for."""
@@ -130,10 +133,10 @@ class Reader:
         if (path, constraint) in self._read:
             return
         self._read.add((path, constraint))
-        self.found.read.append(self._short(path))
+        self.found.read.append(self.short(path))
         for number, text in logical(decode(path)):
             self.line(
-                text, Path(path.parent), f"{path}, line {number}", f"{self._short(path)}, line {number}", constraint
+                text, Path(path.parent), f"{path}, line {number}", f"{self.short(path)}, line {number}", constraint
             )
 
     def line(self, text: str, folder: Path, where: str, origin: str, constraint: bool = False) -> None:
@@ -164,6 +167,12 @@ class Reader:
         name, address = (named[1].strip(), named[2]) if named else ("", text)
         address, separator, marker = self._without_marker(address)
         self._check_address(address, text, where)
+        foreign_wheel = "" if separator else wheel_refusal(address)
+        if foreign_wheel:
+            raise Refused(
+                f"{where} names {foreign_wheel}, a wheel that no host can install: hosts are Linux with glibc and Python 3."
+                f" Write {name or 'NAME'}==VERSION, or name a wheel for them."
+            )
         tail = f"{' ; ' + marker if separator else ''}{' ' + options if options else ''}"
         if _VERSION_CONTROL.match(address) or ("://" in address and not address.startswith("file:")):
             egg = re.search(r"[#&]egg=([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", address)
@@ -248,7 +257,7 @@ class Reader:
     def _in_root(self, path: str) -> Path | None:
         return self.root / path if self.root else None
 
-    def _short(self, path: Path) -> str:
+    def short(self, path: Path) -> str:
         """A path as every control node writes it, since it belongs to the release."""
         inside = self.root is not None and path.is_relative_to(self.root)
         return path.relative_to(self.root).as_posix() if inside else path.name

@@ -27,6 +27,7 @@ import typing as t
 from ..host.atomic import now, remove_file
 from ..host.inspection import memory_of_host
 from ..instance.public_socket import SocketError
+from ..release.environments import Environments
 from ..release.fit import misfits
 from ..release.lock import Held, locked
 from ..release.server_packages import stock_worker
@@ -332,5 +333,6 @@ class Activation:
         releases = [self.survey.baseline, self.survey.wanted, *running]
         try:
             self.store.prune(self.options.keep, [release for release in releases if isinstance(release, str)])
+            Environments(self.store.root).prune()
         except OSError as error:
             self.warn(f"Old releases could not be removed: {error_text(error)}.")

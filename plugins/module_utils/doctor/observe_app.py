@@ -109,7 +109,11 @@ def _needed(app: App, inside: str) -> list[tuple[str, int, str]]:
     """What the app's user needs: path, access, and what for."""
     needed = [
         (os.path.join(inside, "pygun.py"), os.R_OK, "read the release"),
-        (os.path.join(inside, "venv", "bin", "gunicorn"), os.R_OK | os.X_OK, "run gunicorn"),
+        (
+            os.path.join(os.path.realpath(os.path.join(inside, "venv")), "bin", "gunicorn"),
+            os.R_OK | os.X_OK,
+            "run gunicorn",
+        ),
         (os.path.join(inside, "lib", "pygun_runtime", "launch.py"), os.R_OK, "read the runtime"),
         (places.env_file(app.name), os.R_OK, "read its environment file"),
         (app.run_dir, os.W_OK | os.X_OK, "write its sockets and readiness records"),

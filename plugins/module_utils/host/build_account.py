@@ -241,12 +241,15 @@ def _end_of(stream: t.BinaryIO) -> str:
     return stream.read().decode("utf-8", "replace")
 
 
-def end_processes(account: Account | None) -> None:
-    """Kill what runs as an account: an installer may leave a daemon behind. An error if something does not end."""
+def end_processes(account: Account | None, everywhere: bool = False) -> None:
+    """Kill what runs as an account: an installer may leave a daemon behind. An error if something does not end.
+
+    :param everywhere: whether to kill what somebody else has started as well; so it is for our own accounts
+    """
     if not account:
         return
     give_up = time.monotonic() + _PATIENCE
-    while found := _processes(account):
+    while found := _processes(account, everywhere):
         if time.monotonic() > give_up:
             raise InstallError(f"processes of {account.name} do not end: {', '.join(map(str, found))}")
         for pid in found:
@@ -254,7 +257,7 @@ def end_processes(account: Account | None) -> None:
         time.sleep(0.01)
 
 
-def _processes(account: Account) -> list[int]:
+def _processes(account: Account, everywhere: bool = False) -> list[int]:
     """Those of ours, and those that we have started. A container may run programs of its own under the same number."""
     parents, candidates = {}, []
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -270,7 +273,9 @@ def _processes(account: Account) -> list[int]:
             candidates.append(pid)
     here = _namespace("self")
     return [
-        pid for pid in candidates if _descends(pid, parents) or (account.is_ours and _namespace(str(pid)) in (here, ""))
+        pid
+        for pid in candidates
+        if _descends(pid, parents) or ((everywhere or account.is_ours) and _namespace(str(pid)) in (here, ""))
     ]
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import stat
 
+from .. import python_env
 from ..host import foreign
 from . import record, texts
 
 #: Bytes of a manifest: a line for each file of a release.
 LARGEST_MANIFEST = 64 * 1024 * 1024
+#: Python puts these into an environment before anything is installed.
+_OF_EACH_VENV = ("pip", "setuptools", "wheel")
 
 
 def manifest_of(store, release):
@@ -35,6 +38,33 @@ def shown(store, before, after, current, release):
         "after": "".join(f"{path} {after[path][:17]}\n" for path in changed if path in after),
     }
     return {"diff": listing, "texts": texts_of(store.path(current), changed, before) if current else {}}
+
+
+def packages_shown(store, current, lock):
+    """The packages that differ, as a diff; nothing is said when they are not known yet.
+
+    :param lock: the packages of the new release, or None
+    """
+    if lock is None:
+        return {}
+    before = pins_of(store, current) if current else ""
+    if before == lock.pins:
+        return {}
+    headers = {
+        "before_header": f"packages of release {current}" if current else "no packages",
+        "after_header": "packages",
+    }
+    return {"packages_diff": {**headers, "before": before, "after": lock.pins}}
+
+
+def pins_of(store, release):
+    """A line for each package of a release; of one of an older version, what its environment has."""
+    lock = store.lock(release)
+    if lock:
+        return lock.pins
+    installed = python_env.installed(os.path.join(store.path(release), "venv"))
+    pairs = sorted((name, version) for name, version in installed.items() if name not in _OF_EACH_VENV)
+    return "".join(f"{name}=={version}\n" for name, version in pairs)
 
 
 def texts_of(folder, changed, known):

@@ -14,10 +14,13 @@ import re
 SOURCE = "${PROJECT_ROOT}"
 #: Name of the requirement file of a release that names projects in its source: they have no hashes.
 FOLDERS = "folders.txt"
+#: Name of the requirement file of a release that a lock file gave.
+LOCKED = "locked.txt"
 #: Characters of a requirement file that are read: what a package's build has made of it, nobody knows.
 _LARGEST_FILE = 4 << 20
 _FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?<=^-[rc]))(\S.*)")
 _ORIGIN = re.compile(r"  # from (.+)$")
+_NOTE = re.compile(r"# ([a-z-]+): (.+)  # from (.+)")
 
 
 def logical(text):
@@ -43,6 +46,23 @@ def other_file(text):
 def with_origin(text, where):
     """A line with the place that it comes from, for `lines` to give back."""
     return f"{text}  # from {where}"
+
+
+def note(kind, text, where):
+    """A comment by which a lock says what no requirement can."""
+    return with_origin(f"# {kind}: {text}", where)
+
+
+def notes(path, kind):
+    """What `note` has written of this kind into a requirement file, as (where, text).
+
+    ``requires-python`` is for which versions of Python a lock is made; ``override``, a version that wins over what packages ask for.
+    """
+    if os.path.basename(path) != LOCKED:
+        return []
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        found = map(_NOTE.match, stream.read(_LARGEST_FILE).splitlines())
+    return [(match[3], match[2]) for match in found if match and match[1] == kind]
 
 
 def lines(path, _read=None):

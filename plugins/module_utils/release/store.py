@@ -29,7 +29,8 @@ from ..host.atomic import (
     write_link,
 )
 from ..python_env import made_from, usable
-from . import record
+from . import package_lock, record
+from .package_lock import PackageLock
 
 ID_PATTERN = re.compile(r"[0-9a-f]{16}")
 HISTORY_LENGTH = 20
@@ -64,6 +65,10 @@ class ReleaseStore:
         """What a release serves."""
         return record.service_of(self.path(release))
 
+    def lock(self, release: str) -> PackageLock | None:
+        """The packages of a release; None for one of an older version, which has no lock."""
+        return PackageLock.read(os.path.join(self.path(release), package_lock.FILE))
+
     def is_complete(self, release: str) -> bool:
         """Whether the release was built to its end (release.json is written last)."""
         return os.path.isfile(os.path.join(self.path(release), "release.json"))
@@ -77,6 +82,8 @@ class ReleaseStore:
         for name in _NEEDED:
             if not os.path.isfile(os.path.join(folder, name)):
                 return f"has lost its {name}"
+        if not os.path.isdir(venv):
+            return "has lost its virtual environment"
         if not usable(venv):
             return f"was built for Python {made_from(venv) or '?'}, which this host does not have any more"
         return ""

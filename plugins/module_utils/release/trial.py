@@ -128,11 +128,34 @@ def _tail(stream: t.BinaryIO) -> str:
 
 
 def _announced(text: str) -> t.Iterator[dict[str, t.Any]]:
-    """The lines that can be understood; the app could have written between them."""
+    """The lines that can be understood; the app could have written them, so each value is of its kind."""
     for line in text.splitlines():
         with contextlib.suppress(ValueError):
             if line.startswith("{"):
-                yield foreign.parse(line)
+                said = foreign.parse(line)
+                yield {
+                    name: _bounded(name, said[name])
+                    for name in ("step", "asks", "problem", "late", "done")
+                    if name in said
+                }
+
+
+def _bounded(name: str, value: t.Any) -> t.Any:
+    if name == "done":
+        return {str(key): fact for key, fact in value.items() if _is_fact(fact)} if isinstance(value, dict) else {}
+    return value is True if name == "late" else foreign.printable(str(value), _WARNING_AT_MOST)
+
+
+def _is_fact(value: t.Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(one, str) and _can_be_sent(one) for one in value)
+    if isinstance(value, (int, float)):
+        return 0 <= value < foreign.LARGEST_NUMBER
+    return isinstance(value, str) and _can_be_sent(value)
+
+
+def _can_be_sent(text: str) -> bool:
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _become(account: pwd.struct_passwd) -> None:
@@ -172,7 +195,8 @@ def too_many_workers(facts: dict[str, t.Any], instances: int, total: int) -> str
 
     :param total: bytes of memory that the host has
     """
-    workers, own = facts.get("workers", 0), facts.get("own_memory_kb", 0) * 1024
+    workers, own = (value if isinstance(value, int) else 0 for value in map(facts.get, ("workers", "own_memory_kb")))
+    own *= 1024
     needed = own * instances * (1 if facts.get("preload") else workers)
     if not total or needed <= total:
         return ""
@@ -208,9 +232,15 @@ def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boo
         problem = f"GET {asked} did not answer" if asked else "not ready"
         problem += f" within {boot_timeout:g} s"
     elif code < 0:
-        problem = f"the process was terminated by {signal.Signals(-code).name}"
+        problem = f"the process was terminated by {_signal(-code)}"
     elif code == 1 and "Traceback (most recent call last)" in output:
-        problem = output.rstrip().splitlines()[-1]
+        problem = foreign.printable(output.rstrip().splitlines()[-1])
     else:
         problem = f"the app ended the process with exit code {code}"
     return Outcome(step, problem, output, {})
+
+
+def _signal(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"  # of the real-time ones, Python names the first and the last

@@ -154,6 +154,7 @@ class AppPlaces:
             Thing(os.path.join(self.cache_dir, build_account.name_for(self.name)), "tree"),
             *([Thing(self.shared, "tree")] if data else []),
             Thing(os.path.join(root, "releases"), "tree"),
+            Thing(os.path.join(root, "environments"), "tree"),
             *_with_leftovers(*[os.path.join(root, name) for name in ("current", "activation.json", "state.json")]),
             Thing(os.path.join(root, "activation.lock")),
             Thing(root, "empty"),

@@ -20,6 +20,7 @@ class Plan:
         self.things: list[Thing] = []
         self._gone: set[str] = set()
         self._kept: list[str] = []
+        self.kept_accounts: list[str] = []
 
     def add(self, things: t.Iterable[Thing]) -> None:
         """Go through things in the order in which they are removed: a folder goes if all that is in it went before."""
@@ -36,7 +37,8 @@ class Plan:
     @property
     def left(self) -> list[str]:
         """What stays in our folders: data that nobody told to remove, and the files of others."""
-        return sorted({path.removesuffix(footprint.ASIDE) for path in self._kept if path not in self._gone})
+        paths = {path.removesuffix(footprint.ASIDE) for path in self._kept if path not in self._gone}
+        return [*sorted(paths), *dict.fromkeys(self.kept_accounts)]
 
     def lines(self) -> list[str]:
         """Each thing and account on a line."""

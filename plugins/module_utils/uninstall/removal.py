@@ -32,7 +32,7 @@ from ..supervisor.rpc import (
     SupervisorError,
     Unreachable,
 )
-from . import footprint
+from . import account, footprint
 from .footprint import AppPlaces, BalancerPlaces, HostPlaces, Thing, standing
 from .plan import Plan
 
@@ -93,13 +93,15 @@ class Uninstall:
             try:
                 if self.options.everything:
                     self._remove_balancer()
-                for account in self._build_accounts():
-                    build_account.end_processes(account)
+                for builder in self._build_accounts():
+                    build_account.end_processes(builder)
                 for app in places:
                     self._remove_app(app)
                 if self.options.everything:
                     self._remove_host()
-                for kind, name in dict.fromkeys(plan.accounts):
+                plan.accounts, kept = account.parted(plan.accounts)
+                plan.kept_accounts += kept
+                for kind, name in plan.accounts:
                     _delete(kind, name)
                     self.removed.append(f"{kind} {name}")
             except (OSError, SupervisorError, UninstallError, build_account.InstallError) as error:
@@ -209,18 +211,19 @@ class Uninstall:
 
     def _plan(self) -> Plan:
         """Everything that goes, and what stays in the folders that hold it."""
-        plan = Plan()
+        plan, accounts = Plan(), []
         for app in self._apps():
             plan.processes += [process.full_name for process in self._processes(app) if _runs(process)]
             things = standing(app.things(self.options.data))
             if any(thing.kind != "system" for thing in things):  # a folder of all apps is no trace of this one
                 plan.add(things)
-            plan.accounts += app.account(self._users_of_others(app)) if self.options.data else []
+            accounts += app.account(self._users_of_others(app)) if self.options.data else []
         if self.options.everything:
             plan.add(BalancerPlaces().things())
             plan.processes += [process.full_name for process in self._all_processes() if _runs(process)]
             plan.add(self._host().things())
-        plan.accounts += [(kind, account.name) for account in self._build_accounts() for kind in ("user", "group")]
+        accounts += [(kind, builder.name) for builder in self._build_accounts() for kind in ("user", "group")]
+        plan.accounts, plan.kept_accounts = account.parted(accounts, self.options.everything)
         return plan
 
     def _build_accounts(self) -> list[build_account.Account]:
@@ -247,16 +250,21 @@ class Uninstall:
         if units:  # the instances hold the listening socket for as long as they finish their requests
             _systemctl("stop", *units)
         self._stop(app)
+        for user in (name for kind, name in app.account(self._users_of_others(app)) if kind == "user"):
+            account.end_processes(user)
         for thing in app.things(self.options.data):
             self._remove(thing)
         if units:
             _systemctl("daemon-reload")
 
     def _users_of_others(self, app: AppPlaces) -> set[str]:
-        """Users that apps which stay run as."""
+        """Users of apps and programs that stay."""
         if self.options.everything:
             return set()
-        return {other.user for other in self._known.values() if other.name != app.name}
+        own = {process.full_name for process in self._processes(app)}
+        others = [process.pid for process in self._all_processes() if process.pid and process.full_name not in own]
+        users = {account.user_of(pid) for pid in others}
+        return users | {other.user for other in self._known.values() if other.name != app.name}
 
     def _stop(self, app: AppPlaces) -> None:
         processes = self._processes(app)

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Iterator
 
 from ...module_utils.host import build_account
+from ...module_utils.release.package_lock import names_to_upgrade
 from ..text import foreign, shown, unseen
 from .ranges import STOP_MARGIN
 from .rules import Values, between, rule
@@ -89,6 +90,16 @@ def _requirements(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} is no requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
 
 
+@rule("flask_app_upgrade")
+def _upgrade(value: t.Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield "it is a dictionary. Write true for all packages, or a list of names."
+        return
+    for name in names_to_upgrade(value):
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+            yield f"{shown(name)} is not the name of a package. Write true for all packages, or names without versions, such as flask."
+
+
 @rule("flask_app_wsgi")
 def _wsgi(value: str) -> Iterator[str]:
     module, colon, target = value.partition(":")
@@ -123,7 +134,7 @@ def _wsgi_target(target: str) -> Iterator[str]:
         yield f"{shown(target)} is neither a name nor a call of one."
 
 
-@rule("flask_app_log_maxbytes", "supervisor_log_maxbytes")
+@rule("flask_app_log_maxbytes", "supervisor_log_maxbytes", "python_cache_max")
 def _size(value: t.Any) -> Iterator[str]:
     match = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", str(value))
     if not match or match.group(2).upper() not in ("", "KB", "MB", "GB") or " " in str(value):
@@ -173,6 +184,13 @@ def _include(values: list[str]) -> Iterator[str]:
     for value in values:
         if value.startswith(("/", "./", "../")) or "/../" in value or not value.strip("/"):
             yield f"{shown(value)} matches nothing. Write a name, or a path relative to the source without ./ before it."
+
+
+@rule("flask_app_extras")
+def _extras(values: list[str]) -> Iterator[str]:
+    for value in values:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value):
+            yield f"{shown(value)} is no name of an extra. Write the name alone, such as postgres."
 
 
 @rule("flask_app_env")
@@ -281,6 +299,11 @@ def _overrides(values: Values) -> Iterator[tuple[str, str]]:
         yield (
             "flask_app_overrides",
             "needs flask_app_installer to be uv, since pip has no such thing. Set that, or leave the overrides out.",
+        )
+    if values["flask_app_overrides"] and values["flask_app_require_hashes"]:
+        yield (
+            "flask_app_overrides",
+            "names packages without hashes, and flask_app_require_hashes is true. Write them into the requirement file, with hashes.",
         )
 
 

@@ -14,7 +14,7 @@ from .addresses import check_bind, collide
 from .flask_app import check_health_path
 from .places import check_host_path
 from .rules import Values, between, rule
-from .supervisor import check_http_password
+from .supervisor import check_password
 from .value_types import check_type
 
 #: The types of a service's settings. The argument spec says the same (a test compares them).
@@ -143,7 +143,7 @@ def _stats_user(value: str) -> Iterator[str]:
 
 @rule("load_balancer_stats_password")
 def _stats_password(value: str) -> Iterator[str]:
-    yield from check_http_password(value)
+    yield from check_password(value, 8)
     if re.search(r"[\s#\"'\\$]", value):
         yield "HAProxy's configuration reads spaces, quotes, #, $ and backslashes in a way of its own. Use others."
 

@@ -33,6 +33,7 @@ _RANGES = {
     "flask_app_max_requests": (0, 10**9, "0 is never"),
     "flask_app_max_requests_jitter": (0, 10**9, ""),
     "flask_app_boot_timeout": (1, 3600, "seconds"),
+    "flask_app_install_timeout": (60, 86400, "seconds"),
     "flask_app_log_backups": (0, 1000, "files"),
     "flask_app_log_max_age": (0, 3650, "days; 0 is no limit"),
     "flask_app_keep_releases": (2, 1000, "the current one, and one to go back to, at least"),

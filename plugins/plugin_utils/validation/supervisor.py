@@ -48,11 +48,30 @@ def _http_user(value: str) -> Iterator[str]:
         yield "neither a colon, a percent sign nor a space can be in it. Choose another."
 
 
+#: The host holds the password as SHA-1 without a salt, of which a graphics card tries 10^10 in a second.
+_SHORTEST_PASSWORD = 16
+
+
 @rule("supervisor_http_password")
-def check_http_password(value: str) -> Iterator[str]:
-    if value and len(value) < 8:
-        yield "it is shorter than 8 characters. Choose a longer one, and keep it in ansible-vault."
-    elif value.lower() in ("password", "supervisor", "supervisord", "changeme", "12345678", "123456789", "qwertyui"):
+def _http_password(value: str) -> Iterator[str]:
+    yield from check_password(value, _SHORTEST_PASSWORD)
+
+
+def check_password(value: str, shortest: int) -> Iterator[str]:
+    if value and len(value) < shortest:
+        yield f"it is shorter than {shortest} characters. Choose a longer one, and keep it in ansible-vault."
+    elif value.lower() in (
+        "password",
+        "supervisor",
+        "supervisord",
+        "changeme",
+        "changemechangeme",
+        "passwordpassword",
+        "1234567890123456",
+        "12345678",
+        "123456789",
+        "qwertyui",
+    ):
         yield "it is among the first that anybody tries. Choose another, and keep it in ansible-vault."
 
 
@@ -61,6 +80,13 @@ def _http_bind(value: str) -> Iterator[str]:
     address = parse_ip(value)
     if address is None or address.version != 4:
         yield "write an IPv4 address without a port; the port is supervisor_http_port."
+
+
+@rule("supervisor_http_hosts")
+def _http_hosts(value: list) -> Iterator[str]:
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?", name):
+            yield f"{shown(name)}: write a host name, with a port where the address of the page has one, and nothing else."
 
 
 @rule("supervisor_unit_options")
@@ -195,7 +221,7 @@ def _page(values: Values) -> Iterator[tuple[str, str]]:
     if not values["supervisor_http_password"]:
         yield (
             "supervisor_http_password",
-            "is empty, and supervisor_http_enabled is true. Choose one of 8 characters or more and keep it in ansible-vault;"
+            "is empty, and supervisor_http_enabled is true. Choose one of 16 characters or more and keep it in ansible-vault;"
             " there is no default.",
         )
 

@@ -40,7 +40,7 @@ def test_a_missing_wheel_is_named_with_the_command_that_adds_it(site, tmp_path):
             shutil.copy(wheel, few)
     done = site.playbook("deploy.yml", app="sample", python_wheelhouse=str(few))
     assert not done.ok
-    assert "no supervisor==4.3.0 for Python 3.11" in done.message, done.text
+    assert "no supervisor==4.3.0 for Python 3." in done.message, done.text
     assert "ansible-playbook pygun.stack.wheelhouse" in done.message
 
 
@@ -183,6 +183,9 @@ def test_an_app_is_not_removed_while_somebody_changes_it(site):
 def test_one_app_goes_and_the_other_is_left_alone(site):
     before = site.masters("sample")
     site.run("touch", "/srv/greeter/shared/data", "/var/log/services/greeter/not-ours.txt")
+    site.run("install", "--owner=greeting", "/dev/null", "/var/tmp/draft")
+    site.spawn("setpriv", "--reuid=greeting", "--regid=greeting", "--clear-groups", "setsid", "sleep", "1000")
+    site.run("sh", "-c", "until pgrep -u greeting sleep; do sleep 0.1; done", timeout=30)
     gone = site.predicted("uninstall.yml", flask_app_name="greeter")
     assert gone.changed
     assert site.masters("sample") == before
@@ -197,8 +200,14 @@ def test_one_app_goes_and_the_other_is_left_alone(site):
     }
     assert "/srv/greeter/shared" in gone.text
     assert site.run("id", "-u", "greeting")
+    assert not site.run("sh", "-c", "pgrep -u greeting || true")
     assert site.predicted("uninstall.yml", flask_app_name="greeter").changed == []
     site.run("rm", "-r", "/var/log/services")  # with what is not ours, and the folder that was made on the way to ours
+    gone = site.predicted("uninstall.yml", flask_app_name="greeter", uninstall_data=True)
+    assert gone.changed
+    assert "user greeting (" in gone.text and "/var/tmp/draft" in gone.text  # its number may not be another app's yet
+    assert site.run("id", "-u", "greeting")
+    site.run("rm", "/var/tmp/draft")
     assert site.predicted("uninstall.yml", flask_app_name="greeter", uninstall_data=True).changed
     assert not site.run("sh", "-c", "getent passwd greeting; getent group greeting; ls -d /srv/greeter || true")
 

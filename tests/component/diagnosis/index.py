@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import ssl
 import subprocess
@@ -16,12 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
-def wheel(folder: Path, name: str, tag: str = "py3-none-any", metadata: str = "") -> None:
-    """The smallest wheel that an installer takes, version 1.0."""
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-1.0-{tag}.whl", "w") as archive:
+def wheel(folder: Path, name: str, tag: str = "py3-none-any", metadata: str = "", version: str = "1.0") -> None:
+    """The smallest wheel that an installer takes."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-{tag}.whl", "w") as archive:
         archive.writestr(f"{name}.py", "")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{metadata}")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")
         archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{info}/RECORD", "")
 
@@ -52,6 +53,10 @@ def house(folder: Path) -> Path:
     return folder
 
 
+def _link(file: Path) -> str:
+    return f'<a href="/files/{file.name}#sha256={hashlib.sha256(file.read_bytes()).hexdigest()}">{file.name}</a>'
+
+
 @contextlib.contextmanager
 def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterator[str]:
     """The address of an index of these packages, or of one that answers everything with one status."""
@@ -79,7 +84,7 @@ def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterat
                 if not found:
                     self.send_error(404)
                     return
-                body, kind = "".join(f'<a href="/files/{one}">{one}</a>' for one in found).encode(), "text/html"
+                body, kind = "".join(_link(packages / one) for one in found).encode(), "text/html"
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))

@@ -12,10 +12,13 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import build, contents
+from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from tests.component.supervised import outcome, start_module
 
 RELEASE = "0123456789abcdef"
+NOTHING = PackageLock(())
+PLAN = build.Plan(RELEASE, "", NOTHING.digest, NOTHING, build.KEPT)
 RUN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "run_module.py")
 
 
@@ -31,6 +34,7 @@ def params(tmp_path):
     with tarfile.open(archive, "w:gz") as packed:
         packed.add(tmp_path / "wsgi.py", "src/wsgi.py")
     given = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
+    given.update(uv=None, upgrade=[])
     given.update(dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={})
     return {**given, "archive": str(archive), "group": grp.getgrgid(os.getgid()).gr_name}
 
@@ -70,8 +74,8 @@ def die_at(function, path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    for name in ("_install", "_compile"):
-        monkeypatch.setattr(build, name, lambda *_arguments: None)
+    monkeypatch.setattr(build, "_install", lambda *_arguments: "f" * 16)
+    monkeypatch.setattr(build, "_compile", lambda *_arguments: None)
 
 
 def test_a_release_counts_only_when_its_group_can_read_it(store, params, quick, monkeypatch):
@@ -79,10 +83,10 @@ def test_a_release_counts_only_when_its_group_can_read_it(store, params, quick, 
         pytest.skip("needs root")
     with monkeypatch.context() as killed:
         killed.setattr(os, "chown", die_at(os.chown, store.path(RELEASE)))
-        assert in_a_child(lambda: build.build(params, RELEASE, "3.11.2", store)) == 9
+        assert in_a_child(lambda: build.build(params, PLAN, "3.11.2", store)) == 9
     assert not store.is_complete(RELEASE)
     store.recover()
-    build.build(params, RELEASE, "3.11.2", store)
+    build.build(params, PLAN, "3.11.2", store)
     assert store.is_complete(RELEASE)
     assert stat.S_IMODE(os.stat(store.path(RELEASE)).st_mode) == 0o750
 
@@ -94,8 +98,9 @@ def test_what_stood_there_comes_back_when_a_rebuild_fails(store, params, quick, 
         raise python_env.InstallError("no index")
 
     monkeypatch.setattr(build, "_install", install)
+    monkeypatch.setattr(build, "_resolve", install)
     with pytest.raises(python_env.InstallError):
-        build.build(params, RELEASE, "3.11.2", store)
+        build.build(params, PLAN, "3.11.2", store)
     assert sorted(os.listdir(store.releases)) == [RELEASE]
     assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
 
@@ -110,7 +115,7 @@ def test_what_stood_there_comes_back_after_a_rebuild_that_was_killed(store, para
             killed.setattr(os, "chmod", die_at(os.chmod, store.path(RELEASE)))
         else:
             killed.setattr(build if point == "_install" else contents.Contents, point, die)
-        assert in_a_child(lambda: build.build(params, RELEASE, "3.11.2", store)) == 9
+        assert in_a_child(lambda: build.build(params, PLAN, "3.11.2", store)) == 9
     assert not os.path.exists(os.path.join(store.path(RELEASE), "old"))
     store.recover()
     assert sorted(os.listdir(store.releases)) == [RELEASE]
@@ -121,7 +126,7 @@ def test_a_rebuild_that_succeeds_leaves_nothing_else(store, params, quick):
     if os.geteuid():
         pytest.skip("needs root")
     standing(store)
-    build.build(params, RELEASE, "3.11.2", store)
+    build.build(params, PLAN, "3.11.2", store)
     assert os.listdir(store.releases) == [RELEASE]
     assert "old" not in os.listdir(store.path(RELEASE))
 

@@ -31,7 +31,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.release.store import R
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
-RELEASE = "0123456789abcdef"
+PROVISIONAL = "0123456789abcdef"
 PYTHON = "/usr/bin/python3"
 #: Of nobody, and another one for each process that runs tests.
 ACCOUNT = Account("pygun-build-of-the-tests", 61000 + os.getpid() % 3000, 61000 + os.getpid() % 3000)
@@ -153,7 +153,9 @@ class Site:
                 file.write_text("app = None\n")
                 packed.add(file, name)
         given = dict.fromkeys(("name", "content"), "x")
-        given.update(dict.fromkeys(("requirements", "overrides"), []), origin={}, service={}, pygun_py_shown="")
+        given.update(
+            dict.fromkeys(("requirements", "overrides", "upgrade"), []), origin={}, service={}, pygun_py_shown=""
+        )
         given.update(
             archive=str(archive),
             group=grp.getgrgid(os.getgid()).gr_name,
@@ -166,8 +168,8 @@ class Site:
 
     def build(self, uv: str | None, **more) -> Path:
         store = ReleaseStore(str(self.place / "app"))
-        build.build(self.params(uv, **more), RELEASE, "3.11.2", store, ACCOUNT)
-        return Path(store.path(RELEASE))
+        built = build.build(self.params(uv, **more), build.Plan(PROVISIONAL, ""), "3.11.2", store, ACCOUNT)
+        return Path(store.path(built.release))
 
 
 @pytest.fixture(name="site")
@@ -194,18 +196,21 @@ def test_no_code_of_a_package_runs_as_root_and_none_goes_on(site, installer, mon
         assert not one["secret"]
         assert not one["elsewhere"]
         assert "APP_SECRET" not in one["environment"]
-        assert one["environment"]["HOME"] == one["environment"]["TMPDIR"] == f"{release}/venv.build"
+        assert one["environment"]["HOME"] == one["environment"]["TMPDIR"]
+        assert one["environment"]["HOME"].endswith("/venv.build")
     assert site.daemons() == []
-    owners = {(status.st_uid, status.st_gid) for _path, status in entries(release)}
-    assert owners == {(0, 0)}
-    writable = [path for path, status in entries(release) if not path.is_symlink() and status.st_mode & 0o6022]
+    environment = (release / "venv").resolve().parent
+    assert environment.parent == site.place / "app" / "environments"
+    made = entries(release) + entries(environment)
+    assert {(status.st_uid, status.st_gid) for _path, status in made} == {(0, 0)}
+    writable = [path for path, status in made if not path.is_symlink() and status.st_mode & 0o6022]
     assert writable == []
-    assert not (release / "venv.build").exists()
+    assert stat.S_IMODE(environment.stat().st_mode) == 0o750
+    assert sorted(os.listdir(environment)) == ["environment.json", "venv"]
+    assert not (release / "resolution").exists()
     assert not (release / "venv" / ".lock").exists()
     assert (release / "lib/pygun_runtime/__pycache__").exists()
     assert (release / "src/__pycache__").exists()
-    [runtime] = release.glob("venv/lib/python3*/site-packages/pygun_runtime.pth")
-    assert runtime.read_text() == f"{release}/lib\n"
     # Its cache is its own, and holds nothing of root's that would stand in the way of the next build.
     assert {status.st_uid for _path, status in entries(site.place / "cache" / ACCOUNT.name)} == {ACCOUNT.uid}
     assert stat.S_IMODE((site.place / "cache" / ACCOUNT.name).stat().st_mode) == 0o700

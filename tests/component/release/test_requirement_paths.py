@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
+from ansible_collections.pygun.stack.plugins.module_utils.release import installable
+from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 from tests.component.diagnosis.index import wheel
@@ -68,8 +69,10 @@ def install_fixture(request, tmp_path):
             uv=uv if request.param == "uv" else None,
             wheelhouse=str(wheels),
             extra_args=[],
+            timeout=300,
         )
-        building._install(params, str(release), None)
+        lock = resolution.Resolution(params, str(release)).lock()
+        Needed(params, str(release), "3.11").install(lock, str(release / "venv"), None)
         return release
 
     return install
@@ -138,7 +141,7 @@ def test_a_wheel_of_the_source_is_installed(install, tmp_path):
 @pytest.mark.parametrize("install", ["uv"], indirect=True)
 def test_a_repository_is_refused_on_a_host_without_git(install, monkeypatch):
     found = shutil.which
-    monkeypatch.setattr(building.shutil, "which", lambda name: None if name == "git" else found(name))
+    monkeypatch.setattr(installable.shutil, "which", lambda name: None if name == "git" else found(name))
     with pytest.raises(python_env.InstallError) as caught:
         install({"requirements.txt": "plain\nx @ git+https://h/x.git@v1\n"})
     assert caught.value.cause == "requirements.txt, line 2 names a git repository, and this host has no git."

@@ -204,7 +204,11 @@ def test_an_app_whose_condition_is_false_does_not_hinder_the_check_of_the_next(p
     assert "flask_app_workers is 'auto': write a whole number" in output
 
 
-PAGE = {"supervisor_http_enabled": True, "supervisor_http_user": "ops", "supervisor_http_password": "s3cret-value"}
+PAGE = {
+    "supervisor_http_enabled": True,
+    "supervisor_http_user": "ops",
+    "supervisor_http_password": "s3cret-value-of-ops",
+}
 LISTED = {"supervisor_programs": [{"name": "exporter", "command": "/usr/local/bin/exporter", "user": "nobody"}]}
 INDEX = {"python_index_url": "https://me:s3cret-value@packages.example.com/simple"}
 REMEDY = "A host has one: set it in group_vars or in the play's vars. Nothing was changed."

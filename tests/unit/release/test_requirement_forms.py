@@ -15,7 +15,7 @@ ROOT = "${PROJECT_ROOT}"
 BUILD = "[build-system]\nrequires = ['setuptools']\n"
 
 
-def read(tmp_path, files, given=(), packages=False):
+def read(tmp_path, files, given=(), packages=False, extras=()):
     """Name and lines of each requirement file of the release, without the origin of the lines, and what was read."""
     source, scratch = tmp_path / "source", tmp_path / "scratch"
     for folder in (source, scratch):
@@ -25,7 +25,7 @@ def read(tmp_path, files, given=(), packages=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     packed = [entry.path for entry in SourceTree(source).entries("src")]
-    found = needs.of(source, list(given), packed, scratch, packages)
+    found = needs.of(source, list(given), packed, scratch, packages, extras)
     texts = {entry.path.removeprefix("requirements/"): entry.source.read_text() for entry in found.entries}
     return {name: re.sub(r"  # from .*", "", text).splitlines() for name, text in texts.items()}, found
 
@@ -79,6 +79,7 @@ WORKS = {
     "address": ("x @ https://h/x.whl#sha256=00 ; python_version > '3'\n", {}, ["x @ https://h/x.whl#sha256=00 ; python_version > '3'"]),
     "editable repository": ("-e git+https://h/a/b.git@v1#egg=b&subdirectory=c\n", {}, ["b @ git+https://h/a/b.git@v1#subdirectory=c"]),
     "options": ("--index-url https://h/simple\n-r https://h/r.txt\nx\n", {}, ["--index-url https://h/simple", "-r https://h/r.txt", "x"]),
+    "wheel for some": ("x @ https://h/x-1-py3-none-win32.whl ; os_name == 'nt'\n", {}, ["x @ https://h/x-1-py3-none-win32.whl ; os_name == 'nt'"]),
     "source in src layout": (
         "flask\n",
         {"pyproject.toml": BUILD, "src/scoring/__init__.py": ""},
@@ -111,6 +112,7 @@ FAILS = {
     "variable": ("x @ https://${TOKEN}@h/x.whl\n", {}, ["line 1 names the environment variable TOKEN", "python_index_url"]),
     "path of Windows": (".\\libs\\x\n", {}, ["a path of Windows"]),
     "pkg-resources": ("pkg-resources==0.0.0\n", {}, ["no index has", "Take the line out"]),
+    "wheel of Windows": ("x @ https://h/x-1-cp311-cp311-win_amd64.whl#sha256=00\n", {}, ["x-1-cp311-cp311-win_amd64.whl", "no host can install", "x==VERSION"]),
     "a command": ("pip install flask\n", {}, ["no requirement", "NAME==VERSION"]),
     "one equals sign": ("flask=3.1.2\n", {}, ["flask==3.1.2"]),
     "latin-1": (b"fl\xe4sk\n", {}, ["not UTF-8"]),
@@ -146,14 +148,15 @@ def test_a_file_outside_the_source_is_read_with_what_it_names(tmp_path):
 
 FLASK = "[project]\nname = 'x'\ndependencies = ['flask>=3', 'y; python_version > \"3\"']\n"
 LOCK = "lock-version = '1.0'\n[[packages]]\nname = 'flask'\nversion = '3.1.3'\n"
+Y = "[[packages]]\nname = 'y'\nversion = '1'\n"
 HASHED = LOCK + "wheels = [{hashes = {sha256 = 'ab'}}]\nsdist = {hashes = {sha256 = 'aa'}}\n"
 SOURCES = {
     "a project without a build system": ({"pyproject.toml": FLASK}, {"app.txt": ["flask>=3", 'y; python_version > "3"']}),
     "a project": ({"pyproject.toml": FLASK + BUILD}, {"folders.txt": [ROOT]}),
     "a project of setup.py": ({"setup.py": ""}, {"folders.txt": [ROOT]}),
     "settings of tools": ({"pyproject.toml": "[tool.black]\n"}, {}),
-    "a standard lock": ({"pyproject.toml": FLASK, "pylock.toml": LOCK, "uv.lock": ""}, {"app.txt": ["flask==3.1.3"]}),
-    "hashes": ({"pylock.toml": HASHED}, {"app.txt": ["flask==3.1.3 --hash=sha256:aa --hash=sha256:ab"]}),
+    "a standard lock": ({"pyproject.toml": FLASK, "pylock.toml": LOCK + Y, "uv.lock": ""}, {"locked.txt": ["flask==3.1.3", "y==1"]}),
+    "hashes": ({"pylock.toml": HASHED}, {"locked.txt": ["flask==3.1.3 --hash=sha256:aa --hash=sha256:ab"]}),
     "requirements first": ({"requirements.txt": "x\n", "uv.lock": "", "pyproject.toml": FLASK}, {"app.txt": ["x"]}),
     "Conda for others": ({"pyproject.toml": FLASK, "environment.yml": ""}, {"app.txt": ["flask>=3", 'y; python_version > "3"']}),
     "nothing": ({}, {}),
@@ -168,17 +171,12 @@ def test_a_source_says_what_it_needs(tmp_path, files, lines):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("uv.lock", "uv export --frozen"),
-        ("poetry.lock", "poetry export"),
-        ("pdm.lock", "pdm export"),
-        ("Pipfile.lock", "pipenv requirements"),
         ("Pipfile", "pipenv lock"),
         ("environment.yml", "pip list --format=freeze"),
     ],
 )
 def test_a_form_that_no_installer_reads_is_refused_with_the_command_that_converts_it(tmp_path, name, command):
-    files = {name: "", **({"pyproject.toml": FLASK} if name.endswith(".lock") else {})}
     for given in ([], [name]):
         with pytest.raises(pack.PackError, match=f"{name} is read by neither.*{command}"):
-            read(tmp_path, files, given)
+            read(tmp_path, {name: ""}, given)
     assert read(tmp_path, {name: ""}, packages=True)[0].get("folders.txt") is None

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
 from ansible_collections.pygun.stack.plugins.module_utils.release import server_packages
+from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
+from ansible_collections.pygun.stack.plugins.module_utils.release.resolution import Resolution
 
 SERVER = ["gunicorn[gevent]==27.0.1", "gevent==26.9.0"]
 WITH_PACKAGING = ["gevent>=24.10.1; extra == 'gevent'", "packaging>=20; extra == 'gevent'"]
@@ -92,8 +93,11 @@ def build(request, tmp_path, wheelhouse):
             uv=uv if request.param == "uv" else None,
             wheelhouse=str(wheelhouse),
             extra_args=[],
+            timeout=300,
         )
-        install.warnings = building._install(params, str(tmp_path), None)
+        lock = Resolution(params, str(tmp_path)).lock()
+        install.warnings = list(lock.warnings)
+        Needed(params, str(tmp_path), "3.11").install(lock, str(tmp_path / "venv"), None)
         return python_env.installed(str(tmp_path / "venv"))
 
     return install

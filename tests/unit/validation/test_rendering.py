@@ -345,7 +345,7 @@ def program_of(text: str, user: str):
 @example({"supervisor_http_user": ";x"})
 @example({"supervisor_http_user": '"x"'})
 def test_supervisor_reads_its_own_settings_as_they_were_given(variables):
-    variables = {"supervisor_http_user": "ops", "supervisor_http_password": "long enough", **variables}
+    variables = {"supervisor_http_user": "ops", "supervisor_http_password": "long enough for SHA-1", **variables}
     variables |= {"supervisor_http_enabled": True, "supervisor_http_public": True}
     if refused(**{name: value for name, value in variables.items() if name in OPTIONS}):
         return

@@ -219,7 +219,7 @@ GOOD = [
     {
         "supervisor_http_enabled": True,
         "supervisor_http_user": "ops",
-        "supervisor_http_password": "pässwort %;#",
+        "supervisor_http_password": "pässwort %;# zu lang",
         "supervisor_http_bind": "0.0.0.0",
         "supervisor_http_public": True,
     },

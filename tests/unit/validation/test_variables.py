@@ -81,7 +81,11 @@ def test_a_variable_is_the_option_that_supervisord_reads(tmp_path, name, value, 
 
 
 def test_the_web_page_has_its_port_and_systemd_the_patience():
-    page = {"supervisor_http_enabled": True, "supervisor_http_user": "u", "supervisor_http_password": "long enough"}
+    page = {
+        "supervisor_http_enabled": True,
+        "supervisor_http_user": "u",
+        "supervisor_http_password": "long enough for SHA-1",
+    }
     conf = parsed(render("etc/supervisor/supervisord.conf.j2", "supervisor", supervisor_http_port=9100, **page))
     assert conf["inet_http_server"]["port"] == "127.0.0.1:9100"
     unit = render("etc/systemd/system/supervisord.service.j2", "supervisor", supervisor_stop_timeout=77)

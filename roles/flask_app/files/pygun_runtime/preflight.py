@@ -13,6 +13,7 @@ import sys
 
 if sys.path[:1] == [__file__.rpartition("/")[0]]:
     sys.path[0] = sys.prefix + "/bin"  # where gunicorn's program is; the modules beside this file have a package
+sys.path.append(__file__.rpartition("/pygun_runtime/")[0])
 
 import faulthandler
 import json

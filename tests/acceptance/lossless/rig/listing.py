@@ -31,12 +31,10 @@ LEFT_OUT = (
 )
 #: Their content as well. Of the rest the name, the kind and the owner tell enough.
 READ = ("/etc", "/usr/local")
-#: Kept by the programs that change accounts (the accounts themselves are listed), and what tells one host from another.
+#: Kept by the programs that change accounts, which give them other modes at the first change; the accounts themselves are listed.
+BACKUPS = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
+#: What tells one host from another.
 NOT_READ = (
-    "/etc/passwd-",
-    "/etc/group-",
-    "/etc/shadow-",
-    "/etc/gshadow-",
     "/etc/hostname",
     "/etc/hosts",
     "/etc/machine-id",
@@ -48,7 +46,7 @@ for folder, names, others in os.walk("/"):
     names[:] = sorted(name for name in names if os.path.join(folder, name) not in LEFT_OUT)
     for name in sorted([*names, *others]):
         path = os.path.join(folder, name)
-        if path.startswith(PRIVATE):
+        if path.startswith(PRIVATE) or path in BACKUPS:
             continue
         status = os.lstat(path)
         content = ""

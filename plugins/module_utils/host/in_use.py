@@ -1,0 +1,61 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which folders the processes of this host run from, whoever started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import typing as t
+
+from .foreign import printable
+from .inspection import user_name
+
+#: Links of /proc/PID that name the folder.
+_LINKS = ("exe", "cwd", "root")
+#: Files of /proc/PID that name it. A Python of a virtual environment is a link to the distribution's, so `exe` is not enough.
+_FILES = ("cmdline", "environ", "maps")
+#: Bytes of each of these that are looked at: a process decides how long they are.
+_LARGEST = 4 * 1024 * 1024
+
+
+def in_use(folders: t.Collection[str]) -> dict[str, str]:
+    """The folders that a process runs from, each with the first such process, such as ``pid 12 (celery) of user scoring``.
+
+    A process names a folder as its program, working directory or root, in its arguments or environment, or by a library that it has
+    loaded. Arguments and environment can lie: then a folder counts as used that is not.
+    """
+    used: dict[str, str] = {}
+    wanted = {os.fsencode(path): folder for folder in folders for path in (folder, os.path.realpath(folder))}
+    for name in sorted((name for name in os.listdir("/proc") if name.isdigit()), key=int):
+        missing = [path for path, folder in wanted.items() if folder not in used]
+        if not missing:
+            break
+        # What follows is not the rest of a longer name.
+        pattern = re.compile(b"(" + b"|".join(map(re.escape, missing)) + rb")(?![\w.-])")
+        for match in pattern.finditer(_named_by(name)):
+            used.setdefault(wanted[match.group(1)], _brief(name))
+    return used
+
+
+def _named_by(pid: str) -> bytes:
+    """What a process says of the places that it uses; what it hides, or what ends meanwhile, says nothing."""
+    texts = []
+    for link in _LINKS:
+        with contextlib.suppress(OSError):
+            texts.append(os.fsencode(os.readlink(f"/proc/{pid}/{link}")))
+    for file in _FILES:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/{file}", "rb") as stream:
+            texts.append(stream.read(_LARGEST))
+    return b"\0".join(texts)
+
+
+def _brief(pid: str) -> str:
+    """Pid, program and user; not the arguments, which may hold anything."""
+    program, user = "?", "?"
+    with contextlib.suppress(OSError):
+        user = user_name(os.stat(f"/proc/{pid}").st_uid)
+        with open(f"/proc/{pid}/comm", "rb") as stream:
+            program = printable(stream.read(64).decode("utf-8", "replace").strip(), 40)
+    return f"pid {pid} ({program}) of user {user}"

@@ -1,0 +1,106 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The end of an app's user: its processes, and what of it keeps its number from being given to the next app.
+
+useradd gives the number of a deleted user to the next one. A process or a file of the deleted user would be the next app's.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import typing as t
+
+from ..host import build_account
+from ..host.foreign import printable
+from ..host.inspection import read_text
+
+#: Where every user can leave files. They stay when an app goes; what is elsewhere on the host is not looked for.
+PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock", "/var/spool/cron", "/var/mail")  # noqa: S108
+#: These go with supervisord itself: its PrivateTmp.
+_PRIVATE_TMP = re.compile(r"systemd-private-\w+-supervisord\.service-\w+")
+_ENTRIES_AT_MOST = 200_000
+_DEPTH_AT_MOST = 50
+_NAMED_AT_MOST = 3
+
+
+def end_processes(user: str) -> None:
+    """Kill everything that runs as a user, and whose program does not matter any more: the app has been stopped.
+
+    :raises build_account.InstallError: something does not end
+    """
+    entry = pwd.getpwnam(user)
+    build_account.end_processes(build_account.Account(user, entry.pw_uid, entry.pw_gid), everywhere=True)
+
+
+def user_of(pid: int) -> str:
+    """The user that a process runs as; empty if it has ended. The owner of /proc/PID may be root instead."""
+    uid = re.search(r"^Uid:\s+(\d+)", read_text(f"/proc/{pid}/status"), re.MULTILINE)
+    try:
+        return pwd.getpwuid(int(uid.group(1))).pw_name if uid else ""
+    except KeyError:
+        return ""
+
+
+def parted(
+    pairs: t.Iterable[tuple[str, str]], with_supervisord: bool = False
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """The accounts that can be deleted, and a sentence for each user that has to stay.
+
+    :param pairs: ``user`` or ``group`` and a name
+    :param with_supervisord: whether supervisord goes as well
+    """
+    pairs = list(dict.fromkeys(pairs))
+    kept: dict[str, str] = {}
+    for user in (name for kind, name in pairs if kind == "user"):
+        entry = pwd.getpwnam(user)
+        found = traces(entry.pw_uid, with_supervisord)
+        if found:
+            more = f" and {len(found) - _NAMED_AT_MOST} more" if len(found) > _NAMED_AT_MOST else ""
+            kept[user] = (
+                f"user {user} (without a password or a shell; another app would get its number, and with it"
+                f" {' and '.join(found[:_NAMED_AT_MOST])}{more}; remove that, then run this again)"
+            )
+    groups = {pwd.getpwnam(user).pw_gid for user in kept}
+    gone = [
+        (kind, name)
+        for kind, name in pairs
+        if not (name in kept if kind == "user" else grp.getgrnam(name).gr_gid in groups)
+    ]
+    return gone, list(kept.values())
+
+
+def traces(uid: int, with_supervisord: bool = False) -> list[str]:
+    """What a user owns where every user can leave something, in words."""
+    found, entries = [], 0
+    folders = [(place, 0) for place in PLACES]
+    while folders:
+        folder, depth = folders.pop()
+        try:
+            with os.scandir(folder) as listed:
+                for entry in listed:
+                    entries += 1
+                    if with_supervisord and _PRIVATE_TMP.fullmatch(entry.name):
+                        continue
+                    try:
+                        owner = entry.stat(follow_symlinks=False).st_uid
+                    except OSError:
+                        continue
+                    if owner == uid:
+                        found.append(printable(entry.path, 120))
+                    elif entry.is_dir(follow_symlinks=False) and depth < _DEPTH_AT_MOST:
+                        folders.append((entry.path, depth + 1))
+                    if entries > _ENTRIES_AT_MOST:
+                        return [*found, f"what is among more than {_ENTRIES_AT_MOST} files in {folder}"]
+        except OSError:
+            continue
+    return found + [
+        f"shared memory or semaphores ({kind} of ipcs)" for kind in ("shm", "sem", "msg") if _ipc(kind, uid)
+    ]
+
+
+def _ipc(kind: str, uid: int) -> bool:
+    lines = [line.split() for line in read_text(f"/proc/sysvipc/{kind}").splitlines()]
+    return any(dict(zip(lines[0], fields)).get("uid") == str(uid) for fields in lines[1:])

@@ -1,0 +1,79 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The lock files of a source, each read as its own tool would install it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ..requirement_files import Refused, decode
+from . import fit, pdm, pipfile, poetry, pylock, uv
+from .lock import Lock
+from .wanted import Wanted
+
+#: The locks that stand in a source under one name, in the order in which they are looked for.
+NAMES = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+
+
+def is_pylock(name: str) -> bool:
+    """Whether a path is the name of a standard lock file in the source itself."""
+    return name.startswith("pylock.") and name.endswith("toml") and "/" not in name
+
+
+def of(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) -> Lock | None:
+    """What the lock at ``path`` says, or the uv.lock of the project whose pyproject.toml that is; None without a lock.
+
+    :param root: where the search for a workspace's uv.lock ends
+    :param toml: reads a TOML file
+    :raises Refused: for a lock that does not fit its project, or that its own tool has to read
+    """
+    try:
+        return _read(path, root, wanted, toml)
+    except (LookupError, TypeError, AttributeError) as error:
+        name = type(error).__name__
+        raise Refused(
+            f"{path} is not a lock file as its tool writes it ({name}: {error}). Write it again with that tool."
+        ) from error
+
+
+def _read(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) -> Lock | None:
+    manifest = path.with_name("pyproject.toml")
+    if path.name == "pyproject.toml":
+        path = _workspace_lock(path, root, toml)
+        if path is None:
+            return None
+    if path.name == "Pipfile.lock":
+        manifest = path.with_name("Pipfile")
+        lock = pipfile.read(path, _json(path), wanted.names)
+    elif is_pylock(path.name):
+        lock = pylock.read(path, toml(path), wanted.names)
+    elif path.name == "poetry.lock":
+        lock = poetry.read(path, toml(path), toml(manifest) if manifest.is_file() else {}, wanted.names)
+    elif path.name == "pdm.lock":
+        lock = pdm.read(path, toml(path), toml(manifest) if manifest.is_file() else {}, wanted.names)
+    elif path.name == "uv.lock":
+        lock = uv.read(path, toml(path), manifest.parent, wanted.names)
+    else:
+        return None
+    wanted.take(lock.has)
+    if manifest.is_file():
+        fit.check(lock, manifest, toml(manifest))
+    return lock
+
+
+def _workspace_lock(project: Path, root: Path, toml: Callable[[Path], dict]) -> Path | None:
+    """The uv.lock that a project belongs to: the nearest one above it that knows it."""
+    for folder in [project.parent, *project.parent.parents]:
+        lock = folder / "uv.lock"
+        if folder.is_relative_to(root) and lock.is_file() and uv.knows(lock, toml(lock), project.parent):
+            return lock
+    return None
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(decode(path))
+    except ValueError as error:
+        raise Refused(f"{path} cannot be read: {error}. Run `pipenv lock`.") from error

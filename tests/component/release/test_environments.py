@@ -1,0 +1,248 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Packages are resolved once for a rollout and stored once on a host: with real installers, and an index that changes meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
+from ansible_collections.pygun.stack.plugins.module_utils.release import environments
+from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Environments
+from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
+from tests.component.diagnosis import index
+from tests.component.release.test_build import die, in_a_child
+from tests.component.release.test_requirement_paths import BACKEND, PROJECT
+
+PYTHON = ".".join(map(str, sys.version_info[:3]))
+UV = shutil.which("uv")
+
+
+class Host:
+    """One host with one app, and the index that it installs from."""
+
+    def __init__(self, place: Path, address: str, uv: str | None) -> None:
+        self.place, self.address, self.uv = place, address, uv
+        self.store = ReleaseStore(str(place))
+        self.environments = Environments(str(place))
+
+    def params(self, files: dict[str, str], **more) -> dict:
+        self.place.mkdir(exist_ok=True)
+        archive = self.place / "release.tar.gz"
+        with tarfile.open(archive, "w:gz") as packed:
+            for name, text in files.items():
+                (self.place / "file").write_text(text)
+                packed.add(self.place / "file", name)
+        digest = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
+        requirements = [name for name in files if name.startswith("requirements/")]
+        needs = hashlib.sha256("".join(files[name] for name in requirements).encode()).hexdigest()
+        options = {name: option.get("default") for name, option in python_env.INSTALLER_OPTIONS.items()}
+        options.update(python=sys.executable, uv=self.uv, index_url=self.address, cache_dir=str(self.place / "cache"))
+        given = {"name": "x", "content": digest, "needs": needs, "requirements": requirements, "archive": str(archive)}
+        given.update(origin={}, service={}, pygun_py_shown="", lock="", locks={}, upgrade=[])
+        given.update(packages=[], server_packages=[], overrides=[], group=grp.getgrgid(os.getgid()).gr_name)
+        return {**options, **given, **more}
+
+    def deploy(self, files: dict[str, str], first: building.Built | None = None, **more) -> building.Built:
+        """Build the release; ``first`` is what another host of the run has built."""
+        params = self.params(files, **more)
+        if first:
+            params["lock"] = first.lock.text
+            params["locks"] = {building.plan(params, PYTHON, self.store).inputs: first.lock.digest}
+        return building.build(params, building.plan(params, PYTHON, self.store), PYTHON, self.store)
+
+    def versions(self, built: building.Built) -> dict[str, str]:
+        found = python_env.installed(os.path.join(self.store.path(built.release), "venv"))
+        return {name: version for name, version in found.items() if name not in ("pip", "setuptools")}
+
+    def venv(self, built: building.Built) -> str:
+        return os.path.realpath(os.path.join(self.store.path(built.release), "venv"))
+
+
+@pytest.fixture(name="packages")
+def packages_fixture(tmp_path):
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    index.wheel(folder, "plain")
+    index.wheel(folder, "other")
+    return folder
+
+
+@pytest.fixture(name="new_host")
+def new_host_fixture(tmp_path, packages):
+    if not UV:
+        pytest.skip("there is no uv on the path")
+    with index.served(packages) as address:
+        yield lambda name="one", uv=UV: Host(tmp_path / name, address, uv)
+
+
+RUNTIME = {"pygun.py": "", "lib/pygun_runtime/launch.py": ""}
+APP = {**RUNTIME, "src/wsgi.py": "app = 1\n", "requirements/app.txt": "plain\nother\n"}
+LATER = {**APP, "src/wsgi.py": "app = 2\n"}
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_hosts_of_a_rollout_are_equal_though_the_index_gets_a_version_meanwhile(new_host, packages, installer):
+    uv = UV if installer == "uv" else None
+    first = new_host("first", uv).deploy(APP)
+    index.wheel(packages, "plain", version="2.0")
+    second, apart = new_host("second", uv), new_host("apart", uv)
+    given = second.deploy(APP, first)
+    assert (first.packages, given.packages) == ("resolved", "given")
+    assert given.release == first.release
+    assert second.versions(given) == {"plain": "1.0", "other": "1.0"}
+    alone = apart.deploy(APP)
+    assert apart.versions(alone)["plain"] == "2.0"
+    assert alone.release != first.release
+    assert all(package.hashes for package in first.lock.packages)
+
+
+def test_a_file_that_is_not_the_one_of_the_lock_is_refused(new_host, packages):
+    first = new_host("first").deploy(APP)
+    (packages / "plain-1.0-py3-none-any.whl").unlink()
+    index.wheel(packages, "plain", metadata="Summary: another one\n")
+    with pytest.raises(python_env.InstallError, match=r"(?i)hash"):
+        new_host("second").deploy(APP, first)
+
+
+def test_a_change_of_the_source_installs_nothing(new_host, packages, monkeypatch):
+    host = new_host()
+    first = host.deploy(APP)
+    index.wheel(packages, "plain", version="2.0")
+    monkeypatch.setattr(python_env.Installer, "_try", None)  # no installer is run
+    second = host.deploy(LATER)
+    assert second.packages == "kept"
+    assert second.release != first.release
+    assert host.venv(second) == host.venv(first)
+    assert host.store.damage(second.release) == ""
+
+
+def test_an_upgrade_resolves_again_and_makes_a_release_only_if_something_changes(new_host, packages):
+    host = new_host()
+    first = host.deploy(APP)
+    again = host.deploy(APP, upgrade=["true"])
+    assert (again.release, again.exists) == (first.release, True)
+    assert host.store.ids() == [first.release]
+    for name in ("plain", "other"):
+        index.wheel(packages, name, version="2.0")
+    shutil.rmtree(host.place / "cache")  # uv asks an index every ten minutes
+    one = host.deploy(APP, upgrade=["Other"])
+    assert (host.versions(one), one.packages) == ({"plain": "1.0", "other": "2.0"}, "resolved")
+    everything = host.deploy(APP, upgrade=["true"])
+    assert host.versions(everything) == {"plain": "2.0", "other": "2.0"}
+    assert len({first.release, one.release, everything.release}) == 3
+    assert host.versions(first) == {"plain": "1.0", "other": "1.0"}
+    assert host.deploy(LATER).lock == everything.lock
+
+
+def test_what_a_host_once_had_and_nobody_has_any_more_is_resolved_again(new_host, packages):
+    host = new_host()
+    first = host.deploy(APP)
+    (packages / "plain-1.0-py3-none-any.whl").unlink()
+    index.wheel(packages, "plain", version="2.0")
+    for name in ("environments", "cache"):
+        shutil.rmtree(host.place / name)
+    assert host.store.damage(first.release) == "has lost its virtual environment"
+    second = host.deploy(LATER)
+    assert (second.packages, host.versions(second)["plain"]) == ("resolved", "2.0")
+    assert second.warning.startswith("The packages of the release before cannot be installed again")
+
+
+@pytest.mark.parametrize("point", ["resolved", "create", "install", "sync", "mark", "link", "release.json"])
+def test_a_build_that_is_killed_leaves_nothing_that_counts(new_host, monkeypatch, point):
+    host = new_host()
+    with monkeypatch.context() as killed:
+        if point in ("create", "install"):
+            killed.setattr(python_env.Installer, point, die)
+        elif point == "resolved":
+            killed.setattr(building, "release_id", _second_time(building.release_id))
+        elif point == "sync":
+            killed.setattr(environments.subprocess, "run", die)
+        elif point == "mark":
+            killed.setattr(environments, "write_atomically", die)
+        elif point == "link":
+            killed.setattr(Environments, "link", die)
+        else:
+            killed.setattr(building, "_metadata", die)
+        assert in_a_child(lambda: host.deploy(APP)) == 9
+    assert host.store.ids() == []
+    host.store.recover()
+    host.environments.recover()
+    assert os.listdir(host.store.releases) == []
+    made = point in ("resolved", "link", "release.json")
+    assert [host.environments.is_usable(name) for name in _names(host)] == ([True] if made else [])
+    built = host.deploy(APP)
+    assert host.versions(built) == {"plain": "1.0", "other": "1.0"}
+    assert len(_names(host)) == 1
+
+
+def _second_time(function):
+    calls = []
+
+    def either(*arguments):
+        calls.append(arguments)
+        return die() if len(calls) > 1 else function(*arguments)
+
+    return either
+
+
+def _names(host) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return os.listdir(host.environments.folder)
+    return []
+
+
+def test_an_environment_goes_when_no_release_has_it_and_no_process(new_host):
+    host = new_host()
+    first, second = host.deploy(APP), host.deploy({**APP, "requirements/app.txt": "plain\n"})
+    assert host.environments.prune() == []
+    venv = host.venv(first)
+    process = subprocess.Popen([f"{venv}/bin/python", "-c", "import time; time.sleep(60)"])
+    try:
+        host.store.remove(first.release)
+        assert host.environments.prune() == []
+    finally:
+        process.kill()
+        process.wait()
+    assert [os.path.join(host.environments.folder, name, "venv") for name in host.environments.prune()] == [venv]
+    assert host.store.damage(second.release) == ""
+
+
+def test_a_release_of_before_keeps_its_own_environment(new_host):
+    """It has no lock: packages are resolved, and a rollback finds it as it was."""
+    host = new_host()
+    old = Path(host.store.path("f" * 16))
+    python_env.Installer(uv=UV).create(str(old / "venv"), sys.executable)
+    for name in ("release.json", *RUNTIME):
+        (old / name).parent.mkdir(parents=True, exist_ok=True)
+        (old / name).write_text('{"id": "ffffffffffffffff"}')
+    built = host.deploy(APP)
+    assert built.packages == "resolved"
+    assert host.environments.prune() == []
+    assert host.store.damage(old.name) == ""
+    assert set(host.store.ids()) == {old.name, built.release}
+
+
+def test_a_package_of_the_source_is_shared_only_while_its_files_are_equal(new_host):
+    host = new_host()
+    library = {
+        f"src/libs/common/{name}": text for name, text in {"pyproject.toml": PROJECT, "backend.py": BACKEND}.items()
+    }
+    app = {**APP, **library, "requirements/app.txt": "common @ file://${PROJECT_ROOT}/libs/common\n"}
+    first, second = host.deploy(app), host.deploy({**app, "src/wsgi.py": "app = 2\n"})
+    third = host.deploy({**app, "src/libs/common/more.py": ""})
+    assert (second.packages, third.packages) == ("kept", "kept")
+    assert host.venv(first) == host.venv(second) != host.venv(third)
+    assert host.versions(third) == {"common": "1.0", "plain": "1.0"}
+    assert "file://${PROJECT_ROOT}/libs/common" in first.lock.text
