@@ -44,7 +44,7 @@ _value:
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils import log_text
+from ..module_utils import log_text
 
 
 def merge_logs(found, lines=0, format="text"):

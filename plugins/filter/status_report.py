@@ -37,7 +37,7 @@ _value:
   type: dict
 """
 
-from ..plugin_utils.status_table import report
+from ..module_utils.status_table import report
 
 
 class FilterModule:

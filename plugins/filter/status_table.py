@@ -34,7 +34,7 @@ _value:
   type: str
 """
 
-from ..plugin_utils.status_table import table
+from ..module_utils.status_table import table
 
 
 class FilterModule:

@@ -253,8 +253,10 @@ def find_logs(base_dir: str, conf_dir: str, name: str = "", log_dir: str = "", i
 
 def _logs_in(folder: str, app: str) -> list[Log]:
     found = set()
-    for path in glob.glob(os.path.join(glob.escape(folder), f"{glob.escape(app)}-*.log*")):
-        match = re.fullmatch(rf"({re.escape(app)}-\d+)(\.raw)?\.log(\.\d+(\.gz)?)?", os.path.basename(path))
+    for path in glob.glob(os.path.join(glob.escape(folder), f"{glob.escape(app)}[-.]*.log*")):
+        match = re.fullmatch(
+            rf"({re.escape(app)}(?:-\d+|\.job-[a-z0-9_-]+))(\.raw)?\.log(\.\d+(\.gz)?)?", os.path.basename(path)
+        )
         if match:
             found.add((match.group(1), match.group(2) or ""))
     return [

@@ -12,8 +12,8 @@ import typing as t
 
 from . import balancer_state
 from .host import foreign, inspection, places
-from .host.atomic import now
-from .instance import discovery, readiness
+from .host.atomic import now, timestamp
+from .instance import discovery, jobs, readiness
 from .instance.obstacle import NOT_OPENED, obstacle
 from .instance.public_socket import SystemdSocket
 from .instance.run_directory import RunDirectory
@@ -153,6 +153,7 @@ class Status:
             "environment_changed": False,
             "stock_gunicorn": "",
             "processes": [],
+            "jobs": [],
         }
         facts["age_s"] = self._age(facts["since"])
         damage = store.damage_of_state()
@@ -168,6 +169,7 @@ class Status:
                 self._instances(app, facts, [process for process in running if process.group == app.name])
             except Exception as error:  # pylint: disable=broad-except  # the others have to be looked at all the same
                 self._problem(app.name, f"cannot be looked at: {type(error).__name__}: {error}")
+        facts["jobs"] = [self._job(app, job) for job in jobs.observe(app.name)]
         processes = [one for one in facts["processes"] if not one["holds_socket"]]
         counts = [one["requests"] for one in processes]
         facts["instances"] = {"ready": sum(one["ready"] for one in processes), "total": len(processes) or app.instances}
@@ -175,6 +177,19 @@ class Status:
         facts["memory"] = self._memory([one["pid"] for one in processes if one["pid"]])
         facts["requests"] = None if None in counts or not counts else sum(counts)
         return facts
+
+    def _job(self, app: discovery.App, job: jobs.JobState) -> dict[str, t.Any]:
+        if job.failure:
+            self._problem(app.name, f"its job {job.name} {job.failure}")
+        if job.timer != "active":
+            self._problem(app.name, f"its job {job.name} is not started by the clock: {job.unit}.timer is {job.timer}")
+        return {
+            "name": job.name,
+            "last": _moment(job.last),
+            "next": _moment(job.next),
+            "result": job.result,
+            "failed": bool(job.failure),
+        }
 
     def _transaction(self, app: discovery.App) -> str:
         """Return the run that changes the app now, or that was interrupted; empty if there is none."""
@@ -314,6 +329,12 @@ def _kib(text: str, key: str) -> int | None:
         if line.startswith(key):
             return int(line.split()[1])
     return None
+
+
+def _moment(seconds: int) -> str | None:
+    if not seconds:
+        return None
+    return timestamp(datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc))
 
 
 def _process(process: Process) -> dict[str, t.Any]:

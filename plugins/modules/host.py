@@ -132,6 +132,23 @@ options:
     type: list
     elements: str
     default: []
+  archives:
+    description: Archives of M(pygun.stack.command_line) that are to be there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The archive.
+        type: path
+        required: true
+      digest:
+        description: The digest of what it is to hold (P(pygun.stack.command_digest#lookup)).
+        type: str
+        required: true
+  jobs:
+    description: Parameters of M(pygun.stack.jobs). A schedule that the host's systemd does not understand is refused, before anything is changed.
+    type: dict
   services:
     description: Units of systemd to look up.
     type: list
@@ -268,6 +285,15 @@ idle:
   returned: success
   type: list
   elements: str
+jobs:
+  description: Whether M(pygun.stack.jobs) with these parameters would change something.
+  returned: success
+  type: bool
+outdated:
+  description: Those of O(archives) that are not there, or hold something else.
+  returned: success
+  type: list
+  elements: str
 supervisors:
   description: Supervisors that run and would fight with the one of O(supervisor), in words.
   returned: success
@@ -289,11 +315,15 @@ programs:
   type: bool
 """
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ..module_utils import python_env
 from ..module_utils.host import devices, interpreter
 from ..module_utils.host.facts import os_release, states
-from ..module_utils.host.files import OWNED, Tree
+from ..module_utils.host.files import OWNED, Tree, ends_with
 from ..module_utils.host.inspection import installed_packages
+from ..module_utils.instance.jobs import ARGUMENT_SPEC as JOBS_SPEC
+from ..module_utils.instance.jobs import JobError, Jobs
 from ..module_utils.stack_module import StackModule
 from ..module_utils.supervisor import others
 from ..module_utils.supervisor.program_scope import files_of
@@ -347,6 +377,13 @@ ARGUMENT_SPEC = {
         },
     },
     "packages": {"type": "list", "elements": "str", "default": []},
+    "archives": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "digest": {"type": "str", "required": True}},
+    },
+    "jobs": {"type": "dict"},
     "services": {"type": "list", "elements": "str", "default": []},
     "venvs": {
         "type": "list",
@@ -378,6 +415,21 @@ ARGUMENT_SPEC = {
 }
 
 
+def jobs_from(module, tree):
+    """The jobs that are wanted; those that systemd does not understand are refused."""
+    if module.params["jobs"] is None:
+        return None
+    given = ArgumentSpecValidator(JOBS_SPEC).validate(module.params["jobs"])
+    if given.error_messages:
+        module.fail_json(msg=f"jobs: {' '.join(given.error_messages)}")
+    jobs = Jobs(given.validated_parameters)
+    try:
+        jobs.refuse_unusable()
+    except JobError as error:
+        tree.refuse(str(error))
+    return jobs
+
+
 def main():
     """Run the module."""
     module = StackModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
@@ -391,6 +443,7 @@ def main():
     obstacles = list(tree.obstacles(params["directories"], params["files"], params["links"]))
     if obstacles:
         tree.refuse(" ".join(obstacles))
+    jobs = jobs_from(module, tree)
     for given in params["accounts"]:  # what validates a file may look for them
         tree.account(given)
     for given in params["files"]:
@@ -419,6 +472,8 @@ def main():
             for name, (state, at_boot) in services.items()
             if state not in ("active", "activating") or at_boot != "enabled"
         ],
+        jobs=bool(jobs and not jobs.is_settled()),
+        outdated=[one["path"] for one in params["archives"] if not ends_with(one["path"], one["digest"])],
         supervisors=others.running(supervisor["conf_dir"], supervisor["tools_dir"]) if supervisor else [],
         foreign=others.in_our_places(**supervisor) if supervisor else [],
         ready=python_env.ready(params["venvs"], params["python"]),

@@ -109,6 +109,12 @@ apps:
         - The bytes that masters, workers and their children take, and the kind of that figure, or null.
         - V(PSS) counts memory that several processes share once. V(RSS), where root may not ask for PSS, counts it for each of them.
       type: dict
+    jobs:
+      description: >-
+        The jobs, each with its name, when it ran last and runs next (last, next, in UTC or null), its result in words, and whether the last
+        run failed.
+      type: list
+      elements: dict
     requests:
       description: Requests that were served since the masters were started, or null if they do not count.
       type: int

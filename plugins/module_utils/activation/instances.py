@@ -14,7 +14,7 @@ import typing as t
 
 from ..diagnosis.log_tail import LogMark
 from ..host import survivor
-from ..host.inspection import collide, environment_of
+from ..host.inspection import collide
 from ..instance.candidates import Candidates
 from ..instance.discovery import find_apps
 from ..instance.leftovers import Leftovers
@@ -31,7 +31,6 @@ from ..supervisor.rpc import (
     Process,
     SpawnError,
     Supervisor,
-    SupervisorError,
     Unreachable,
 )
 from .errors import StepFailure, error_text
@@ -200,12 +199,7 @@ class Instances:
 
     def environment(self) -> dict[str, str]:
         """What supervisord gives each instance, without what is one process's own."""
-        found: dict[str, str] = {}
-        with contextlib.suppress(SupervisorError, OSError):
-            found = environment_of(int(self.supervisor.call("supervisor.getPID")))
-        own = ("SUPERVISOR_", "NOTIFY_", "LISTEN_", "PYGUN_", "INVOCATION_ID", "JOURNAL_STREAM")
-        found = {name: value for name, value in found.items() if not name.startswith(own)}
-        return {**found, "PYGUN_INSTANCES": str(self.program.wanted().instances or 1)}
+        return {**self.supervisor.environment(), "PYGUN_INSTANCES": str(self.program.wanted().instances or 1)}
 
     def configured(self) -> int:
         """How many instances the program has by its configuration."""

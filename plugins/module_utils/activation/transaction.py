@@ -332,7 +332,8 @@ class Activation:
         running = [self.instances.run_dir.record(process.name).get("release") for process in self.instances.now()]
         releases = [self.survey.baseline, self.survey.wanted, *running]
         try:
-            self.store.prune(self.options.keep, [release for release in releases if isinstance(release, str)])
+            protect = [release for release in releases if isinstance(release, str)]
+            self.store.prune(self.options.keep, protect, self.warn)
             Environments(self.store.root).prune()
         except OSError as error:
             self.warn(f"Old releases could not be removed: {error_text(error)}.")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ..host import foreign
-from . import addresses, app, balancer, configuration, host, instances, supervisord
+from . import addresses, app, balancer, configuration, host, instances, jobs, supervisord
 from .explanations import explain
 from .facts import facts_of
 from .findings import ERROR, Finding
@@ -85,6 +85,7 @@ def _check_app(state: HostState, seen: AppState) -> t.Iterator[Finding]:
     yield from app.check_secrets(seen)
     yield from app.check_deploy(seen)
     yield from app.check_socket_units(seen)
+    yield from jobs.check_jobs(seen)
     if not supervisord.stays(state):
         return
     yield from app.check_loaded(seen)

@@ -9,6 +9,7 @@ import typing as t
 
 from ..diagnosis.log_tail import last_text, raw_log
 from ..host import foreign, inspection, places
+from ..instance import jobs
 from ..instance.discovery import App
 from ..instance.obstacle import NOT_OPENED, obstacle
 from ..instance.probe import ask_bind
@@ -50,6 +51,8 @@ def observe_app(
     seen.files = _observe_files(app, str(seen.release.id))
     seen.deploying = _deploying(app, pids)
     seen.has_journal, seen.failed_because = _observe_journal(os.path.join(app.root, "activation.json"))
+    seen.jobs = jobs.observe(app.name)
+    seen.job_logs = {job.name: last_text(jobs.log(app.log_dir, app.name, job.name)) for job in seen.jobs if job.failure}
     if app.by_systemd:
         seen.socket_units = _observe_socket_units(app)
     if running is not None:

@@ -11,6 +11,7 @@ from ..balancer_state import Balancer
 from ..host import places
 from ..host.inspection import HostProcess, Listener, Outcome
 from ..instance.discovery import App
+from ..instance.jobs import JobState
 from ..instance.probe import Answer
 from ..release.record import Question
 from ..supervisor.rpc import Process
@@ -210,6 +211,9 @@ class AppState:
     #: Whether supervisord knows its program; None if it was not asked.
     is_loaded: bool | None = None
     instances: list[InstanceState] = dataclasses.field(default_factory=list)
+    jobs: list[JobState] = dataclasses.field(default_factory=list)
+    #: The last lines of the log of each job that failed.
+    job_logs: dict[str, str] = dataclasses.field(default_factory=dict)
     #: What keeps the public socket from being opened; looked for when supervisord says that it cannot open it.
     obstacle: str = ""
     #: The answer on the public address; None if it was not asked.

@@ -258,3 +258,13 @@ def read(path):
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def ends_with(path, text):
+    """Whether a file is there and these are its last characters."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-len(text), os.SEEK_END)
+            return file.read() == text.encode()
+    except OSError:
+        return False

@@ -28,6 +28,7 @@ from ..host.atomic import (
     write_atomically,
     write_link,
 )
+from ..host.in_use import in_use
 from ..python_env import made_from, usable
 from . import package_lock, record
 from .package_lock import PackageLock
@@ -275,12 +276,15 @@ class ReleaseStore:
 
     # -- pruning -------------------------------------------------------------------------------------------------
 
-    def prune(self, keep: int, protect: t.Iterable[str] = ()) -> list[str]:
+    def prune(
+        self, keep: int, protect: t.Iterable[str] = (), warn: t.Callable[[str], None] = lambda text: None
+    ) -> list[str]:
         """Remove old releases and return their ids.
 
         Kept are the current one, the previous one, those in ``protect``, the ``keep`` newest good ones (the first
         two count) and the newest failed one, to reproduce its failure. Half-built ones, and those built within the
-        last hour and never activated, are left alone: another deploy may be about to use them.
+        last hour and never activated, are left alone: another deploy may be about to use them. So are those that any
+        process of the host runs from; ``warn`` is told of each.
         """
         state = self.state()
         standing = self.ids()
@@ -294,7 +298,7 @@ class ReleaseStore:
                 break
             kept.add(name)
         kept.update(name for name in good if name not in tried and self._built_at(name) > young)
-        removed = [name for name in standing if name not in kept]
+        removed = self._unused([name for name in standing if name not in kept], warn)
         for name in removed:
             self.remove(name)
         gone = [name for name in state["failed"] if not self.is_complete(name)]
@@ -303,6 +307,15 @@ class ReleaseStore:
                 del state["failed"][name]
             self._write_state(state)
         return removed
+
+    def _unused(self, releases: list[str], warn: t.Callable[[str], None]) -> list[str]:
+        """The releases that no process of the host runs from."""
+        users = in_use([self.path(name) for name in releases]) if releases else {}
+        for path, process in users.items():
+            warn(
+                f"{path} is an old release and was kept: {process} runs from it. Once that process has ended, the next deploy removes it."
+            )
+        return [name for name in releases if self.path(name) not in users]
 
 
 def _is_entry(found: t.Any) -> bool:

@@ -65,9 +65,16 @@ def in_our_places(conf_dir: str, tools_dir: str, ctl_link: str = "") -> list[str
     if is_installed():
         return []
     found = [path for path in _files(conf_dir) if os.path.lexists(path)]
-    if ctl_link and os.path.lexists(ctl_link) and not _links_to(ctl_link, f"{tools_dir}/supervisor/bin/supervisorctl"):
-        found.append(ctl_link)
-    return found
+    wanted = links(tools_dir, ctl_link)
+    return found + [path for path, target in wanted.items() if os.path.lexists(path) and not links_to(path, target)]
+
+
+def links(tools_dir: str, ctl_link: str) -> dict[str, str]:
+    """What brings commands of ours into the search path: links, and what they link to."""
+    if not ctl_link:
+        return {}
+    ours = os.path.join(os.path.dirname(ctl_link), "pygun")
+    return {ctl_link: f"{tools_dir}/supervisor/bin/supervisorctl", ours: f"{tools_dir}/pygun"}
 
 
 def _files(conf_dir: str) -> t.Iterator[str]:
@@ -81,5 +88,6 @@ def _files(conf_dir: str) -> t.Iterator[str]:
     yield UNIT
 
 
-def _links_to(path: str, target: str) -> bool:
+def links_to(path: str, target: str) -> bool:
+    """Whether a path is a link to that."""
     return os.path.islink(path) and os.readlink(path) == target

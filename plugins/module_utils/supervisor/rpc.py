@@ -11,6 +11,10 @@ import typing as t
 import xml.parsers.expat
 import xmlrpc.client
 
+from ..host.inspection import environment_of
+
+#: How the names of variables begin that are of one process.
+_ITS_OWN = ("SUPERVISOR_", "NOTIFY_", "LISTEN_", "PYGUN_", "INVOCATION_ID", "JOURNAL_STREAM")
 #: States in which no process exists and none will be started by supervisord on its own (EXITED may be restarted).
 STOPPED_STATES = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")
 #: States in which a stop request is accepted.
@@ -219,6 +223,14 @@ class Supervisor:
     def remove_group(self, group: str) -> None:
         """Take a stopped group out of service."""
         self.call("supervisor.removeProcessGroup", group)
+
+    def environment(self) -> dict[str, str]:
+        """What supervisord gives each program, without what is one process's own; empty if it does not run."""
+        try:
+            found = environment_of(int(self.call("supervisor.getPID")))
+        except (SupervisorError, OSError):
+            return {}
+        return {name: value for name, value in found.items() if not name.startswith(_ITS_OWN)}
 
     def _last_error(self) -> str:
         try:

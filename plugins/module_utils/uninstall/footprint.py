@@ -21,6 +21,7 @@ from ..host import build_account, places
 from ..host.atomic import remove_tree
 from ..host.files import ASIDE
 from ..host.inspection import read_text
+from ..instance import jobs
 from ..instance.candidates import candidates_folder
 from ..supervisor import others
 
@@ -52,6 +53,8 @@ _SCRIPTS = (
     "supervisord.py",
     "end_orphans.py",
     "memory_guard.py",
+    "pygun",
+    "pygun.zip",
     "foreign.py",
     "survivor.py",
 )  # the last two until 1.0.0
@@ -135,7 +138,8 @@ class AppPlaces:
 
     def units(self) -> list[str]:
         """Its units, the sockets first."""
-        return [f"pygun-{self.name}.socket", f"pygun-{self.name}-keeper.socket", f"pygun-{self.name}.service"]
+        own = [f"pygun-{self.name}.socket", f"pygun-{self.name}-keeper.socket", f"pygun-{self.name}.service"]
+        return [*own, *jobs.units(self.name)]
 
     def things(self, data: bool) -> list[Thing]:
         """Everything of the app, in the order in which it goes: what would start it first, what names it last."""
@@ -143,6 +147,7 @@ class AppPlaces:
         return [
             *_with_leftovers(os.path.join(self.conf_dir, "conf.d", f"{self.name}.conf"), *self.program_files),
             *self._enabled(),
+            *[Thing(path) for path in jobs.leftovers(self.name)],
             *_with_leftovers(*[os.path.join(UNITS, unit) for unit in self.units()]),
             *_with_leftovers(places.env_file(self.name), places.tmpfiles(self.name)),
             Thing(self.run_dir, "tree"),
@@ -167,7 +172,7 @@ class AppPlaces:
 
     def logs(self) -> list[str]:
         """Logs of its instances and of what watches them, with all that was rotated."""
-        pattern = re.compile(rf"{re.escape(self.name)}-(\d+|memory)(\.raw)?\.log([.-].*)?")
+        pattern = re.compile(rf"{re.escape(self.name)}(-(\d+|memory)|\.job-[a-z0-9_-]+)(\.raw)?\.log([.-].*)?")
         return [os.path.join(self.log_dir, name) for name in _names(self.log_dir) if pattern.fullmatch(name)]
 
     def account(self, in_use: t.Collection[str] = ()) -> list[tuple[str, str]]:
@@ -221,7 +226,7 @@ class HostPlaces:
             Thing(f"{places.LOGROTATE_DIR}", "empty"),
             Thing(places.ETC, "empty"),
             Thing(LOGROTATE_STATE, "tree"),
-            *self._link(),
+            *self._links(),
             *[Thing(path, "tree") for path in self._caches()],
             Thing(self.cache_dir, "empty"),
             *[Thing(os.path.join(self.tools_dir, name), "tree") for name in _TOOLS],
@@ -255,13 +260,11 @@ class HostPlaces:
             if build_account.is_name(name) or name in build_account.FORMER_CACHES
         ]
 
-    def _link(self) -> list[Thing]:
-        try:
-            target = os.readlink(self.ctl_link)
-        except OSError:
-            target = ""
-        ours = target == f"{self.tools_dir}/supervisor/bin/supervisorctl"
-        return [*([Thing(self.ctl_link)] if ours else []), Thing(self.ctl_link, "replaced")]
+    def _links(self) -> list[Thing]:
+        """What brings commands into the search path. The link of another is not ours."""
+        wanted = others.links(self.tools_dir, self.ctl_link)
+        ours = [Thing(path) for path, target in wanted.items() if others.links_to(path, target)]
+        return [*ours, *[Thing(path, "replaced") for path in wanted]]
 
 
 @dataclasses.dataclass(frozen=True)

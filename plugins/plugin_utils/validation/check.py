@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Iterator
 
 from ..text import shown
-from . import addresses, flask_app, gunicorn, load_balancer, memory, places, python, ranges, supervisor
+from . import addresses, flask_app, gunicorn, jobs, load_balancer, memory, places, python, ranges, supervisor
 from .addresses import closed_socket
 from .flask_app import unbounded_logs, unseen_within
 from .memory import too_many_workers
@@ -24,10 +24,10 @@ from .rules import BETWEEN, RULES, Unusable, Values
 from .value_types import check_characters, check_type, typed
 
 #: Each registers its rules when it is imported.
-RULE_MODULES = (addresses, flask_app, gunicorn, load_balancer, memory, places, python, ranges, supervisor)
+RULE_MODULES = (addresses, flask_app, gunicorn, jobs, load_balancer, memory, places, python, ranges, supervisor)
 
 # Text that may hold any character that can be written into a file.
-_FREE = {"flask_app_env", "flask_app_pygun_extra", "supervisor_listeners", "supervisor_programs"}
+_FREE = {"flask_app_env", "flask_app_jobs", "flask_app_pygun_extra", "supervisor_listeners", "supervisor_programs"}
 # Names on the control node, or shown to people: any letter of any language.
 _ANY_LETTER = {
     "flask_app_deployed_by",

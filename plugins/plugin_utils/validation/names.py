@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 #: What the playbooks read beside the variables of the roles, and the balancer of its hosts.
 OF_PLAYBOOKS = {
+    "command",
     "confirm",
     "doctor_format",
     "flask_app_drain_timeout",
@@ -33,6 +34,7 @@ OF_PLAYBOOKS = {
     "logs_request_id",
     "logs_since",
     "logs_text",
+    "run_timeout",
     "status_file",
     "status_format",
     "uninstall_apps",
@@ -41,7 +43,7 @@ OF_PLAYBOOKS = {
 }
 _OF_ROLES = ("flask_app_", "load_balancer_", "supervisor_", "python_")
 #: Variables of others begin so as well: only a name that is like one of ours is ours.
-_SHARED = ("doctor_", "logs_", "status_", "uninstall_")
+_SHARED = ("doctor_", "logs_", "run_", "status_", "uninstall_")
 #: How alike the nearest name is (1 is the same): to be named, and to be meant where no prefix tells.
 _NAMED, _MEANT = 0.6, 0.8
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -95,6 +96,22 @@ def test_pruning_leaves_a_release_alone_that_is_about_to_be_activated(store):
     build(store, C, built_at=now())
     build(store, D)
     assert store.prune(keep=2) == [D]
+
+
+def test_pruning_spares_a_release_that_a_process_runs_from_and_says_which(store):
+    for release in (A, B, C):
+        build(store, release)
+        activate(store, release)
+    said = []
+    worker = subprocess.Popen(["/bin/sleep", "60"], cwd=store.path(A))
+    try:
+        assert store.prune(keep=1, warn=said.append) == []
+        assert len(said) == 1 and A in said[0] and f"pid {worker.pid} (sleep)" in said[0]
+    finally:
+        worker.kill()
+        worker.wait()
+    assert store.prune(keep=1, warn=said.append) == [A]
+    assert len(said) == 1
 
 
 def test_age_is_the_last_activation_not_the_time_of_a_file(store):

@@ -9,7 +9,7 @@ from importlib import metadata
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import read_text
-from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import table
+from ansible_collections.pygun.stack.plugins.module_utils.status_table import table
 from tests.component.supervised import eventually
 
 

@@ -324,6 +324,7 @@ def host(tmp_path):
         write(folder / f"{app}-0.raw.log", ["raw"], written=BEGIN + 2)
         write(folder / f"{app}-0.raw.log.1", ["older"], written=BEGIN - 2)
         write(folder / f"{app}-7.log.3.gz", [line(-1, f"{app} 7")], True)
+        write(folder / f"{app}.job-nightly.log", [f"{app} job"], written=BEGIN - 3)
     (conf / "worker.conf").write_text("[program:worker]\ncommand=/bin/cat\nstdout_logfile=/var/log/worker.log\n")
 
     def found(**given):
@@ -338,15 +339,17 @@ def test_every_app_is_found_with_its_instances_and_raw_logs(host):
         ("api", "api-0", True),
         ("api", "api-1", False),
         ("api", "api-7", False),
+        ("api", "api.job-nightly", False),
         ("api-9", "api-9-0", False),
         ("api-9", "api-9-0", True),
         ("api-9", "api-9-1", False),
         ("api-9", "api-9-7", False),
+        ("api-9", "api-9.job-nightly", False),
     ]
 
 
 def test_the_logs_of_an_app_come_in_the_order_of_time(host):
-    assert messages(read(host(name="api"), query())) == ["older", "api 7", "api 0", "api 1", "raw"]
+    assert messages(read(host(name="api"), query())) == ["api job", "older", "api 7", "api 0", "api 1", "raw"]
     assert messages(read(host(name="api"), query(2, raw=False))) == ["api 0", "api 1"]
     assert messages(read(host(name="api", instance="api-7"), query())) == ["api 7"]
 

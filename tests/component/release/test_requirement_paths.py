@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
-from ansible_collections.pygun.stack.plugins.module_utils.release import installable
+from ansible_collections.pygun.stack.plugins.module_utils.release import installable, resolution
 from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree

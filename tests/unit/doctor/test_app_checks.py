@@ -6,6 +6,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Refusal, Release, SocketUnits
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import Listener, Outcome
+from ansible_collections.pygun.stack.plugins.module_utils.instance.jobs import JobState
 from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import Answer
 from tests.unit.doctor.hosts import REFUSED, RELEASE, SUPERVISORD, app, codes, host, instance, only, process
 
@@ -273,3 +274,23 @@ def test_an_instance_that_is_not_well_explains_that_the_public_address_does_not_
     state.apps[0].answer = Answer(0, "timed out")
     state.apps[0].instances[0].answer = answer
     only(state, code, subject="shop:shop-0")
+
+
+# -- jobs
+
+
+def test_a_job_that_failed_and_the_last_line_of_its_log():
+    state = host(app())
+    state.apps[0].jobs = [
+        JobState("hourly", "pygun-shop.job-hourly", known=True),
+        JobState("nightly", "pygun-shop.job-nightly", failure="ended with status 3", known=True),
+    ]
+    state.apps[0].job_logs = {"nightly": "starting\nno such table: orders\n\n"}
+    found = only(state, "job-failed", "ended with status 3; its last words: no such table: orders", severity="warning")
+    assert found.subject == "shop, job nightly" and "systemctl start pygun-shop.job-nightly.service" in found.remedy
+
+
+def test_a_job_that_nothing_starts():
+    state = host(app())
+    state.apps[0].jobs = [JobState("nightly", "pygun-shop.job-nightly", timer="inactive")]
+    only(state, "job-timer", "pygun-shop.job-nightly.timer is inactive", subject="shop, job nightly")

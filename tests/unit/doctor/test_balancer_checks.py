@@ -10,7 +10,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.doctor.findings import
 from ansible_collections.pygun.stack.plugins.module_utils.haproxy import Server
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import Outcome
 from ansible_collections.pygun.stack.plugins.module_utils.status import Options, Status
-from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import table
+from ansible_collections.pygun.stack.plugins.module_utils.status_table import table
 
 from .hosts import codes, host, only, stopped
 

@@ -25,9 +25,9 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance.candidates im
 from ansible_collections.pygun.stack.plugins.module_utils.instance.probe import ask, ask_bind
 from ansible_collections.pygun.stack.plugins.module_utils.instance.run_directory import RunDirectory
 from ansible_collections.pygun.stack.plugins.module_utils.log_reader import Log, Query
+from ansible_collections.pygun.stack.plugins.module_utils.log_text import for_people, for_programs, merged
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process, UnixHTTPConnection
 from ansible_collections.pygun.stack.plugins.module_utils.uninstall.footprint import Thing
-from ansible_collections.pygun.stack.plugins.plugin_utils.log_text import for_people, for_programs, merged
 
 NAME = "app-0"
 PID = os.getpid()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils.status_table import report, table
+from ansible_collections.pygun.stack.plugins.module_utils.status_table import report, table
 
 ROOT = Path(__file__).parents[3]
 MIB = 1024 * 1024
@@ -58,6 +58,24 @@ def found(*apps, problems=(), **more):
 
 
 SILENT = {"unreachable": True, "changed": False, "msg": "Failed to connect:\n no route to host"}
+
+
+def test_jobs_have_a_table_of_their_own():
+    jobs = [
+        {
+            "name": "nightly",
+            "last": "2026-03-04T03:00:00.000000Z",
+            "next": "2026-03-05T03:00:00.000000Z",
+            "result": "ok",
+        },
+        {"name": "weekly", "last": None, "next": None, "result": "-"},
+    ]
+    lines = table({"web-1": found(app(jobs=jobs))}).splitlines()
+    assert [line.split() for line in lines[3:6]] == [
+        ["HOST", "APP", "JOB", "LAST", "RUN", "(UTC)", "RESULT", "NEXT", "RUN", "(UTC)"],
+        ["web-1", "scoring", "nightly", "2026-03-04", "03:00", "ok", "2026-03-05", "03:00"],
+        ["web-1", "scoring", "weekly", "-", "-", "-"],
+    ]
 
 
 def test_a_rollout_that_stopped_half_way_is_told():

@@ -30,21 +30,33 @@ def app_fixture(tmp_path):
     for name in ("state.json", "activation.lock"):
         (root / name).write_text("")
     (root / "current").symlink_to("releases/0")
-    for name in ("a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a-b-0.log", "a-0.logs", "notes"):
+    for name in (
+        "a-0.log",
+        "a-0.log.1.gz",
+        "a-1.raw.log",
+        "a-memory.log",
+        "a.job-x.log",
+        "a-b.job-x.log",
+        "a-b-0.log",
+        "a-0.logs",
+        "notes",
+    ):
         (tmp_path / "log" / name).write_text("")
     return AppPlaces("a", str(root), str(tmp_path / "conf"), str(tmp_path / "log"), str(tmp_path / "run"))
 
 
 def test_logs_of_the_app_alone_are_its_own(app):
     names = [path.rpartition("/")[2] for path in app.logs()]
-    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log"]
+    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a.job-x.log"]
 
 
 def test_a_folder_goes_only_if_everything_in_it_goes(app):
     kept, all_of_it = Plan(), Plan()
     kept.add(app.things(data=False))
     assert f"{app.root}/" not in kept.lines()
-    assert kept.left == [f"{app.log_dir}/{name}" for name in ("a-0.logs", "a-b-0.log", "notes")] + [app.shared]
+    assert kept.left == [f"{app.log_dir}/{name}" for name in ("a-0.logs", "a-b-0.log", "a-b.job-x.log", "notes")] + [
+        app.shared
+    ]
     all_of_it.add(app.things(data=True))
     assert all_of_it.lines()[-1] == f"{app.root}/"
     assert app.shared not in all_of_it.left
@@ -123,7 +135,12 @@ def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(tmp_path, app, m
         assert not Uninstall(options).run()["changed"]
         reached += 1
     assert reached > 8
-    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["a-0.logs", "a-b-0.log", "notes"]
+    assert sorted(path.name for path in (tmp_path / "log").iterdir()) == [
+        "a-0.logs",
+        "a-b-0.log",
+        "a-b.job-x.log",
+        "notes",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_what_the_playbooks_read_is_known_and_nothing_else():
         code = re.sub(r"^ *#.*$", "", path.read_text(), flags=re.MULTILINE)
         read |= set(re.findall(r"(?<![\w.])([a-z]\w+) \| default\(", code))
     assert {name for name in read if name.startswith((*names._OF_ROLES, *names._SHARED))} - OPTIONS | {
-        "confirm"
+        "confirm",
+        "command",
     } == names.OF_PLAYBOOKS
     assert unread([*names.OF_PLAYBOOKS, *OPTIONS], given=names.OF_PLAYBOOKS) == {}

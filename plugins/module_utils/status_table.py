@@ -36,13 +36,14 @@ def _facts(result: t.Any) -> dict[str, t.Any]:
 def table(results: Hosts) -> str:
     """All of it as a person reads it."""
     hosts = report(results)["hosts"]
-    app_rows, program_rows, server_rows, notes, problems = [], [], [], [], []
+    app_rows, job_rows, program_rows, server_rows, notes, problems = [], [], [], [], [], []
     kinds = set()
     for found in hosts.values():
         seen = [*found.get("apps", ()), *found.get("programs", ()), found.get("supervisord", {})]
         kinds |= {one["memory"]["kind"] for one in seen if one.get("memory")}
     for host, found in hosts.items():
         app_rows += [_app_row(host, app, kinds) for app in found.get("apps", ())]
+        job_rows += [_job_row(host, app, job) for app in found.get("apps", ()) for job in app.get("jobs", ())]
         if "apps" not in found:
             app_rows.append({"HOST": host, "APP": "no answer"})
         elif not found["apps"] and not found.get("balancer"):
@@ -57,7 +58,13 @@ def table(results: Hosts) -> str:
         notes += _notes(host, found)
         problems += [[_clean(host), _clean(one["subject"]), _clean(one["what"])] for one in found["problems"]]
     different = _different_releases(hosts)
-    parts = [_lines(app_rows), _lines(program_rows), _lines(server_rows), "\n".join([*notes, *different])]
+    parts = [
+        _lines(app_rows),
+        _lines(job_rows),
+        _lines(program_rows),
+        _lines(server_rows),
+        "\n".join([*notes, *different]),
+    ]
     if problems:
         told = "\n".join(
             "  " + ": ".join(filter(None, (f"{host} {subject}".strip(), what))) for host, subject, what in problems
@@ -81,6 +88,17 @@ def _app_row(host: str, app: dict[str, t.Any], kinds: set[str]) -> Row:
         "REQUESTS": "-" if app["requests"] is None else f"{app['requests']:,}",
         "LAST DEPLOY (UTC)": f"{_moment(deploy['at'])}{' by ' + deploy['by'] if deploy['by'] else ''}",
         "LOGS": app["logs"],
+    }
+
+
+def _job_row(host: str, app: dict[str, t.Any], job: dict[str, t.Any]) -> Row:
+    return {
+        "HOST": host,
+        "APP": app["name"],
+        "JOB": job["name"],
+        "LAST RUN (UTC)": _moment(job["last"]),
+        "RESULT": job["result"],
+        "NEXT RUN (UTC)": _moment(job["next"]),
     }
 
 

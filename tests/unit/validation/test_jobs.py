@@ -1,0 +1,79 @@
+"""Lines of cron and calendars of systemd."""
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.plugin_utils.validation.jobs import calendar_of_cron, check_jobs
+
+
+@pytest.mark.parametrize(
+    ("line", "calendar"),
+    [
+        ("0 3 * * *", "*-*-* 03:00:00"),
+        ("*/5 * * * *", "*-*-* *:0/5:00"),
+        ("30 6 * * 1-5", "Mon..Fri *-*-* 06:30:00"),
+        ("0 0 * JAN,MAR 0", "Sun *-01,03-* 00:00:00"),
+        ("5,35 8-18/2 * * mon,WED-fri", "Mon,Wed..Fri *-*-* 08..18/2:05,35:00"),
+        ("0 3 */2 * *", "*-*-1/2 03:00:00"),
+        ("0 0 * * 0-3", "Sun,Mon..Wed *-*-* 00:00:00"),
+        ("0 0 * * 5-7", "Fri..Sun *-*-* 00:00:00"),
+        ("@daily", "daily"),
+        ("0 0 1 * MON", ""),
+        ("* * * *", None),
+        ("61 0 * * *", None),
+        ("0 0 * * */2", None),
+        ("Mon *-*-* 03:00:00 Europe/Berlin x y", None),
+    ],
+)
+def test_a_line_of_cron_as_systemd_writes_it(line, calendar):
+    assert calendar_of_cron(line) == calendar
+
+
+def job(**settings):
+    return {"name": "nightly", "schedule": "daily", "command": "flask clean", **settings}
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "*-*-* 03:00:00",
+        "Mon..Fri 06:30",
+        "hourly",
+        "*:0/10",
+        "Sat *-*-1..7 18:00",
+        "*-*~1 00:00 Europe/Berlin",
+        "Mon",
+        "daily UTC",
+    ],
+)
+def test_calendars_of_systemd_are_taken(schedule):
+    assert list(check_jobs([job(schedule=schedule)])) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"schedule": "0 3 * * *"}, "that is a line of cron. systemd writes it '*-*-* 03:00:00': write that."),
+        ({"schedule": "0 0 1 * MON"}, "write two jobs"),
+        ({"schedule": "3am"}, "no calendar of systemd"),
+        ({"schedule": "daily\nUser=root"}, "cannot be seen"),
+        ({"command": "flask 'clean"}, "cannot be taken apart"),
+        ({"command": []}, "it is empty"),
+        ({"command": ["echo", 1]}, "a word of it is no text"),
+        ({"command": "flask a && flask b"}, "no shell reads it"),
+        ({"command": "flask 'a\nb'"}, "cannot be seen"),
+        ({"timeout": 0}, "from 1 to"),
+        ({"host": "second"}, "write all or first"),
+        ({"persistent": "maybe"}, "not a yes or no"),
+        ({"name": "Nightly"}, "name is 'Nightly'"),
+        ({"tiemout": 5}, "is timeout meant?"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_job_is_said(wrong, says):
+    found = list(check_jobs([job(**wrong)]))
+    assert len(found) == 1 and says in found[0]
+
+
+def test_a_job_needs_its_settings_and_a_name_of_its_own():
+    assert len(list(check_jobs([{}]))) == 3
+    assert list(check_jobs([job(), job()])) == ["nightly: there are two jobs of this name. Give one of them another."]
