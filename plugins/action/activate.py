@@ -7,7 +7,7 @@ from __future__ import annotations
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..plugin_utils import text
+from ..plugin_utils import progress, text
 from ..plugin_utils.once import Once
 
 
@@ -22,14 +22,16 @@ class ActionModule(ActionBase):
         once = Once(str(name), str(args.get("rollout") or self._task._uuid)) if args.get("release_command") else None
         result = super().run(tmp, task_vars)
         if once is None:
-            result.update(self._execute_module(task_vars=task_vars))
+            with progress.shown(f"{name}, {host}: activating the release"):
+                result.update(self._execute_module(task_vars=task_vars))
         elif self._task.check_mode:
             result.update(self._execute_module(task_vars=task_vars))
             command = result.get("release_command")
             if command and once.is_first_to("show the release command"):
                 Display().display(f"{name}: {host} would run the release command: {command['command']}")
         else:
-            result.update(self._activate_in_turn(once, host, task_vars))
+            with progress.shown(f"{name}, {host}: activating the release"):
+                result.update(self._activate_in_turn(once, host, task_vars))
         if result.get("release") and not result.get("failed") and not self._task.check_mode:
             how = "now" if result.get("changed") else "already"
             Display().display(text.serves(name, host, how, result["release"], result.get("bind")))

@@ -251,7 +251,7 @@ class ActionModule(ActionBase):
         try:
             remote = self._connection._shell.join_path(folder, "release.tar.gz")
             self._send(pack.parts(archive), remote)
-            with progress.shown(f"{self._who}: installing packages"):
+            with progress.shown(f"{self._who}: building the release"):
                 return self._module({**args, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(folder)

@@ -16,7 +16,9 @@ description:
   - The first host of a run that builds the release resolves its packages, if the host has no release with the same requirements. All
     hosts get exactly these. Without a change of the requirements nothing is resolved again, unless O(upgrade) asks for it.
   - Releases with the same packages share a virtual environment, below C(environments) in O(root).
-  - The source is packed on the control node and sent only to a host that lacks the release.
+  - The source is packed on the control node and sent only to a host that lacks the release, without the files that other releases of the app
+    have there. These are linked into the new release.
+  - A host without room for the new files is refused before anything is sent.
   - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
   - A build that fails, or is killed, leaves nothing behind that counts as a release.
   - An account of its own for each app, C(pygun-build-NAME), installs, builds and compiles, so that no package's code runs as root. It is made
