@@ -155,7 +155,7 @@ def _install_best(params, path, installer, files, found, alone):
             _install_together(params, path, installer, files, found, way, kept)
         except python_env.InstallError as error:
             first = first or error
-            if not server_packages.leaves_another_way(str(error)):
+            if not server_packages.leaves_another_way(error.whole):
                 break
         else:
             if first is None or _is_obtainable(params, path, installer):

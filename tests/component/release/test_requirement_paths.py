@@ -46,7 +46,7 @@ def install_fixture(request, tmp_path):
     wheel(wheels, "server")
     digest = hashlib.sha256((wheels / "plain-1.0-py3-none-any.whl").read_bytes()).hexdigest()
 
-    def install(files, index_url=""):
+    def install(files, index_url="", server=("server==1.0",)):
         source, release, scratch = tmp_path / "app", tmp_path / "release", tmp_path / "scratch"
         for name, text in files.items():
             path = source / name
@@ -63,7 +63,7 @@ def install_fixture(request, tmp_path):
         params.update(
             requirements=needed.paths,
             packages=[],
-            server_packages=["server==1.0"],
+            server_packages=list(server),
             overrides=[],
             python=sys.executable,
             uv=uv if request.param == "uv" else None,
@@ -196,3 +196,18 @@ def test_a_lock_of_several_indexes_is_installed_from_all(install, tmp_path):
         lock += f'[[package]]\nname = "torch"\nversion = "1.0"\nsource = {{ registry = "{other}" }}\n'
         release = install({**PACKAGE, **LIBRARY, "uv.lock": lock}, url)
     assert {"torch": "1.0", "plain": "1.0"}.items() <= versions(release).items()
+
+
+@pytest.mark.parametrize("install", ["uv", "pip"], indirect=True)
+def test_a_lock_decides_over_the_versions_of_the_server(install, tmp_path):
+    """The lock has plain 1.0, which this gevent does not take; an older one does."""
+    wheel(tmp_path / "index", "plain", version="2.0")
+    wheel(tmp_path / "index", "gevent", metadata="Requires-Dist: plain>=1\n")
+    wheel(tmp_path / "index", "gevent", version="2.0", metadata="Requires-Dist: plain>=2\n")
+    more = {
+        name.replace("common", "more"): text for name, text in LIBRARY.items()
+    }  # pip's reason is then far from its last lines
+    lock = UV_LOCK.replace('[{ name = "common" }', '[{ name = "common" }, { name = "more" }')
+    lock += '[[package]]\nname = "more"\nversion = "1.0"\nsource = { directory = "libs/more" }\n'
+    release = install({**PACKAGE, **LIBRARY, **more, "uv.lock": lock}, server=["server==1.0", "gevent==2.0"])
+    assert {"gevent": "1.0", "plain": "1.0", "server": "1.0"}.items() <= versions(release).items()
