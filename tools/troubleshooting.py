@@ -98,6 +98,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory",
         "src/model.c:10:10: fatal error: Python.h: No such file or directory",
         "Error: pg_config executable not found.",
+        "LookupError: setuptools-scm was unable to detect version for /srv/scoring/releases/3f0c9e1b5a7d2846/src.",
+        "pdm.backend.exceptions.ConfigError: Cannot find the version from SCM or SCM isn't detected.",
         "error: Failed to build `model==1.0`",
         "error: subprocess-exited-with-error",
         "cause: Because flaks was not found in the package registry and you require flaks, we can conclude that your"

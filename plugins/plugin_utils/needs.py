@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tomllib
 
-from ..module_utils.python_env import normalize
+from ..module_utils.python_env import normalize, requirement_name
 from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, with_origin
 from . import locks, requirement_files
 from .hashes import REQUIRE
@@ -139,7 +139,7 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
 def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
     if path.name in _CONVERT:
         raise Refused(f"{path} is read by neither uv nor pip. {_WRITE} `{_CONVERT[path.name]}`.")
-    root = reader.root
+    path, root = Path(os.path.abspath(path)), reader.root
     lock = locks.of(path, root if root and path.is_relative_to(root) else path.parent, wanted, toml)
     if lock:
         reader.found.read.append(lock.give(reader, reader.short(lock.path), wanted.used))
@@ -182,7 +182,20 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
             f"{path} is Poetry's, and names no build system and has no poetry.lock next to it. Write one with `poetry lock`, and deploy again."
         )
     for place, text in lines:
+        _refuse_source(path, content, text)
         reader.line(str(text), path.parent, f"{path}, {place}", f"{path.name}, {place}")
+
+
+def _refuse_source(path: Path, content: dict, requirement: str) -> None:
+    """Refuse a requirement of which only uv knows that no index has it: another package may have its name there."""
+    for name, source in content.get("tool", {}).get("uv", {}).get("sources", {}).items():
+        kinds = {kind for item in (source if isinstance(source, list) else [source]) for kind in item}
+        if kinds & {"git", "url", "path", "workspace"} and normalize(name) == requirement_name(requirement):
+            raise Refused(
+                f"{path}, tool.uv.sources says where {name} comes from, and the source has no uv.lock for this project. Run `uv lock`, and"
+                " see that git does not ignore it. In a workspace, name its root in flask_app_src, and the project's pyproject.toml in"
+                " flask_app_requirements."
+            )
 
 
 def _of_group(path: Path, groups: dict, name: str, above: tuple[str, ...] = ()) -> Iterator[str]:

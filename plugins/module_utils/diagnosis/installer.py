@@ -136,6 +136,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " libpq-dev for pg_config, default-libmysqlclient-dev and pkg-config for mysqlclient; `apt-file search {0}` for others).",
     ),
     Symptom(
+        "version-from-git",
+        "installer",
+        r"(setuptools[-_]scm was unable to detect version for [^\n]*|Cannot find the version from SCM[^\n]*"
+        r"|This does not appear to be a (?:Git|Mercurial) project|Unable to find VCS)",
+        "A project takes its version from git, and a release holds its files without the repository: {0}.",
+        "Give the version a fallback in pyproject.toml: fallback_version for setuptools-scm (tool.setuptools_scm) and PDM"
+        " (tool.pdm.version), fallback-version for Hatch (tool.hatch.version); or write `version` into project.",
+    ),
+    Symptom(
         "build-failed",
         "installer",
         r"Failed to build `([^`]*)`"

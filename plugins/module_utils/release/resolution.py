@@ -105,7 +105,7 @@ class Resolution:
                 found = self._together(way, kept)
             except python_env.InstallError as error:
                 first = first or error
-                if not server_packages.leaves_another_way(str(error)):
+                if not server_packages.leaves_another_way(error.whole):
                     break
             else:
                 if first is None or self._is_obtainable():

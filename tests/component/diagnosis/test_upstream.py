@@ -710,6 +710,20 @@ def building(install: Callable, failure: str) -> str:
         return install("fromsource", url=url, CPATH=failure)
 
 
+@prints("version-from-git", uv, pip)
+def a_version_of_a_repository(install: Callable, _folder: Path) -> str:
+    return building(
+        install, "LookupError: setuptools-scm was unable to detect version for /srv/scoring/releases/1/src."
+    )
+
+
+@prints("version-from-git", uv)
+def a_version_of_a_repository_with_another_tool(install: Callable, _folder: Path) -> str:
+    return building(
+        install, "pdm.backend.exceptions.ConfigError: Cannot find the version from SCM or SCM isn't detected."
+    )
+
+
 @prints("compiler-missing", uv, pip)
 def a_compiler_that_is_missing(install: Callable, _folder: Path) -> str:
     return building(install, "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory")

@@ -14,7 +14,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.release import install
 from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
-from tests.component.diagnosis.index import wheel
+from tests.component.diagnosis.index import served, wheel
 
 #: A build backend without requirements, since there is no index.
 BACKEND = """
@@ -46,7 +46,7 @@ def install_fixture(request, tmp_path):
     wheel(wheels, "server")
     digest = hashlib.sha256((wheels / "plain-1.0-py3-none-any.whl").read_bytes()).hexdigest()
 
-    def install(files):
+    def install(files, index_url="", server=("server==1.0",)):
         source, release, scratch = tmp_path / "app", tmp_path / "release", tmp_path / "scratch"
         for name, text in files.items():
             path = source / name
@@ -59,15 +59,15 @@ def install_fixture(request, tmp_path):
             (release / entry.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(entry.source, release / entry.path)
         shutil.move(source, tmp_path / "gone")  # a host has the release alone
-        params = dict.fromkeys(("index_url", "ca_bundle", "cache_dir"), "")
+        params = {"index_url": index_url, "ca_bundle": "", "cache_dir": ""}
         params.update(
             requirements=needed.paths,
             packages=[],
-            server_packages=["server==1.0"],
+            server_packages=list(server),
             overrides=[],
             python=sys.executable,
             uv=uv if request.param == "uv" else None,
-            wheelhouse=str(wheels),
+            wheelhouse="" if index_url else str(wheels),
             extra_args=[],
             timeout=300,
         )
@@ -86,6 +86,24 @@ def versions(release):
     }
 
 
+#: A project in uv's lock, with a folder of its workspace; what it overrides no package that it needs would take.
+UV_LOCK = """
+requires-python = ">=3.9"
+[[package]]
+name = "scoring"
+version = "1.0"
+source = { editable = "." }
+dependencies = [{ name = "common" }, { name = "plain" }]
+[[package]]
+name = "common"
+version = "1.0"
+source = { directory = "libs/common" }
+[[package]]
+name = "plain"
+version = "1.0"
+source = { registry = "https://pypi.org/simple" }
+wheels = [{ url = "https://h/plain.whl", hash = "sha256:DIGEST" }]
+"""
 PACKAGE = {"pyproject.toml": PROJECT, "backend.py": BACKEND}
 LIBRARY = {f"libs/common/{name}": text for name, text in PACKAGE.items()}
 CASES = {
@@ -97,6 +115,7 @@ CASES = {
         },
         {"scoring", "common", "plain", "server"},
     ),
+    "uv.lock": ({**PACKAGE, **LIBRARY, "uv.lock": UV_LOCK}, {"scoring", "common", "plain", "server"}),
     "a folder by its name": (
         {**LIBRARY, "requirements/prod.txt": "common @ file:./libs/common\n", "requirements.txt": "-r requirements/prod.txt\n"},
         {"common", "plain", "server"},
@@ -115,9 +134,9 @@ CASES = {
 
 @pytest.mark.parametrize(
     ("install", "files", "names"),
-    [("uv", *case) for case in CASES.values()] + [("pip", *next(iter(CASES.values())))],
+    [("uv", *case) for case in CASES.values()] + [("pip", *case) for case in list(CASES.values())[:2]],
     indirect=["install"],
-    ids=[f"uv, {name}" for name in CASES] + [f"pip, {next(iter(CASES))}"],
+    ids=[f"uv, {name}" for name in CASES] + [f"pip, {name}" for name in list(CASES)[:2]],
 )
 def test_it_is_installed_from_the_source_of_the_release(install, files, names):
     release = install(files)
@@ -146,3 +165,51 @@ def test_a_repository_is_refused_on_a_host_without_git(install, monkeypatch):
         install({"requirements.txt": "plain\nx @ git+https://h/x.git@v1\n"})
     assert caught.value.cause == "requirements.txt, line 2 names a git repository, and this host has no git."
     assert "Install git on the host" in caught.value.remedy
+
+
+@pytest.mark.parametrize("install", ["uv", "pip"], indirect=True)
+def test_what_is_not_what_the_lock_has_is_refused(install):
+    with pytest.raises(python_env.InstallError, match="(?i)hash"):
+        install({**PACKAGE, **LIBRARY, "uv.lock": UV_LOCK.replace("DIGEST", "0" * 64)})
+
+
+@pytest.mark.parametrize("install", ["uv"], indirect=True)
+def test_what_a_lock_overrides_is_installed_against_the_will_of_packages(install, tmp_path):
+    wheel(tmp_path / "index", "picky", metadata="Requires-Dist: plain>=2\n")
+    lock = UV_LOCK.replace(
+        "[[package]]", "[manifest]\noverrides = [{ name = 'plain', specifier = '==1.0' }]\n[[package]]", 1
+    )
+    lock = lock.replace('{ name = "plain" }]', '{ name = "plain" }, { name = "picky" }]')
+    lock += '[[package]]\nname = "picky"\nversion = "1.0"\nsource = { registry = "https://pypi.org/simple" }\n'
+    assert {"picky": "1.0", "plain": "1.0"}.items() <= versions(
+        install({**PACKAGE, **LIBRARY, "uv.lock": lock})
+    ).items()
+
+
+@pytest.mark.parametrize("install", ["uv"], indirect=True)
+def test_a_lock_of_several_indexes_is_installed_from_all(install, tmp_path):
+    """The second index has another version of what the first one has, as those of PyTorch do."""
+    second = tmp_path / "second"
+    second.mkdir()
+    wheel(second, "plain", version="0.9")
+    wheel(second, "torch")
+    with served(tmp_path / "index") as url, served(second) as other:
+        lock = UV_LOCK.replace('{ name = "plain" }]', '{ name = "plain" }, { name = "torch" }]')
+        lock += f'[[package]]\nname = "torch"\nversion = "1.0"\nsource = {{ registry = "{other}" }}\n'
+        release = install({**PACKAGE, **LIBRARY, "uv.lock": lock}, url)
+    assert {"torch": "1.0", "plain": "1.0"}.items() <= versions(release).items()
+
+
+@pytest.mark.parametrize("install", ["uv", "pip"], indirect=True)
+def test_a_lock_decides_over_the_versions_of_the_server(install, tmp_path):
+    """The lock has plain 1.0, which this gevent does not take; an older one does."""
+    wheel(tmp_path / "index", "plain", version="2.0")
+    wheel(tmp_path / "index", "gevent", metadata="Requires-Dist: plain>=1\n")
+    wheel(tmp_path / "index", "gevent", version="2.0", metadata="Requires-Dist: plain>=2\n")
+    more = {
+        name.replace("common", "more"): text for name, text in LIBRARY.items()
+    }  # pip's reason is then far from its last lines
+    lock = UV_LOCK.replace('[{ name = "common" }', '[{ name = "common" }, { name = "more" }')
+    lock += '[[package]]\nname = "more"\nversion = "1.0"\nsource = { directory = "libs/more" }\n'
+    release = install({**PACKAGE, **LIBRARY, **more, "uv.lock": lock}, server=["server==1.0", "gevent==2.0"])
+    assert {"gevent": "1.0", "plain": "1.0", "server": "1.0"}.items() <= versions(release).items()

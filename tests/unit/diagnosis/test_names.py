@@ -12,7 +12,8 @@ from tools.shell import ROOT
 SPECS = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
 VARIABLES = {name for spec in SPECS for entry in spec["argument_specs"].values() for name in entry["options"]}
 #: Names that begin like a variable, and are none.
-OTHERS = {"python_env", "python_literal", "python_version", "supervisor_rpc"}
+OTHERS = {"python_env", "python_literal", "supervisor_rpc"}
+OTHERS |= {"python_version", "python_full_version", "python_implementation"}  # of markers (PEP 508)
 VARIABLE = re.compile(r"(?<![\w.$/<-])(?:flask_app|supervisor|load_balancer|python)_[a-z_]*[a-z]\b(?!\.py)")
 NAME = re.compile(r"(?<!ansible_collections\.)\bpygun\.stack\.([a-z_]+)\b")
 THINGS = {
