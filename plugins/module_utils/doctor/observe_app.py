@@ -49,7 +49,7 @@ def observe_app(
     seen.program = settings.get(section, {})
     seen.files = _observe_files(app, str(seen.release.id))
     seen.deploying = _deploying(app, pids)
-    seen.has_journal, seen.failed_because = _observe_journal(os.path.join(app.root, "activation.json"))
+    _observe_journal(seen, os.path.join(app.root, "activation.json"))
     if app.by_systemd:
         seen.socket_units = _observe_socket_units(app)
     if running is not None:
@@ -72,6 +72,7 @@ def _observe_release(app: App) -> Release:
         graceful_timeout=service.graceful_timeout,
         question=service.question(),
         history=store.history(),
+        damage_of_state=store.damage_of_state(),
     )
 
 
@@ -137,14 +138,16 @@ def _deploying(app: App, pids: t.Collection[int]) -> str:
     return ""
 
 
-def _observe_journal(path: str) -> tuple[bool, str]:
+def _observe_journal(seen: AppState, path: str) -> None:
     """Whether there is a journal, and why the activation failed that left it there, if it was not interrupted."""
+    seen.has_journal = os.path.lexists(path)
     try:
         entries = foreign.mapping(path)
-    except (OSError, foreign.Unreadable):
-        entries = {}
-    why = entries.get("failed") if isinstance(entries, dict) else ""
-    return os.path.exists(path), foreign.printable(str(why or ""), _WHY_AT_MOST)
+        if seen.has_journal and not entries:
+            seen.damage_of_journal = "is empty"
+        seen.failed_because = foreign.printable(str(entries.get("failed") or ""), _WHY_AT_MOST)
+    except (OSError, foreign.Unreadable) as error:
+        seen.damage_of_journal = foreign.printable(str(error), _WHY_AT_MOST)
 
 
 def _observe_socket_units(app: App) -> SocketUnits:
