@@ -129,6 +129,8 @@ class Control:
     def _look(self) -> list[Process]:
         """The instances that are meant; refuses what cannot be done."""
         self.current = self.store.current() or ""
+        if not self.current and self.asked.state == "stopped":
+            self.current = self.store.remembered() or "?"  # a stop goes by no link
         if not self.current and self.store.remembered():
             raise ActivationError(
                 f"{self.store.link}, by which every start goes, is gone. Deploy, or restart the whole app: both link it to release"

@@ -167,9 +167,30 @@ def check_secrets(seen: AppState) -> t.Iterator[Finding]:
 
 def check_deploy(seen: AppState) -> t.Iterator[Finding]:
     app = seen.app
+    if seen.release.damage_of_state and not seen.deploying:
+        yield Finding(
+            WARNING,
+            "state-damaged",
+            app.name,
+            f"{app.root}/state.json {seen.release.damage_of_state}",
+            "The file was cut off, as by a full disk, or edited. Which release came before, nobody knows; what serves is not concerned.",
+            "Deploy: this writes anew what can be understood of it. Until then a rollback needs the id of a release.",
+            app=app.name,
+        )
     if not seen.has_journal or seen.deploying:
         return
-    if seen.failed_because:
+    if seen.damage_of_journal:
+        yield Finding(
+            ERROR,
+            "journal-damaged",
+            app.name,
+            f"{app.root}/activation.json {seen.damage_of_journal}",
+            "A deploy, restart or rollback was interrupted, and its journal cannot be understood: the next one is refused.",
+            f"Look at what runs (supervisorctl status) and at the files *.before next to those of the app, remove {app.root}/activation.json"
+            " and deploy.",
+            app=app.name,
+        )
+    elif seen.failed_because:
         yield Finding(
             ERROR,
             "failed-activation",

@@ -50,9 +50,9 @@ def observe_app(
     seen.program = settings.get(section, {})
     seen.files = _observe_files(app, str(seen.release.id))
     seen.deploying = _deploying(app, pids)
-    seen.has_journal, seen.failed_because = _observe_journal(os.path.join(app.root, "activation.json"))
     seen.jobs = jobs.observe(app.name)
     seen.job_logs = {job.name: last_text(jobs.log(app.log_dir, app.name, job.name)) for job in seen.jobs if job.failure}
+    _observe_journal(seen, os.path.join(app.root, "activation.json"))
     if app.by_systemd:
         seen.socket_units = _observe_socket_units(app)
     if running is not None:
@@ -75,6 +75,7 @@ def _observe_release(app: App) -> Release:
         graceful_timeout=service.graceful_timeout,
         question=service.question(),
         history=store.history(),
+        damage_of_state=store.damage_of_state(),
     )
 
 
@@ -144,14 +145,16 @@ def _deploying(app: App, pids: t.Collection[int]) -> str:
     return ""
 
 
-def _observe_journal(path: str) -> tuple[bool, str]:
+def _observe_journal(seen: AppState, path: str) -> None:
     """Whether there is a journal, and why the activation failed that left it there, if it was not interrupted."""
+    seen.has_journal = os.path.lexists(path)
     try:
         entries = foreign.mapping(path)
-    except (OSError, foreign.Unreadable):
-        entries = {}
-    why = entries.get("failed") if isinstance(entries, dict) else ""
-    return os.path.exists(path), foreign.printable(str(why or ""), _WHY_AT_MOST)
+        if seen.has_journal and not entries:
+            seen.damage_of_journal = "is empty"
+        seen.failed_because = foreign.printable(str(entries.get("failed") or ""), _WHY_AT_MOST)
+    except (OSError, foreign.Unreadable) as error:
+        seen.damage_of_journal = foreign.printable(str(error), _WHY_AT_MOST)
 
 
 def _observe_socket_units(app: App) -> SocketUnits:

@@ -157,6 +157,8 @@ class Release:
     graceful_timeout: float = 0.0  # seconds; 0 is what the release does not say
     question: Question = Question("")
     history: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
+    #: What is wrong with the file of the history, as the end of a sentence about it.
+    damage_of_state: str = ""
 
     @property
     def can_run(self) -> bool:
@@ -207,6 +209,8 @@ class AppState:
     deploying: str = ""
     #: Whether a deploy, restart or rollback has begun and not ended.
     has_journal: bool = False
+    #: Why nobody can understand it, as the end of a sentence about it.
+    damage_of_journal: str = ""
     #: Why it failed, if its way back failed too; empty if it was interrupted.
     failed_because: str = ""
     #: Whether supervisord knows its program; None if it was not asked.

@@ -28,6 +28,7 @@ _RANGES = {
     "flask_app_worker_connections": (1, 65535, ""),
     "flask_app_threads": (1, 1000, ""),
     "flask_app_timeout": (0, 86400, "seconds"),
+    "flask_app_body_timeout": (0, 86400, "seconds; 0 is no limit"),
     "flask_app_graceful_timeout": (1, 86400, "seconds"),
     "flask_app_keepalive": (0, 3600, "seconds"),
     "flask_app_max_requests": (0, 10**9, "0 is never"),

@@ -130,6 +130,20 @@ def test_a_damaged_journal_stops_nothing(whole):
         assert journal.read_text() == text
 
 
+@pytest.mark.parametrize("lost", [["current"], ["current", "state.json"]])
+def test_without_current_it_can_be_stopped_and_not_started(served, lost):
+    current = served.current
+    for name in lost:
+        (served.root / name).unlink()
+    result = served.control("stopped")
+    assert not result.get("failed"), result["msg"]
+    assert result["changed"] and set(served.states().values()) == {"STOPPED"}
+    assert served.control("started").get("failed")
+    (served.root / "current").symlink_to(f"releases/{current}")
+    result = served.control("started")
+    assert not result.get("failed"), result["msg"]
+
+
 def test_without_current_it_is_linked_again(whole):
     link, current = whole.root / "current", whole.current
     link.unlink()

@@ -248,6 +248,21 @@ def test_a_request_that_cannot_be_read_is_a_line_of_json_too(tmp_path, backend):
         assert logged()["http.response.status_code"] == 200
 
 
+@needs_haproxy
+def test_a_body_that_comes_in_bytes_reaches_no_host(tmp_path, backend):
+    with balancer(tmp_path, backend, load_balancer_timeout_request=2) as (port, logged):
+        with socket.create_connection(("127.0.0.1", port), 20) as connection:
+            connection.sendall(b"GET /form HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000\r\n\r\n")
+            begun = time.monotonic()
+            with contextlib.suppress(OSError):
+                while time.monotonic() - begun < 3:
+                    connection.sendall(b"x")
+                    time.sleep(0.2)
+            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+        assert logged()["http.response.status_code"] == 408
+        assert backend.requests == []
+
+
 #: Answers with what it believes of a request, besides the headers that every caller sends.
 BELIEVES = """
 import json

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.doctor import observe_app
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.findings import WARNING
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.state import Refusal, Release, SocketUnits
 from ansible_collections.pygun.stack.plugins.module_utils.host.inspection import Listener, Outcome
 from ansible_collections.pygun.stack.plugins.module_utils.instance.jobs import JobState
@@ -225,6 +227,40 @@ def test_a_deploy_that_was_killed_is_found_and_explains_instances_of_two_release
     seen.has_journal = True
     seen.instances[0].record["release"] = "f" * 16
     only(host(seen), "interrupted-activation", "/srv/shop/activation.json is there", subject="shop")
+
+
+def test_a_damaged_file_of_the_history_is_a_warning():
+    seen = app()
+    seen.release = dataclasses.replace(seen.release, damage_of_state="is not JSON")
+    only(host(seen), "state-damaged", "/srv/shop/state.json is not JSON", "Deploy", severity=WARNING)
+    seen.deploying = "pid 7"
+    assert codes(host(seen)) == []
+
+
+def test_a_damaged_journal_is_no_run_that_the_next_one_finishes():
+    seen = app()
+    seen.has_journal, seen.damage_of_journal = True, "is empty"
+    only(host(seen), "journal-damaged", "/srv/shop/activation.json is empty", "the next one is refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "damage", "failed"),
+    [
+        (None, "", ""),
+        ("{", "is not JSON", ""),
+        ("", "is not JSON", ""),
+        ("{}", "is empty", ""),
+        ("[" * 60_000, "nested deeper", ""),
+        ('{"failed": "no \\u001b[2J release"}', "", r"no \x1b[2J release"),
+    ],
+)
+def test_a_journal_is_observed_whatever_is_in_it(tmp_path, text, damage, failed):
+    seen, path = app(), tmp_path / "activation.json"
+    if text is not None:
+        path.write_text(text)
+    observe_app._observe_journal(seen, str(path))
+    assert (seen.has_journal, seen.failed_because) == (text is not None, failed)
+    assert damage in seen.damage_of_journal and bool(damage) == bool(seen.damage_of_journal)
 
 
 def test_a_restart_that_failed_is_no_run_that_was_killed():

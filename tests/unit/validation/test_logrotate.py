@@ -32,7 +32,7 @@ def directives():
         text = template.render(
             {**defaults, **base, **{f"flask_app_log_{name}": value for name, value in given.items()}}
         )
-        text = re.sub(r"postrotate.*endscript", "", text, flags=re.DOTALL)
+        text = re.sub(r"(postrotate|lastaction).*?endscript", "", text, flags=re.DOTALL)
         return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
 
     return render
@@ -82,3 +82,10 @@ def test_without_size_and_time_nothing_is_rotated(directives, size):
 def test_the_newest_rotated_file_is_not_compressed_as_it_may_still_be_written_to(directives):
     assert {"compress", "delaycompress"} <= set(directives())
     assert not {"compress", "delaycompress"} & set(directives(compress="no"))
+
+
+def test_compressing_has_a_time_of_its_own(directives):
+    """Nobody else's logs are rotated meanwhile."""
+    lines = directives()
+    assert {"compresscmd /usr/bin/timeout", "compressoptions 600 gzip"} <= set(lines)
+    assert not any("timeout" in line for line in directives(compress=False))

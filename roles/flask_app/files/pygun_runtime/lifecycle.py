@@ -26,7 +26,20 @@ from importlib import metadata
 import gunicorn
 from gunicorn.errors import HaltServer
 
-from . import forks, headers, health, log_capture, logs, patching, phrases, prometheus, request_id, signals, threads
+from . import (
+    body_limit,
+    forks,
+    headers,
+    health,
+    log_capture,
+    logs,
+    patching,
+    phrases,
+    prometheus,
+    request_id,
+    signals,
+    threads,
+)
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -93,7 +106,7 @@ class Lifecycle:
         """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
         ours = getattr(self, name)
         if own is None:
-            return ours if name != "pre_request" else request_id.begin
+            return ours if name != "pre_request" or self.runtime.body_timeout else request_id.begin
         from gunicorn.config import validate_callable
 
         own = validate_callable(HOOKS[name])(own)
@@ -261,6 +274,8 @@ class Lifecycle:
 
     def pre_request(self, worker, request) -> None:
         request_id.begin(worker, request)
+        if self.runtime.body_timeout:
+            body_limit.begin(request, self.runtime.body_timeout)
 
     def _count_requests(self, worker) -> None:
         """Tell others with the heartbeat what gunicorn counts in the worker alone: a request costs nothing more."""

@@ -40,6 +40,7 @@ class Runtime:
         answer below 500
     health_host: Host header of that request
     boot_timeout: seconds that importing the app and its health check may take, together
+    body_timeout: seconds that the body of a request may take; 0 is no limit
     log_dir: folder of <instance>.log, which must exist; without it, and by hand, lines go to stdout
     log_format: "json" or "text"
     log_to: any of "file", "journald" and "syslog"
@@ -61,6 +62,7 @@ class Runtime:
         health_path: str = "",
         health_host: str = "localhost",
         boot_timeout: float = 30,
+        body_timeout: float = 0,
         log_dir: str | None = None,
         log_format: str = "json",
         log_to: tuple[str, ...] | list[str] = ("file",),
@@ -77,6 +79,7 @@ class Runtime:
         self.health_path = health_path or ""
         self.health_host = health_host
         self.boot_timeout = boot_timeout
+        self.body_timeout = body_timeout
         self.gated = os.environ.get("PYGUN_GATE") == "1"
         self.notes: list[tuple[str, str]] = []  # (level, text): there is no log yet
 
