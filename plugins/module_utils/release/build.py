@@ -164,11 +164,16 @@ def _app_files(params, account):
 
 def _environment(params, wanted, path, needed, store, account):
     """Have the environment of a release, made or found: what was built so far, and the name of the environment."""
-    lock, kind = wanted.lock, wanted.packages
+    lock, kind, warning = wanted.lock, wanted.packages, ""
     if lock is None:
         lock, kind = _resolve(params, wanted, path, account), RESOLVED
+        warning = (
+            "The lock of the other hosts of this run cannot be used here; packages were resolved."
+            if wanted.digest
+            else ""
+        )
     try:
-        return Built(wanted.release, lock, kind), _install(params, lock, needed, store, account)
+        return Built(wanted.release, lock, kind, warning=warning), _install(params, lock, needed, store, account)
     except python_env.InstallError as error:
         if kind != KEPT:
             raise
