@@ -14,7 +14,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 FLOORS = [
     {"action", "modules", "filter", "lookup"},
     {"plugin_utils"},
-    {"module_utils.control"},
+    {"module_utils.control", "module_utils.control_programs"},
     {"module_utils.activation"},
     {"module_utils.doctor", "module_utils.uninstall"},
     {"module_utils.status", "module_utils.log_reader", "module_utils.programs"},
