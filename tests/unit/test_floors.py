@@ -15,7 +15,7 @@ FLOORS = [
     {"action", "modules", "filter", "lookup"},
     {"plugin_utils"},
     {"module_utils.command_line"},
-    {"module_utils.control"},
+    {"module_utils.control", "module_utils.control_programs"},
     {"module_utils.activation"},
     {"module_utils.doctor", "module_utils.uninstall", "module_utils.one_off"},
     {

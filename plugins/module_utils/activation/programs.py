@@ -202,7 +202,7 @@ class Programs:
         self.instances.ended += left.end()
 
     def _point(self, names: list[str], release: str | None) -> None:
-        """Have the next start of processes run the release; without one, what it would run anyway."""
+        """Have the next start of processes run the release; without one, the release that they would run anyway."""
         for name in names if release else ():
             self.instances.candidates.put(name, self.store.path(release))
 
