@@ -31,6 +31,7 @@ MEET_ANSIBLE = (
     "tests/unit/balancer/test_fleet_example.py",
     "tests/unit/filter",
     "tests/unit/logs/test_log_text.py",
+    "tests/unit/release/test_app_files.py",
     "tests/unit/release/test_own_settings.py",
     "tests/unit/status/test_status_table.py",
     "tests/unit/test_documents.py",

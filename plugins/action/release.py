@@ -289,7 +289,7 @@ def _text_diffs(before, entries, shown=""):
 
 
 def _text(entry, shown):
-    if entry.link is not None:
+    if entry.link is not None or entry.is_fetched:
         return None
     content = entry.data
     if content is None:

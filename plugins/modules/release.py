@@ -157,8 +157,8 @@ options:
     type: list
     elements: dict
     default: []
-  fetch_headers:
-    description: The headers of O(fetch), as JSON. Set by the action plugin.
+  fetch_from:
+    description: Addresses and headers of O(fetch), as JSON. Set by the action plugin.
     type: str
     default: ""
   pygun_py:
@@ -378,7 +378,7 @@ def main():
                 },
             },
             "fetch": {"type": "list", "elements": "dict", "default": []},
-            "fetch_headers": {**text, "no_log": True},
+            "fetch_from": {**text, "no_log": True},
             "pygun_py": text,
             "pygun_py_shown": text,
             "runtime": text,

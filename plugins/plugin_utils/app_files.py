@@ -46,19 +46,16 @@ def entries(
 
 
 def for_host(given: list[Given]) -> dict[str, t.Any]:
-    """What the module `release` is told of those that it fetches; the headers apart, since they may be secret."""
+    """What the module `release` is told of those that it fetches; the requests apart, since they may be secret."""
     fetched = [file for file in given if file.get("url")]
     return {
         "fetch": [
-            {
-                "path": file["path"],
-                "url": file["url"],
-                "sha256": file["sha256"].lower(),
-                "unarchive": bool(file.get("unarchive")),
-            }
+            {"path": file["path"], "sha256": file["sha256"].lower(), "unarchive": bool(file.get("unarchive"))}
             for file in fetched
         ],
-        "fetch_headers": json.dumps({file["path"]: file["headers"] for file in fetched if file.get("headers")}),
+        "fetch_from": json.dumps(
+            {file["path"]: {"url": file["url"], "headers": file.get("headers") or {}} for file in fetched}
+        ),
     }
 
 

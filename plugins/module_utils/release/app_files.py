@@ -30,12 +30,12 @@ _TIMEOUT = 3 * 3600
 class AppFiles:
     """The files of one release.
 
-    wanted: each with path (below src/), url, sha256 and unarchive
-    headers: path -> headers of its request, which may be secret
+    wanted: each with path (below src/), sha256 and unarchive
+    requests: path -> url and headers, which may be secret
     """
 
-    def __init__(self, wanted, headers=None, python="", environment=None, account=None):
-        self.wanted, self.headers = wanted, headers
+    def __init__(self, wanted, requests=None, python="", environment=None, account=None):
+        self.wanted, self.requests = wanted, requests
         self.python, self.environment, self.account = python, environment, account
         self.ready = {}
 
@@ -102,13 +102,12 @@ class AppFiles:
         got = os.path.join(folder, file["sha256"])
         if not os.path.exists(got):
             got = os.path.join(work, "file")
-            told = {"url": file["url"], "headers": self.headers.get(file["path"], {}), "target": got}
-            self._run(file, told)
+            self._run(file, {**self.requests[file["path"]], "target": got})
             build_account.take_over(work, self.account)
         found = fetcher.sha256_of(got)
         if found != file["sha256"]:
             raise InstallError(
-                f"{fetcher.shown(file['url'])} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
+                f"{fetcher.shown(self.requests[file['path']]['url'])} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
                 " Correct the one that is wrong: the file behind an address may have changed."
             )
         os.chmod(got, 0o644)

@@ -159,7 +159,7 @@ def _app_files(params, account):
     if not params.get("fetch"):
         return AppFiles([])
     environment = python_env.Installer.from_options(params, account).environment
-    return AppFiles(params["fetch"], json.loads(params["fetch_headers"]), params["python"], environment, account)
+    return AppFiles(params["fetch"], json.loads(params["fetch_from"]), params["python"], environment, account)
 
 
 def _environment(params, wanted, path, needed, store, account):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleError
 
+from ansible_collections.pygun.stack.plugins.action.release import _text_diffs
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
 from ansible_collections.pygun.stack.plugins.plugin_utils.app_files import entries, for_host
 
@@ -50,12 +51,17 @@ def test_an_archive_on_the_control_node_gives_what_is_in_it(data):
     assert given({"path": "m", "src": archive, "unarchive": True}, scratch=data) == {"src/m/1": f"file:{DIGEST}"}
 
 
-def test_headers_travel_apart_from_what_may_be_shown():
-    file = {"path": "m", "url": "https://h/m", "sha256": DIGEST, "headers": {"Authorization": "secret"}}
+def test_addresses_and_headers_travel_apart_from_what_may_be_shown():
+    file = {"path": "m", "url": "https://h/m?key=secret", "sha256": DIGEST, "headers": {"Authorization": "secret"}}
     told = for_host([file, {"path": "n", "src": "n"}])
     assert "secret" not in str(told["fetch"])
     assert [one["path"] for one in told["fetch"]] == ["m"]
-    assert "secret" in told["fetch_headers"]
+    assert told["fetch_from"].count("secret") == 2
+
+
+def test_a_diff_shows_no_text_of_a_file_that_the_host_fetches():
+    fetched = entries([{"path": "m.txt", "url": "https://h/m", "sha256": DIGEST}], Path, Path(), set())
+    assert list(_text_diffs({"src/m.txt": "old\n"}, fetched)) == []
 
 
 @pytest.mark.parametrize(
