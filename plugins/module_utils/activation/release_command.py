@@ -71,9 +71,13 @@ class ReleaseCommand:
         self.report.command = {"command": text, "seconds": round(time.monotonic() - begun, 2), "lines": lines}
         self.journal.checkpoint(f"{STEP} done")
 
+    def is_to_run(self) -> bool:
+        """Whether it runs here: it is due, and no other host of the rollout has run it."""
+        return self.survey.command_is_due() and not self.options.release_command_host
+
     def predict(self) -> None:
         """Have the report say which command would run."""
-        if self.survey.command_is_due() and not self.options.release_command_host:
+        if self.is_to_run():
             self.report.command = {"command": text_of(self.options.release_command), "seconds": 0.0, "lines": []}
 
     def _say_interrupted(self) -> None:

@@ -25,15 +25,11 @@ import os
 import typing as t
 
 from ..host.atomic import now, remove_file
-from ..host.inspection import memory_of_host
 from ..instance.public_socket import SocketError
 from ..release.environments import Environments
-from ..release.fit import misfits
 from ..release.lock import Held, locked
 from ..release.server_packages import stock_worker
-from ..release.shared_paths import SharedPathError, provide
 from ..release.store import ReleaseStore
-from ..release.trial import too_many_workers, try_release, warnings_of
 from ..supervisor.conf import STOP_MARGIN
 from ..supervisor.rpc import SupervisorError, Unreachable, unusable
 from .errors import ActivationError, StepFailure, error_text
@@ -48,6 +44,7 @@ from .release_command import ReleaseCommand
 from .report import Report
 from .roll import Roll
 from .survey import Survey
+from .trial import Trial
 from .way_back import WayBack
 
 
@@ -65,6 +62,7 @@ class Activation:
         self.survey = Survey(options, self.store, self.journal, self.instances, self.programs, warn)
         self.own_files = OwnFiles(self.store, self.journal, self.instances, warn)
         self.roll = Roll(self.store, self.journal, self.instances, self.survey, self.report, warn)
+        self.trial = Trial(self.store, self.journal, self.instances, self.survey, self.report, warn)
         self.release_command = ReleaseCommand(self.journal, self.instances, self.survey, self.report)
         self.way_back = WayBack(self.store, self.journal, self.instances, self.programs, self.survey, self.report)
 
@@ -226,9 +224,10 @@ class Activation:
         self._restore_foreign_files()
         self.journal.write(self.options.env_file)
         self.checkpoint("files")
-        self._provide_shared_paths()
-        self._try_release()
+        waits = self.trial.run(before_command=self.release_command.is_to_run())
         self.release_command.run()
+        if waits:
+            self.trial.run()
         self.report.step = "roll"
         self.roll.roll()
         if self.survey.reconfigure:
@@ -258,43 +257,6 @@ class Activation:
                 self.survey.inspect_again()
         self.survey.reconfigure = self.survey.reconfigure or not self.instances.socket.settled()
         self.journal.save(files=kept)
-
-    def _provide_shared_paths(self) -> None:
-        try:
-            provide(self.store.path(self.survey.wanted))
-        except (SharedPathError, OSError) as error:
-            raise StepFailure(str(error)) from error
-
-    def _try_release(self) -> None:
-        """Try a release that does not serve yet, before anything that serves is touched."""
-        options, wanted = self.options, self.survey.wanted
-        user = self.instances.program.user()
-        if not options.preflight or not user or wanted == self.survey.baseline:
-            return
-        self.report.step = "preflight"
-        self.journal.save(step="preflight")
-        self.checkpoint("preflight")
-        home = os.path.join(options.root, "shared")
-        environment = self.instances.environment()
-        outcome = try_release(
-            self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout, environment=environment
-        )
-        if outcome.problem:
-            raise StepFailure(
-                f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",
-                log_file="that try",
-                log=outcome.output,
-                blames_release=True,
-            )
-        for text in warnings_of(outcome.facts):
-            self.warn(text)
-        instances = self.instances.program.wanted().instances or 1
-        self.report.misfits = misfits(outcome.facts, instances)
-        for misfit in self.report.misfits:
-            self.warn(misfit["text"])
-        crowd = too_many_workers(outcome.facts, instances, memory_of_host("MemTotal"))
-        if crowd:
-            self.warn(crowd)
 
     def _verify(self) -> None:
         """Everything at once, as callers will see it: every instance, then the public address."""

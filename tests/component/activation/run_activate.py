@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible.module_utils import basic
 
-from ansible_collections.pygun.stack.plugins.module_utils.activation import transaction
+from ansible_collections.pygun.stack.plugins.module_utils.activation import transaction, trial
 from ansible_collections.pygun.stack.plugins.modules import activate
 
 
@@ -32,7 +32,7 @@ class Interruptible(transaction.Activation):
 
 
 if memory := os.environ.get("PYGUN_TEST_MEMORY"):
-    transaction.memory_of_host = lambda kind: int(memory)
+    trial.memory_of_host = lambda kind: int(memory)
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 activate.main(Interruptible)

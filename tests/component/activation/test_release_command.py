@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.component.activation.conftest import APP
 from tests.component.supervised import eventually, has_ended
 
 
@@ -82,6 +83,20 @@ def test_one_that_fails_switches_nothing_and_says_why(served, load, ran):
     assert served.state["failed"][new]["step"] == "release command"
     assert not served.deploy(new, release_command=ran.command).get("failed")
     assert len(ran.lines()) == 2
+
+
+def test_a_health_check_may_need_what_the_command_makes(app):
+    app.conf_extra = "user=root\n"  # without a user there is no trial
+    app.deploy(app.release())
+    made = app.folder / "made"
+    needs = APP.replace('else "200 OK"', f'and not os.path.exists({str(made)!r}) else "200 OK"')
+    refused = app.deploy(app.release(source=needs, health="503 NO"))
+    assert refused["step"] == "preflight"
+    result = app.deploy(app.release(source=needs, health="503 NO"), release_command=["touch", str(made)])
+    assert not result.get("failed"), result["msg"]
+    never = app.deploy(app.release(health="503 NO"), release_command=["touch", str(made)])
+    assert never["step"] == "preflight"
+    assert "No instance was touched. The release command has run (touch" in never["msg"]
 
 
 def test_the_way_back_says_that_it_has_run(served, ran):

@@ -1,0 +1,85 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The trial of a new release in an activation, and what it needs on the host beside the release."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..host.inspection import memory_of_host
+from ..release.fit import misfits
+from ..release.shared_paths import SharedPathError, provide
+from ..release.store import ReleaseStore
+from ..release.trial import too_many_workers, try_release, warnings_of
+from .errors import StepFailure
+from .instances import Instances
+from .journal import Journal
+from .report import Report
+from .survey import Survey
+
+
+class Trial:
+    """Finds out whether the wanted release could serve."""
+
+    def __init__(
+        self,
+        store: ReleaseStore,
+        journal: Journal,
+        instances: Instances,
+        survey: Survey,
+        report: Report,
+        warn: t.Callable[[str], None],
+    ) -> None:
+        self.options = instances.options
+        self.store = store
+        self.journal = journal
+        self.instances = instances
+        self.survey = survey
+        self.report = report
+        self.warn = warn
+
+    def run(self, before_command: bool = False) -> bool:
+        """Try a release that does not serve yet, before anything that serves is touched.
+
+        :param before_command: whether the release command is still to run, which the health check may need: a table, say
+        :returns: whether its health has to be tried again after that
+        """
+        self._provide_shared_paths()
+        options, wanted = self.options, self.survey.wanted
+        user = self.instances.program.user()
+        if not options.preflight or not user or wanted == self.survey.baseline:
+            return False
+        self.report.step = "preflight"
+        self.journal.save(step="preflight")
+        self.journal.checkpoint("preflight")
+        home = os.path.join(options.root, "shared")
+        environment = self.instances.environment()
+        outcome = try_release(
+            self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout, environment=environment
+        )
+        if outcome.problem and outcome.step == "health" and before_command:
+            return True
+        if outcome.problem:
+            raise StepFailure(
+                f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",
+                log_file="that try",
+                log=outcome.output,
+                blames_release=True,
+            )
+        for text in warnings_of(outcome.facts):
+            self.warn(text)
+        instances = self.instances.program.wanted().instances or 1
+        self.report.misfits = misfits(outcome.facts, instances)
+        for misfit in self.report.misfits:
+            self.warn(misfit["text"])
+        crowd = too_many_workers(outcome.facts, instances, memory_of_host("MemTotal"))
+        if crowd:
+            self.warn(crowd)
+        return False
+
+    def _provide_shared_paths(self) -> None:
+        try:
+            provide(self.store.path(self.survey.wanted))
+        except (SharedPathError, OSError) as error:
+            raise StepFailure(str(error)) from error
