@@ -251,6 +251,8 @@ class Uninstall:
             self._remove(thing)
         if units:
             _systemctl("daemon-reload")
+            with contextlib.suppress(UninstallError):  # there is nothing to forget, most often
+                _systemctl("reset-failed", *units)
 
     def _users_of_others(self, app: AppPlaces) -> set[str]:
         """Users that apps which stay run as."""
