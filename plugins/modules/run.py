@@ -132,6 +132,7 @@ def main():
     text = "\n".join(filter(None, (f"{command} {end}.", printable_lines(outcome.output).rstrip("\n"))))
     module.exit_json(
         changed=True,
+        failed=False,  # or Ansible takes a status other than 0 for a failure of the module
         release=one.release,
         rc=outcome.status,
         timed_out=outcome.timed_out,

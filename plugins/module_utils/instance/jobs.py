@@ -192,6 +192,8 @@ class Jobs:
         for path in sorted(changed & self.files.keys()):
             write_atomically(path, self.files[path].encode(), 0o644)
         _systemctl("daemon-reload")
+        if removed:  # systemd remembers a unit that failed without its file, and says so if there is nothing to forget
+            inspection.run(["systemctl", "reset-failed", *removed])
         timers = [f"{unit(self.given['app'], job['name'])}.timer" for job in self.jobs]
         again = [name for name in timers if os.path.join(self.folder, name) in changed]
         if timers:

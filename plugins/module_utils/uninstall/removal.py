@@ -256,6 +256,8 @@ class Uninstall:
             self._remove(thing)
         if units:
             _systemctl("daemon-reload")
+            with contextlib.suppress(UninstallError):  # there is nothing to forget, most often
+                _systemctl("reset-failed", *units)
 
     def _users_of_others(self, app: AppPlaces) -> set[str]:
         """Users of apps and programs that stay."""

@@ -125,7 +125,7 @@ def test_the_module_returns_output_and_status(host):
     given = {"name": "app", "command": "sh -c 'echo so; exit 4'", **host}
     command = [sys.executable, str(MODULE), "run"]
     found = outcome(start_module(command, given))
-    assert (found["rc"], found["output"], found["release"]) == (4, "so\n", NEW)
+    assert (found["rc"], found["output"], found["release"], found["failed"]) == (4, "so\n", NEW, False)
     assert found["text"] == f"sh -c 'echo so; exit 4' in release {NEW} of app ended with status 4.\nso"
     found = outcome(start_module(command, {**given, "_ansible_check_mode": True}))
     assert (found["rc"], found["output"]) == (0, "") and "would be run" in found["text"]
