@@ -70,6 +70,7 @@ def install_fixture(request, tmp_path):
             wheelhouse="" if index_url else str(wheels),
             extra_args=[],
             timeout=300,
+            cache_max="0",
         )
         lock = resolution.Resolution(params, str(release)).lock()
         Needed(params, str(release), "3.11").install(lock, str(release / "venv"), None)

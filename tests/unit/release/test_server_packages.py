@@ -94,6 +94,7 @@ def build(request, tmp_path, wheelhouse):
             wheelhouse=str(wheelhouse),
             extra_args=[],
             timeout=300,
+            cache_max="0",
         )
         lock = Resolution(params, str(tmp_path)).lock()
         install.warnings = list(lock.warnings)
