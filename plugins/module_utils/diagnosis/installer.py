@@ -87,7 +87,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"(\S+) has no wheels with a matching ([^(\n]*?)(?: \(|,? and\b|\n)"
         r"|none of the wheel's tags (?=[^\n]*/([^/\s-]+)-[^/\s]*\.whl)\(([^)]*)\)",
         "There is no wheel of {0} for this host: no match for {1}.",
-        "Take a version that has one (the package's page on the index lists them), or another python_interpreter.",
+        "Take a version that has one (the package's page on the index lists them), or another Python for the app (flask_app_python).",
     ),
     Symptom(
         "wrong-python",
@@ -95,7 +95,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Because (\S+) requires Python ([^\s,]+)|Package '([^']+)' requires a different Python: \S+ not in '([^']+)'"
         r"|require a different python version: (\S+) Requires-Python ([^\s;]+)",
         "{0} needs Python {1}, and the host's is another.",
-        "Take a version of the package for this Python, or another python_interpreter.",
+        "Take a version of the package for this Python, or another Python for the app (flask_app_python).",
     ),
     Symptom(
         "rust-missing",

@@ -211,7 +211,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"Permission denied: '([^'\n]*/venv/bin/python[\d.]*)'|couldn't exec (\S*/venv/bin/python[\d.]*): EACCES",
         "The app's user cannot execute {0}: the interpreter behind the link lies in a folder that is closed to it, such as /root or"
         " a home.",
-        "Set python_interpreter to one that every user reaches, below /usr or /opt. uv installs there with"
+        "Set python_interpreter (or flask_app_python) to one that every user reaches, below /usr or /opt. uv installs there with"
         " `UV_PYTHON_INSTALL_DIR=/opt/python uv python install`.",
     ),
     Symptom(
