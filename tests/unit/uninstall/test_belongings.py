@@ -30,14 +30,23 @@ def app_fixture(tmp_path):
     for name in ("state.json", "activation.lock"):
         (root / name).write_text("")
     (root / "current").symlink_to("releases/0")
-    for name in ("a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a-b-0.log", "a-0.logs", "notes"):
+    for name in (
+        "a-0.log",
+        "a-0.log.1.gz",
+        "a-1.raw.log",
+        "a-memory.log",
+        "a-b-0.log",
+        "a-0.logs",
+        "a.worker-0.log.1.gz",
+        "notes",
+    ):
         (tmp_path / "log" / name).write_text("")
     return AppPlaces("a", str(root), str(tmp_path / "conf"), str(tmp_path / "log"), str(tmp_path / "run"))
 
 
 def test_logs_of_the_app_alone_are_its_own(app):
     names = [path.rpartition("/")[2] for path in app.logs()]
-    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log"]
+    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a.worker-0.log.1.gz"]
 
 
 def test_a_folder_goes_only_if_everything_in_it_goes(app):
