@@ -354,6 +354,11 @@ def test_the_logs_of_an_app_come_in_the_order_of_time(host):
     assert messages(read(host(name="api", instance="api-7"), query())) == ["api 7"]
 
 
+def test_the_log_of_a_program_of_the_release_is_found_by_its_name(host, tmp_path):
+    write(tmp_path / "log" / "api" / "api.worker-0.log", ["plain words of the worker"])
+    assert messages(read(host(name="api", instance="api.worker-0"), query())) == ["plain words of the worker"]
+
+
 def test_an_app_or_instance_that_is_not_there_is_an_error_that_names_those_that_are(host):
     with pytest.raises(LogError, match=r"no app is called 'apo'. This host has api, api-9."):
         host(name="apo")

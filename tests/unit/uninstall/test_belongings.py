@@ -39,6 +39,7 @@ def app_fixture(tmp_path):
         "a-b.job-x.log",
         "a-b-0.log",
         "a-0.logs",
+        "a.worker-0.log.1.gz",
         "notes",
     ):
         (tmp_path / "log" / name).write_text("")
@@ -47,7 +48,7 @@ def app_fixture(tmp_path):
 
 def test_logs_of_the_app_alone_are_its_own(app):
     names = [path.rpartition("/")[2] for path in app.logs()]
-    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a.job-x.log"]
+    assert names == ["a-0.log", "a-0.log.1.gz", "a-1.raw.log", "a-memory.log", "a.job-x.log", "a.worker-0.log.1.gz"]
 
 
 def test_a_folder_goes_only_if_everything_in_it_goes(app):

@@ -28,9 +28,14 @@ def directives():
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     base = {"flask_app_name": "api", "flask_app_user": "web", "flask_app_group": "ops", "flask_app_log_dir": "/logs"}
 
-    def render(**given):
+    def render(programs=(), **given):
         text = template.render(
-            {**defaults, **base, **{f"flask_app_log_{name}": value for name, value in given.items()}}
+            {
+                **defaults,
+                **base,
+                "flask_app_programs": programs,
+                **{f"flask_app_log_{name}": value for name, value in given.items()},
+            }
         )
         text = re.sub(r"(postrotate|lastaction).*?endscript", "", text, flags=re.DOTALL)
         return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
@@ -43,6 +48,10 @@ def test_the_logs_of_the_instances_are_rotated_and_not_the_raw_ones(directives):
     assert lines[0] == '"/logs/api-[0-9].log" "/logs/api-[0-9][0-9].log" {'
     assert lines[-1] == "}"
     assert {"missingok", "notifempty", "create 0640 web ops", "rotate 10"} <= set(lines)
+
+
+def test_the_logs_of_the_programs_of_a_release_are_rotated_with_them(directives):
+    assert directives(programs=[{"name": "worker"}])[0].endswith('"/logs/api-[0-9][0-9].log" "/logs/api.*.log" {')
 
 
 @pytest.mark.parametrize(
