@@ -48,8 +48,8 @@ def _of_line(kind: str, command: str, wsgi: str, release_command: object) -> Ite
             )
     else:
         yield (
-            f"The Procfile has a program {kind}, which is not started: {command}. An entry of supervisor_programs with the command"
-            f" /srv/NAME/current/run {command} starts one."
+            f"The Procfile has a program {kind}, which is not started. To start it with each release, add to flask_app_programs:"
+            f" {{name: {kind.lower()}, command: {json.dumps(command, ensure_ascii=False)}}}."
         )
 
 

@@ -91,6 +91,10 @@ def _names(values: Values) -> Iterator[tuple[str, str]]:
     for entry in values["flask_app_programs"]:
         if entry["name"] == app:
             yield "flask_app_programs", f"has {app}, the name of the app. Choose another."
+        if entry["name"] in {job["name"] for job in values["flask_app_jobs"]}:
+            yield "flask_app_programs", f"has {entry['name']}, the name of a job (flask_app_jobs). Choose another."
+        if entry["name"].startswith("job-"):
+            yield "flask_app_programs", f"has {entry['name']}: names that begin so are those of the logs of jobs. Choose another."
         for process in process_names(entry["name"], int(entry.get("numprocs") or 1)):
             if process in seen:
                 yield (

@@ -24,7 +24,7 @@ def notes(tmp_path):
 def test_each_line_that_means_something_is_proposed(notes):
     release, worker = notes(PROCFILE)
     assert 'set flask_app_release_command: "flask db upgrade".' in release
-    assert "a program worker, which is not started: celery -A shop worker." in worker
+    assert worker.endswith('add to flask_app_programs: {name: worker, command: "celery -A shop worker"}.')
 
 
 def test_what_the_variables_say_already_is_not_proposed(notes):

@@ -41,7 +41,7 @@ texts = st.text(st.sampled_from(SPECIAL) | st.characters(), max_size=40) | st.sa
         " %;",
     ]
 )
-names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True)
+names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,8}", fullmatch=True).filter(lambda name: "QJX" not in name)
 secrets = st.tuples(texts, texts).map("QJX".join)
 
 

@@ -25,7 +25,7 @@ WRITTEN = [
 
 @pytest.mark.parametrize("tool", ["end_orphans.py", "memory_guard.py"])
 def test_a_tool_imports_what_the_role_writes_beside_it(tmp_path, tool):
-    for name in WRITTEN:
+    for name in (name for name in WRITTEN if name.endswith(".py")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROLE / "files" / name, tmp_path / name)
     code = "import runpy, sys; print(sorted(runpy.run_path(sys.argv[1], run_name='tool')))"
