@@ -18,7 +18,20 @@ from rig.host import ROOT, Host, Run
 
 INVENTORY = ROOT / "molecule" / "inventories" / "whole.yml"
 VARIABLES = ROOT / "molecule" / "whole" / "vars" / "shop.yml"
-ORDERS = ("--path", "/order", "--contains", '"order"', "--slow", "0", "--stream", "0", "--upload", "0", "--simple-rate", "10")
+ORDERS = (
+    "--path",
+    "/order",
+    "--contains",
+    '"order"',
+    "--slow",
+    "0",
+    "--stream",
+    "0",
+    "--upload",
+    "0",
+    "--simple-rate",
+    "10",
+)
 
 
 class Shop(Host):
@@ -79,7 +92,17 @@ class Shop(Host):
 
     def query(self, statement: str) -> list[str]:
         """The rows of an answer of the database."""
-        program = ["runuser", "-u", "postgres", "--", "psql", "--dbname=shop", "--tuples-only", "--no-align", "--command"]
+        program = [
+            "runuser",
+            "-u",
+            "postgres",
+            "--",
+            "psql",
+            "--dbname=shop",
+            "--tuples-only",
+            "--no-align",
+            "--command",
+        ]
         return self.run(*program, statement).split()
 
     def revision(self) -> str:
@@ -87,7 +110,9 @@ class Shop(Host):
 
     def answers(self) -> str:
         """The version of the app that serves."""
-        code = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5000/healthz', timeout=20).read().decode())"
+        code = (
+            "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5000/healthz', timeout=20).read().decode())"
+        )
         return json.loads(self.run("python3", "-c", code))["version"]
 
     def running(self, words: str) -> list[str]:

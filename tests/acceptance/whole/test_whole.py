@@ -42,7 +42,9 @@ def load(shop):
     with Load(shop, "whole", options=ORDERS) as load:
         yield load
     assert load.totals["failed"] == 0, json.dumps(load.result["kinds"], indent=1)
-    shop.wait_for(lambda: shop.query("SELECT count(*) FROM orders") == shop.query("SELECT count(*) FROM shipped"), "lost")
+    shop.wait_for(
+        lambda: shop.query("SELECT count(*) FROM orders") == shop.query("SELECT count(*) FROM shipped"), "lost"
+    )
     assert shop.query("SELECT order_id FROM shipped GROUP BY order_id HAVING count(*) > 1") == []
 
 
@@ -89,7 +91,9 @@ def test_a_migration_that_is_killed_is_run_again(shop, load):
     os.killpg(run.pid, signal.SIGKILL)
     shop.run("pkill", "-KILL", "--full", "AnsiballZ|ansible-tmp", check=False)
     run.wait()
-    shop.wait_for(lambda: not shop.run("pgrep", "--full", "flask db upgrade", check=False), "the migration went on alone")
+    shop.wait_for(
+        lambda: not shop.run("pgrep", "--full", "flask db upgrade", check=False), "the migration went on alone"
+    )
     assert shop.current() == before
     shop.migration(name, EXPAND.format("killed"))
     done = deployed(shop)
@@ -128,7 +132,9 @@ def test_a_worker_that_cannot_start_undoes_the_deploy(shop, load):
 
 
 def test_a_job_ends_in_the_release_in_which_it_began(shop, load):
-    unit = shop.run("sh", "-c", "systemctl list-unit-files --plain --no-legend 'pygun-shop*nightly*.service'").split()[0]
+    unit = shop.run("sh", "-c", "systemctl list-unit-files --plain --no-legend 'pygun-shop*nightly*.service'").split()[
+        0
+    ]
     shop.run("systemctl", "start", "--no-block", unit)
     shop.wait_for(lambda: shop.run("pgrep", "--full", "flask report", check=False), "the job did not start")
     began = str(shop.number)
@@ -168,4 +174,11 @@ def test_uninstall_leaves_nothing(shop):
     done = shop.playbook("uninstall.yml", uninstall_everything=True, uninstall_data=True)
     assert done.ok, done.text
     assert shop.run("pgrep", "--full", "celery|gunicorn", check=False) == ""
-    assert shop.run("sh", "-c", "find / -xdev -path /proc -prune -o -name '*shop*' -print | grep -v -e postgres -e pygun-acceptance || true") == ""
+    assert (
+        shop.run(
+            "sh",
+            "-c",
+            "find / -xdev -path /proc -prune -o -name '*shop*' -print | grep -v -e postgres -e pygun-acceptance || true",
+        )
+        == ""
+    )

@@ -37,7 +37,9 @@ def healthz():
 def order():
     """An order; a GET, so that the load client can place it."""
     with db.engine.begin() as connection:
-        number = connection.execute(sa.text("INSERT INTO orders (version) VALUES (:v) RETURNING id"), {"v": VERSION}).scalar()
+        number = connection.execute(
+            sa.text("INSERT INTO orders (version) VALUES (:v) RETURNING id"), {"v": VERSION}
+        ).scalar()
     ship.delay(number)
     return {"order": number, "version": VERSION}
 
