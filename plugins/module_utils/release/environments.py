@@ -3,7 +3,7 @@
 """The virtual environments of one app on this host. Releases with the same packages have the same one.
 
 ``<root>/environments/<name>/venv`` is one environment; it is complete once ``environment.json`` is beside it.
-``<root>/releases/<id>/venv`` links to it. A release of before 1.1.0 has its own there, in place of the link.
+``<root>/releases/<id>/venv`` links to it. A release of before 1.0.0 has its own there, in place of the link.
 
 The caller holds the app's lock while it writes.
 """

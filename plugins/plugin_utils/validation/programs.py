@@ -94,7 +94,10 @@ def _names(values: Values) -> Iterator[tuple[str, str]]:
         if entry["name"] in {job["name"] for job in values["flask_app_jobs"]}:
             yield "flask_app_programs", f"has {entry['name']}, the name of a job (flask_app_jobs). Choose another."
         if entry["name"].startswith("job-"):
-            yield "flask_app_programs", f"has {entry['name']}: names that begin so are those of the logs of jobs. Choose another."
+            yield (
+                "flask_app_programs",
+                f"has {entry['name']}: names that begin so are those of the logs of jobs. Choose another.",
+            )
         for process in process_names(entry["name"], int(entry.get("numprocs") or 1)):
             if process in seen:
                 yield (
