@@ -59,7 +59,7 @@ def test_what_the_server_says_is_never_lost(service, how):
     service.start(
         app=APP.replace("{setup}", SILENCE[how]),
         runtime="health_path='/healthz'",
-        graceful_timeout=1,
+        graceful_timeout=2,
     )
     service.get("/healthz")
     waiting = service.host.connect()

@@ -291,7 +291,12 @@ class Host:
                 instance.process.kill()
                 instance.process.wait()
         self.listener.close()
-        shutil.rmtree(self.folder)
+        eventually(self._remove, 10, f"{self.folder} is still written to")
+
+    def _remove(self):
+        """Whether the folder is gone: a process that was killed may end in the middle of a write."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return not self.folder.exists()
 
 
 def _children(pid):
