@@ -15,9 +15,10 @@ NESTED = "[" * 60_000
 def as_before(release):
     """Give a release the launcher of before, which looks for candidates in the run directory."""
     launcher = release / "lib" / "pygun_runtime" / "launch.py"
-    text = launcher.read_text().replace("Path(run_dir).parent / CANDIDATES / Path(run_dir).name", "Path(run_dir)")
-    launcher.write_text(text.replace("CANDIDATES", "FORMERLY"))
-    assert launcher.read_text().count("Path(run_dir)") == 1
+    text = launcher.read_text()
+    now = "Path(run_dir).parent / CANDIDATES / Path(run_dir).name"
+    assert text.count(now) == 1
+    launcher.write_text(text.replace(now, "Path(run_dir)").replace("CANDIDATES", "FORMERLY"))
 
 
 def examined(app):

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests.component.supervised import has_ended
+
 SECRET = "s3cret-value-of-a-token"
 
 
@@ -120,7 +122,7 @@ def test_programs_that_are_not_python(host, tmp_path, eventually):
         lambda: [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and f"\nPPid:\t{shell}\n" in status(pid)]
     )
     host.apply([host.program("tick", str(binary))])
-    eventually(lambda: "sleep" not in status(child))
+    eventually(lambda: has_ended(child))
 
 
 def status(pid):
