@@ -117,7 +117,9 @@ class Jobs:
         given, name = self.given, unit(self.given["app"], job["name"])
         words = shlex.split(job["command"]) if isinstance(job["command"], str) else job["command"]
         directives = {**_SANDBOX, **given["sandbox"]}
-        directives = {key: str(value).lower() if isinstance(value, bool) else value for key, value in directives.items()}
+        directives = {
+            key: str(value).lower() if isinstance(value, bool) else value for key, value in directives.items()
+        }
         sandbox = "".join(f"{key}={value}\n" for key, value in sorted(directives.items()) if value != "")
         title = f"job {job['name']} of {given['app']}"
         service = (

@@ -49,7 +49,9 @@ def _entry(entry: dict) -> Iterator[str]:
         found = list(_setting(name, value))
         yield from found
         if not found and name != SINGLETON:
-            right[name] = typed({"type": program_settings.PROGRAM[name]}, command_text(value) if name == "command" else value)
+            right[name] = typed(
+                {"type": program_settings.PROGRAM[name]}, command_text(value) if name == "command" else value
+            )
     name, command = right.get("name"), right.get("command")
     if name and not _NAME.fullmatch(name):
         yield (
