@@ -110,8 +110,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"ModuleNotFoundError: No module named '([^']+)'",
         "The app imports {0}, and neither its source nor its venv has it.",
         "Add the package to the app's requirements (or lock file), or correct the import. If {0} is the app's own"
-        " module, check flask_app_wsgi, that .gitignore does not leave the file out (flask_app_include takes it along), and, if it lies in a folder of the source such"
-        " as src, set flask_app_gunicorn: {{pythonpath: src}}.",
+        " module, check flask_app_wsgi, that .gitignore does not leave the file out (flask_app_include takes it along), and, if it lies"
+        " in a folder of the source such as src, set flask_app_gunicorn: {{pythonpath: src}}.",
     ),
     Symptom(
         "library-missing",

@@ -1,12 +1,8 @@
 """The units of jobs, and what systemd says of them."""
 
 import os
-from pathlib import Path
 
 import pytest
-import yaml
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 from ansible_collections.pygun.stack.plugins.module_utils.instance import jobs
 
@@ -61,31 +57,6 @@ def test_the_units_of_a_job(wanted, tmp_path):
         assert line in service
     assert not [line for line in service if line.startswith("ReadWritePaths")]
     assert {"OnCalendar=daily", "Persistent=true"} <= set(timer)
-
-
-ROLES = Path(__file__).parents[3] / "roles"
-OF_THE_UNIT = yaml.safe_load((ROLES / "supervisor/vars/main.yml").read_text())["__supervisor_unit_options"]
-#: What a service that ends by itself does not need, and what is stricter in a job.
-NOT_FOR_JOBS = {"Restart", "RestartSec", "TasksMax", "OOMPolicy", "CapabilityBoundingSet"}
-
-
-@pytest.mark.parametrize("loosened", [{}, {"PrivateDevices": False, "SystemCallFilter": ""}], ids=str)
-def test_a_job_may_do_what_a_program_of_supervisord_may_do_and_no_more(wanted, loosened):
-    template = yaml.safe_load((ROLES / "flask_app/vars/main.yml").read_text())["__flask_app_jobs"]["sandbox"]
-    variables = {
-        "__supervisor_unit_options": OF_THE_UNIT,
-        "supervisor_unit_options": loosened,
-        "supervisor_umask": "027",
-        "supervisor_minfds": 4096,
-    }
-    sandbox = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(template))
-    (text,) = (text for path, text in wanted({}, sandbox=sandbox).files.items() if path.endswith(".service"))
-    directives = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    for name in OF_THE_UNIT.keys() - NOT_FOR_JOBS - loosened.keys():
-        assert directives[name] == OF_THE_UNIT[name], name
-    assert (directives["CapabilityBoundingSet"], directives["UMask"], directives["LimitNOFILE"]) == ("", "027", "4096")
-    if loosened:
-        assert directives["PrivateDevices"] == "false" and "SystemCallFilter" not in directives
 
 
 @pytest.mark.parametrize(
