@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ..text import shown
-from .rules import Values, between, rule
+from .rules import rule
 from .value_types import check_type
 
 #: The types of an entry's settings. The argument spec says the same (a test compares them).
@@ -33,17 +33,6 @@ def _files(values: list[dict[str, t.Any]]) -> Iterator[str]:
         if other:
             yield f"entry {number}: path {shown(path)}: another entry has {shown(other)}. One would lie in the other: choose another path."
         paths.append(path)
-
-
-@between
-def _not_in_shared_paths(values: Values) -> Iterator[tuple[str, str]]:
-    for file in values["flask_app_files"]:
-        for shared in values["flask_app_shared_paths"]:
-            if f"{file['path']}/".startswith(f"{shared.rstrip('/')}/"):
-                yield (
-                    "flask_app_files",
-                    f"has the path {file['path']}, and flask_app_shared_paths has {shared}, which is a link out of the release. Choose another path.",
-                )
 
 
 def _shape(file: dict[str, t.Any]) -> Iterator[str]:

@@ -164,7 +164,6 @@ GOOD = [
     },
     {"flask_app_programs": [{"name": "worker", "command": ["sh", "-c", "cd x && rq worker"]}]},
     {"flask_app_accelerators": [0, "GPU-5a3c"], "supervisor_unit_options": {"PrivateDevices": "false"}},
-    {"flask_app_files": [{"path": "models", "src": "/etc"}], "flask_app_shared_paths": ["models/cache", "models.d/"]},
     {"flask_app_name": "scoring-api_2"},
     {"flask_app_instances": "3", "flask_app_preload": "yes"},
     {"flask_app_bind": "0.0.0.0:80"},
