@@ -52,6 +52,10 @@ SAID: dict[str, tuple[str, ...]] = {
         "OSError: [Errno 30] Read-only file system: '/usr/share/scoring/cache'",
         "sqlite3.OperationalError: attempt to write a readonly database",
         "OSError: [Errno 24] Too many open files: '/dev/null'",
+        "sqlite3.OperationalError: no such table: item",
+        'psycopg.errors.UndefinedTable: relation "item" does not exist',
+        "FileNotFoundError: [Errno 2] No such file or directory: 'models/scoring.onnx'",
+        "RuntimeError: No CUDA GPUs are available",
         "scoring:scoring-0                FATAL     can't find command '/srv/scoring/current/venv/bin/python'",
         "supervisor: couldn't setuid to 1001: Can't drop privilege as nonroot user",
         "Health check failed, refusing to serve: GET /healthz cannot be asked through WSGI: create_app() takes 0 positional"

@@ -202,8 +202,9 @@ class ActionModule(ActionBase):
     def _notes_of_procfile(collected, args):
         if not any(entry.path == "src/Procfile" for entry in collected.entries):
             return []
-        command = (args.get("activation") or {}).get("release_command")
-        return list(procfile.notes(Path(collected.source), (args.get("service") or {}).get("wsgi", ""), command))
+        activation, wsgi = args.get("activation") or {}, (args.get("service") or {}).get("wsgi", "")
+        programs = activation.get("programs") or []
+        return list(procfile.notes(Path(collected.source), wsgi, activation.get("release_command"), programs))
 
     def _extra(self, src):
         """Where a file of flask_app_files is on the control node."""

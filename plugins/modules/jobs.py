@@ -37,7 +37,7 @@ options:
     type: path
     required: true
   sandbox:
-    description: More directives of systemd for the services, such as C(ProtectHome).
+    description: Directives of systemd for the services, such as C(ProtectHome), beside or instead of the usual ones.
     type: dict
     default: {}
   is_first:

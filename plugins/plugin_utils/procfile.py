@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..module_utils.release.commands import commands_from
+from ..module_utils.supervisor.release_programs import program_in
 
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(.+)")
 _LARGEST = 64 * 1024
@@ -17,22 +19,27 @@ _LARGEST = 64 * 1024
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^)]*\))?")
 
 
-def notes(source: Path, wsgi: str, release_command: object) -> Iterator[str]:
+def notes(source: Path, wsgi: str, release_command: object, programs: Iterable[dict[str, str]] = ()) -> Iterator[str]:
     """A sentence for each line of a Procfile that the variables do not say already.
 
     :param wsgi: flask_app_wsgi; empty if that is not known
     :param release_command: flask_app_release_command
+    :param programs: the files of flask_app_programs. A program of the same name or command means the same as its line.
     """
     try:
         with (source / "Procfile").open("rb") as stream:
             text = stream.read(_LARGEST).decode("utf-8", "replace")
     except OSError:
         return
+    files = [program_in(file["content"].encode(), file["path"]) for file in programs]
+    declared = {text for program in files if program for text in (program.name, program.command)}
     for line in map(str.strip, text.splitlines()):
         match = _LINE.fullmatch(line)
         if match:
             kind, command = match.groups()
-            yield from _of_line(kind, command.strip(), wsgi, release_command)
+            shell = shlex.join(["sh", "-c", command.strip()])
+            if kind in ("web", "release") or not {kind.lower(), " ".join(command.split()), shell} & declared:
+                yield from _of_line(kind, command.strip(), wsgi, release_command)
 
 
 def _of_line(kind: str, command: str, wsgi: str, release_command: object) -> Iterator[str]:
@@ -49,7 +56,7 @@ def _of_line(kind: str, command: str, wsgi: str, release_command: object) -> Ite
     else:
         yield (
             f"The Procfile has a program {kind}, which is not started. To start it with each release, add to flask_app_programs:"
-            f" {{name: {kind.lower()}, command: {json.dumps(command, ensure_ascii=False)}}}."
+            f" {{name: {kind.lower()}, command: {_value(command)}}}."
         )
 
 

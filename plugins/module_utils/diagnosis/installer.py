@@ -102,8 +102,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "installer",
         r"(can't find Rust compiler|Cargo, the Rust package manager, is not installed|rustc[^\n]* is not installed[^\n]*)",
         "A package has no wheel for this Python, and to build it from source the host lacks Rust: {0}.",
-        "Take a version of the package that has a wheel, or install Rust (Debian: `apt-get install cargo`; a newer one by rustup, for"
-        " all users).",
+        "Take a version of the package that has a wheel, or have the deploy install Rust (flask_app_system_packages: [cargo]; a newer"
+        " one comes by rustup, for all users).",
     ),
     Symptom(
         "compiler-missing",
@@ -113,16 +113,16 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"|No CMAKE_\w+_COMPILER could be found|[Nn]o working compiler found|linker `\w+` not found"
         r"|no acceptable C compiler found[^\n]*)",
         "A package has no wheel for this Python, and to build it from source the host lacks a compiler: {0}.",
-        "Take a version of the package that has a wheel, or install the compiler (Debian: `apt-get install build-essential"
-        " python3-dev`, and `gfortran` for Fortran).",
+        "Take a version of the package that has a wheel, or have the deploy install the compiler (flask_app_system_packages:"
+        " [build-essential, python3-dev], and gfortran for Fortran).",
     ),
     Symptom(
         "header-missing",
         "installer",
         r"fatal error: ([\w./+-]+): No such file or directory",
         "A package has no wheel for this Python, and to build it from source the host lacks the header {0}.",
-        "Take a version of the package that has a wheel, or install the -dev package that has the header (`apt-file search {0}` names"
-        " it; Python.h is in python3-dev, or in the interpreter's own -dev package).",
+        "Take a version of the package that has a wheel, or name the -dev package that has the header in flask_app_system_packages"
+        " (`apt-file search {0}` names it; Python.h is in python3-dev, or in the interpreter's own -dev package).",
     ),
     Symptom(
         "build-tool-missing",
@@ -132,8 +132,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"|pkg-config|cmake|ninja|swig|make)'|Can not find (valid pkg-config name)|Package '([\w.+-]+)', required"
         r" by '[^'\n]*', not found|No package '([\w.+-]+)' found|[Dd]ependency \"([\w.+-]+)\" not found",
         "A package has no wheel for this Python, and to build it from source the host lacks {0}.",
-        "Take a version of the package that has a wheel (for psycopg2 the package psycopg2-binary), or install what has it (Debian:"
-        " libpq-dev for pg_config, default-libmysqlclient-dev and pkg-config for mysqlclient; `apt-file search {0}` for others).",
+        "Take a version of the package that has a wheel (for psycopg2 the package psycopg2-binary), or name what has it in"
+        " flask_app_system_packages (libpq-dev for pg_config, default-libmysqlclient-dev and pkg-config for mysqlclient; `apt-file search {0}` for others).",
     ),
     Symptom(
         "version-from-git",

@@ -110,15 +110,16 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"ModuleNotFoundError: No module named '([^']+)'",
         "The app imports {0}, and neither its source nor its venv has it.",
         "Add the package to the app's requirements (or lock file), or correct the import. If {0} is the app's own"
-        " module, check flask_app_wsgi, that .gitignore does not leave the file out, and, if it lies in a folder of the source such"
-        " as src, set flask_app_gunicorn: {{pythonpath: src}}.",
+        " module, check flask_app_wsgi, that .gitignore does not leave the file out (flask_app_include takes it along), and, if it lies"
+        " in a folder of the source such as src, set flask_app_gunicorn: {{pythonpath: src}}.",
     ),
     Symptom(
         "library-missing",
         "app",
         r"\b(?:ImportError|OSError): ([\w.+-]+\.so[\w.]*): cannot open shared object file",
         "A package needs the shared library {0}, which the host lacks.",
-        "Install the system's package that has it (`apt-file search {0}` names it), or use a wheel that brings it along.",
+        "Name the distribution's package that has it in flask_app_system_packages (`apt-file search {0}` names it), or use a wheel that"
+        " brings it along.",
     ),
     Symptom(
         "import-error",
@@ -244,6 +245,32 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"(couldn't setuid to .*|can't find command .*|couldn't exec .*|couldn't chdir to .*)",
         "supervisord could not start the program: {0}.",
         "Check that the user exists and that the release's venv is complete; deploying again rebuilds what is missing.",
+    ),
+    Symptom(
+        "table-missing",
+        "app",
+        r"(?:no such table: |no such column: |[Rr]elation \"|Table ')([\w.]+)(?:\" does not exist|' doesn't exist|\b)",
+        "The app asks its database for {0}, which is not there: the database is new, or its migrations have not run.",
+        "Have the deploy run them before the release serves, such as flask_app_release_command: flask db upgrade. If it does, compare the"
+        " address of the database in flask_app_env. A database that is a file belongs into flask_app_shared_paths.",
+    ),
+    Symptom(
+        "file-missing",
+        "app",
+        r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^'\n]+)'",
+        "The app looks for {0}, which is not there. A path without a slash at its beginning begins in the directory of the source.",
+        "A file of the source that git ignores comes along with flask_app_include, and one from elsewhere, such as a model, with"
+        " flask_app_files. What the app writes itself belongs into flask_app_shared_paths. A program of the distribution, such as ffmpeg,"
+        " comes with flask_app_system_packages.",
+    ),
+    Symptom(
+        "accelerator-hidden",
+        "app",
+        r"([Nn]o CUDA-capable device is detected|Found no NVIDIA driver on your system|No CUDA GPUs are available|No HIP GPUs are available"
+        r"|hipErrorNoDevice)",
+        "The app finds no accelerator ({0}): the host has none, or supervisord's unit hides it.",
+        'Set supervisor_unit_options: {{PrivateDevices: "false"}}. `sudo -u USER nvidia-smi` shows whether the host has one that the app\'s'
+        " user may use; flask_app_accelerators says which worker has which.",
     ),
     Symptom(
         "asgi-app",

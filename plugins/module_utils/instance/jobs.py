@@ -28,21 +28,14 @@ _PROPERTIES = (
     "Id,ActiveState,UnitFileState,NeedDaemonReload,LastTriggerUSec,NextElapseUSecRealtime,Result,ExecMainStatus,"
     "ExecMainStartTimestamp,ExecMainExitTimestamp"
 )
-#: What a job may not do. As supervisord's unit, and more: a job needs no capability.
-_SANDBOX = """\
-NoNewPrivileges=true
-CapabilityBoundingSet=
-LockPersonality=true
-PrivateTmp=true
-ProtectClock=true
-ProtectControlGroups=true
-ProtectHostname=true
-ProtectKernelLogs=true
-ProtectKernelModules=true
-ProtectKernelTunables=true
-RestrictRealtime=true
-RestrictSUIDSGID=true
-"""
+#: What a job may not do, unless `sandbox` has it otherwise. It needs no capability in any case.
+_SANDBOX = dict.fromkeys(
+    """
+    NoNewPrivileges LockPersonality PrivateTmp ProtectClock ProtectControlGroups ProtectHostname ProtectKernelLogs
+    ProtectKernelModules ProtectKernelTunables RestrictRealtime RestrictSUIDSGID
+    """.split(),
+    "true",
+)
 ARGUMENT_SPEC = {
     "app": {"type": "str", "required": True},
     "user": {"type": "str", "required": True},
@@ -123,14 +116,18 @@ class Jobs:
     def _texts(self, job: dict[str, t.Any]) -> dict[str, str]:
         given, name = self.given, unit(self.given["app"], job["name"])
         words = shlex.split(job["command"]) if isinstance(job["command"], str) else job["command"]
-        sandbox = "".join(f"{key}={value}\n" for key, value in sorted(given["sandbox"].items()) if value)
+        directives = {**_SANDBOX, **given["sandbox"]}
+        directives = {
+            key: str(value).lower() if isinstance(value, bool) else value for key, value in directives.items()
+        }
+        sandbox = "".join(f"{key}={value}\n" for key, value in sorted(directives.items()) if value != "")
         title = f"job {job['name']} of {given['app']}"
         service = (
             f"{_HEAD}[Unit]\nDescription=The {title}\nWants=network-online.target\nAfter=network-online.target\n\n[Service]\n"
             f"Type=oneshot\nExecStart={given['root']}/current/run {' '.join(map(quoted, words))}\n"
             f"User={given['user']}\nGroup={given['group']}\nEnvironment=HOME={given['root']}/shared\n"
             f"TimeoutStartSec={job['timeout']}\n"
-            f"StandardOutput=append:{log(given['log_dir'], given['app'], job['name'])}\n{_SANDBOX}{sandbox}"
+            f"StandardOutput=append:{log(given['log_dir'], given['app'], job['name'])}\nCapabilityBoundingSet=\n{sandbox}"
         )
         timer = (
             f"{_HEAD}[Unit]\nDescription=Starts the {title}\n\n[Timer]\nOnCalendar={job['schedule']}\n"

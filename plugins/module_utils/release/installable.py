@@ -48,7 +48,7 @@ def check(files, packages, python, platform, uv=True):
             raise InstallError(
                 "a package of the app's comes from a git repository.",
                 f"{where} names a git repository, and this host has no git.",
-                "Install git on the host; or name an archive of the commit, such as https://HOST/TEAM/APP/archive/COMMIT.tar.gz.",
+                "Set flask_app_system_packages: [git]; or name an archive of the commit, such as https://HOST/TEAM/APP/archive/COMMIT.tar.gz.",
             )
         if why := wheel_refusal(text, python, platform):
             raise InstallError(

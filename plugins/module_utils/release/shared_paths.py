@@ -34,10 +34,15 @@ def link(release: str, paths: t.Iterable[str]) -> None:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder, 0o755)
             if not stat.S_ISDIR(os.lstat(folder).st_mode):
-                raise SharedPathError(f"{path} of flask_app_shared_paths leads through {folder}, which is no folder")
+                raise SharedPathError(
+                    f"{path} of flask_app_shared_paths leads through {folder}, which is no folder. Name another path."
+                )
         place = os.path.join(source, path)
         if os.path.lexists(place):
-            raise SharedPathError(f"the build of a package has made {place}, and flask_app_shared_paths names {path}")
+            raise SharedPathError(
+                f"{place} has been made by the build of a package or comes from flask_app_files, and flask_app_shared_paths names {path}."
+                " Name another path there."
+            )
         shared = os.path.join(os.path.dirname(os.path.dirname(release)), "shared")
         os.symlink(os.path.relpath(os.path.join(shared, path), folder), place)
 
@@ -60,7 +65,7 @@ def provide(release: str) -> None:
     shared, first = os.path.join(root, "shared"), os.path.join(release, _FIRST_CONTENT)
     owner = os.lstat(shared)
     if not stat.S_ISDIR(owner.st_mode):
-        raise SharedPathError(f"{shared} is no folder")
+        raise SharedPathError(f"{shared} is no folder. Move it away; a deploy makes the folder.")
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -81,7 +86,9 @@ def provide(release: str) -> None:
         problem = stream.read()
     os.waitpid(child, 0)
     if problem:
-        raise SharedPathError(f"{shared} cannot get what flask_app_shared_paths names: {problem}")
+        raise SharedPathError(
+            f"{shared} cannot get what flask_app_shared_paths names: {problem}. Move what is in the way, or give it to the app's user."
+        )
 
 
 def _become(owner: os.stat_result) -> None:

@@ -85,6 +85,11 @@ def scope(app: str) -> str:
     return f"{app}.programs"
 
 
+def command_text(command: t.Any) -> str:
+    """A command as supervisor reads it: a text as it is, a list of words with quotes where they need them."""
+    return shlex.join(map(str, command)) if isinstance(command, (list, tuple)) else str(command).strip()
+
+
 def render(programs: t.Sequence[Entry], app: dict[str, t.Any]) -> list[dict[str, str]]:
     """The files of these programs, with their paths.
 
@@ -105,7 +110,7 @@ def render(programs: t.Sequence[Entry], app: dict[str, t.Any]) -> list[dict[str,
             "stopwaitsecs": app["stopwaitsecs"],
             **entry,
             "name": group,
-            "command": f"{launcher} {str(entry['command']).strip()}",
+            "command": f"{launcher} {command_text(entry['command'])}",
             "user": app["user"],
             "directory": home,
             "environment": environment,

@@ -45,6 +45,17 @@ def _enough(values: Values) -> Iterator[tuple[str, str]]:
 
 
 @between
+def _devices_to_see(values: Values) -> Iterator[tuple[str, str]]:
+    private = str(values["supervisor_unit_options"].get("PrivateDevices", "true")).lower()
+    if values["flask_app_accelerators"] and private in ("true", "yes", "on", "1", "y", "t"):
+        yield (
+            "flask_app_accelerators",
+            "needs devices that supervisord's unit hides from its programs (PrivateDevices). The trial of a release would see them, and no"
+            ' worker. Set supervisor_unit_options: {PrivateDevices: "false"} for the host; supervisord restarts once for it.',
+        )
+
+
+@between
 def _not_shared(values: Values) -> Iterator[tuple[str, str]]:
     name, preload = values.gunicorn("preload_app", "flask_app_preload")
     if values["flask_app_accelerators"] and preload:

@@ -78,6 +78,6 @@ def _origin(file: dict[str, t.Any]) -> Iterator[str]:
         yield "url: it holds a user or a password, which logs would show. Put them into headers (Authorization)."
     for name, value in (file.get("headers") or {}).items():
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
-            yield f"headers: {shown(name)} is no name of a header."
+            yield f"headers: {shown(name)} is no name of a header. Write letters, digits and dashes, such as Authorization."
         elif not isinstance(value, str) or not value or not value.isprintable() or not value.isascii():
             yield f"headers: the value of {name} is no text on one line. Put it in quotes; a vault's file may end with a line end."

@@ -80,7 +80,7 @@ def _command(value: t.Any) -> Iterator[str]:
             yield f"{shown(value)} cannot be taken apart: {error}. Close the quote, or write a list of words."
             return
     if not isinstance(words, (list, tuple)):
-        yield f"a text or a list of words is expected, and this is {yaml_kind(value)}."
+        yield f"write a text or a list of words; this is {yaml_kind(value)}."
     elif not words:
         yield "it is empty. Write the program and its arguments."
     elif not all(isinstance(word, str) for word in words):

@@ -10,7 +10,7 @@ import typing as t
 from collections.abc import Iterator
 
 from ...module_utils.supervisor import program_settings
-from ...module_utils.supervisor.release_programs import SETTINGS, SINGLETON, process_names
+from ...module_utils.supervisor.release_programs import SETTINGS, SINGLETON, command_text, process_names
 from ..text import shown
 from .rules import Values, between, rule
 from .supervisor import check_setting
@@ -49,7 +49,9 @@ def _entry(entry: dict) -> Iterator[str]:
         found = list(_setting(name, value))
         yield from found
         if not found and name != SINGLETON:
-            right[name] = typed({"type": program_settings.PROGRAM[name]}, value)
+            right[name] = typed(
+                {"type": program_settings.PROGRAM[name]}, command_text(value) if name == "command" else value
+            )
     name, command = right.get("name"), right.get("command")
     if name and not _NAME.fullmatch(name):
         yield (
@@ -70,6 +72,13 @@ def _setting(name: t.Any, value: t.Any) -> Iterator[str]:
         yield f"the name {shown(name)} is {yaml_kind(name)}. Put it in quotes."
     elif name == SINGLETON:
         yield from (f"{name}: {text}" for text in check_type("bool", {}, value))
+    elif name == "command" and isinstance(value, (list, tuple)):
+        if all(isinstance(word, str) for word in value):
+            yield from (f"{name}: {text}" for text in check_characters(value, ascii_only=False))
+        else:
+            yield f"{name}: a word of the list is no text. Put it in quotes."
+    elif name == "command" and not isinstance(value, str):
+        yield f"{name}: write a text or a list of words; this is {yaml_kind(value)}."
     elif name in SETTINGS:
         yield from (f"{name}: {text}" for text in check_setting("program", name, value))
     elif name in _NOT_TAKEN:

@@ -292,6 +292,28 @@ def a_database_that_may_not_be_written(folder: Path) -> str:
     return gunicorn(folder, write)
 
 
+@prints("table-missing")
+def a_database_without_its_tables(folder: Path) -> str:
+    return gunicorn(folder, "import sqlite3\nsqlite3.connect(':memory:').execute('select * from item')\n")
+
+
+@prints("table-missing")
+def a_database_server_without_its_tables(_folder: Path) -> str:
+    """PostgreSQL's text; the scenario `whole` has one."""
+    return 'psycopg.errors.UndefinedTable: relation "item" does not exist\nLINE 1: select * from item'
+
+
+@prints("file-missing")
+def a_file_that_is_not_there(folder: Path) -> str:
+    return gunicorn(folder, "open('models/scoring.onnx')\n")
+
+
+@prints("accelerator-hidden")
+def a_library_without_a_device(_folder: Path) -> str:
+    """torch/cuda/__init__.py; it is not among what the tests need."""
+    return "RuntimeError: No CUDA GPUs are available"
+
+
 @prints("prometheus-directory")
 def a_collector_without_a_directory(_folder: Path) -> str:
     """prometheus_client/multiprocess.py; it is not among what the tests need."""

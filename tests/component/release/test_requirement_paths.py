@@ -165,7 +165,7 @@ def test_a_repository_is_refused_on_a_host_without_git(install, monkeypatch):
     with pytest.raises(python_env.InstallError) as caught:
         install({"requirements.txt": "plain\nx @ git+https://h/x.git@v1\n"})
     assert caught.value.cause == "requirements.txt, line 2 names a git repository, and this host has no git."
-    assert "Install git on the host" in caught.value.remedy
+    assert "flask_app_system_packages: [git]" in caught.value.remedy
 
 
 @pytest.mark.parametrize("install", ["uv", "pip"], indirect=True)

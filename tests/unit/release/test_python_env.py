@@ -22,6 +22,15 @@ def venv(tmp_path):
     return path
 
 
+@pytest.mark.parametrize(("most", "stays"), [("1KB", False), ("1MB", True), ("0", True)])
+def test_a_cache_that_is_larger_than_it_may_be_is_emptied(tmp_path, most, stays):
+    wheel = tmp_path / "cache" / "pip" / "wheel"
+    wheel.parent.mkdir(parents=True)
+    wheel.write_bytes(b"x" * 50_000)
+    python_env.Installer(cache_dir=str(tmp_path / "cache"), cache_max=most).tidy_cache()
+    assert wheel.exists() == stays
+
+
 @pytest.mark.parametrize(
     ("requirement", "name", "version"),
     [

@@ -1,6 +1,7 @@
 """The files of the programs of an app's release: written, read back, and checked against a release."""
 
 import configparser
+import shlex
 
 import pytest
 
@@ -68,6 +69,11 @@ def test_supervisor_reads_percent_signs_numbers_and_quotes_as_given():
     assert (
         "'w %(process_num)d'@%%h" in written(command="celery worker -n 'w %(process_num)d'@%h", numprocs=2)["content"]
     )
+
+
+def test_a_command_may_be_a_list_of_words():
+    found = read_back(command=["sh", "-c", "cd x && rq worker -n '%h'"])
+    assert found.command == shlex.join(["sh", "-c", "cd x && rq worker -n '%h'"])
 
 
 def test_the_files_are_neither_those_of_the_apps_other_programs_nor_of_nobody():

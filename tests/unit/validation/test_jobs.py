@@ -1,7 +1,13 @@
-"""Lines of cron and calendars of systemd."""
+"""Lines of cron and calendars of systemd, and what the roles keep from jobs."""
+
+from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
+from ansible_collections.pygun.stack.plugins.module_utils.instance import jobs
 from ansible_collections.pygun.stack.plugins.plugin_utils.validation.jobs import calendar_of_cron, check_jobs
 
 
@@ -77,3 +83,41 @@ def test_what_cannot_be_a_job_is_said(wrong, says):
 def test_a_job_needs_its_settings_and_a_name_of_its_own():
     assert len(list(check_jobs([{}]))) == 3
     assert list(check_jobs([job(), job()])) == ["nightly: there are two jobs of this name. Give one of them another."]
+
+
+ROLES = Path(__file__).parents[3] / "roles"
+OF_THE_UNIT = yaml.safe_load((ROLES / "supervisor/vars/main.yml").read_text())["__supervisor_unit_options"]
+#: What a service that ends by itself does not need, and what is stricter in a job.
+NOT_FOR_JOBS = {"Restart", "RestartSec", "TasksMax", "OOMPolicy", "CapabilityBoundingSet"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"PrivateDevices": False, "SystemCallFilter": "", "ReadWritePaths": "/data"},
+        {"Environment": "TZ=Asia/Tokyo", "EnvironmentFile": "-/etc/default/proxy"},
+    ],
+    ids=str,
+)
+def test_a_job_may_do_and_inherits_what_a_program_of_supervisord_does(tmp_path, options):
+    template = yaml.safe_load((ROLES / "flask_app/vars/main.yml").read_text())["__flask_app_jobs"]["sandbox"]
+    variables = {
+        "__supervisor_unit_options": OF_THE_UNIT,
+        "supervisor_unit_options": options,
+        "supervisor_umask": "027",
+        "supervisor_minfds": 4096,
+    }
+    job = {"name": "night", "schedule": "daily", "command": "a", "timeout": 60, "persistent": False, "host": "all"}
+    given = {"app": "shop", "user": "shop", "group": "shop", "root": "/srv/shop", "log_dir": "/var/log/shop"}
+    given["sandbox"] = Templar(loader=DataLoader(), variables=variables).template(trust_as_template(template))
+    files = jobs.Jobs({**given, "is_first": "yes", "jobs": [job]}, str(tmp_path)).files
+    lines = files[f"{tmp_path}/pygun-shop.job-night.service"].splitlines()
+    for name, value in {**OF_THE_UNIT, **options}.items():
+        if name not in NOT_FOR_JOBS:
+            wanted = str(value).lower() if isinstance(value, bool) else value
+            assert [line for line in lines if line == f"{name}={wanted}"] == (
+                [f"{name}={wanted}"] if value != "" else []
+            )
+    assert {"CapabilityBoundingSet=", "UMask=027", "LimitNOFILE=4096"} <= set(lines)
+    assert not [line for line in lines if line.startswith("SystemCallFilter")] or "SystemCallFilter" not in options

@@ -162,6 +162,8 @@ GOOD = [
             {"name": "consumer", "command": "bin/consumer {release}", "numprocs": "2", "umask": "027"}
         ]
     },
+    {"flask_app_programs": [{"name": "worker", "command": ["sh", "-c", "cd x && rq worker"]}]},
+    {"flask_app_accelerators": [0, "GPU-5a3c"], "supervisor_unit_options": {"PrivateDevices": "false"}},
     {"flask_app_name": "scoring-api_2"},
     {"flask_app_instances": "3", "flask_app_preload": "yes"},
     {"flask_app_bind": "0.0.0.0:80"},
