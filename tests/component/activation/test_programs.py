@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils import command_line
+
 #: Notes its release, its environment and its beginning; finishes its task when it is asked to stop.
 WORKER = """
     import os, signal, sys, time
@@ -212,6 +214,21 @@ def test_the_whole_app_stops_starts_and_restarts_with_its_programs_and_one_by_it
     assert site.running()["worker"].pid != worker
     assert site.release_of("worker") == release
     assert "Its programs: " + name in site.app.control("stopped", instance="nobody")["msg"]
+    (launcher := site.app.root / "releases" / release / "lib" / "pygun_runtime" / "launch.py").rename(
+        aside := f"{launcher}.x"
+    )
+    refused = site.app.control("restarted", instance=name)
+    assert f"{name} could not start: release {release} has lost its lib/pygun_runtime/launch.py" in refused["msg"]
+    assert site.running()["worker"].state == "RUNNING"
+    os.rename(aside, launcher)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the command pygun needs root")
+def test_the_command_pygun_says_which_programs_it_has_restarted(site, capsys):
+    ok(site.deploy(release := site.release()))
+    places = ["--base-dir", str(site.app.folder.parent), "--conf-dir", str(site.app.host.folder)]
+    assert command_line.main([*places, "restart", site.app.name, "--instance", f"{site.app.name}.worker"]) == 0
+    assert f"{site.app.name}.worker: restarted, release {release}, pid " in capsys.readouterr().out
 
 
 def test_status_names_the_release_of_a_program_and_one_that_is_not_current(site):
