@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 import textwrap
 
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import command_line
+from ansible_collections.pygun.stack.plugins.module_utils.activation import program_gate
 
 #: Notes its release, its environment and its beginning; finishes its task when it is asked to stop.
 WORKER = """
@@ -90,6 +93,16 @@ def test_a_new_release_restarts_the_program_on_its_code_after_the_instances(site
     assert (site.app.log / f"{group}.log").read_text().count("at work in") == 2
     assert site.app.leftovers() == []
     assert not ok(site.deploy(second))["changed"]
+
+
+@pytest.mark.parametrize(("options", "is_ours"), [(["-IB"], True), ([], False)])
+def test_a_file_of_the_app_may_have_the_name_of_our_launcher(tmp_path, options, is_ours):
+    (tmp_path / "launch.py").write_text("import time; print(flush=True); time.sleep(60)")
+    command = [sys.executable, *options, str(tmp_path / "launch.py"), "/srv/app", "worker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert program_gate._is_launching(process.pid) == is_ours
+        process.kill()
 
 
 def test_a_program_that_dies_undoes_the_whole_activation(site):
