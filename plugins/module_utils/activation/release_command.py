@@ -104,7 +104,7 @@ class ReleaseCommand:
             os.path.join(release, *parts) for parts in (("venv", "bin", "python"), ("lib", "pygun_runtime", "run.py"))
         )
         home, given = os.path.join(self.options.root, "shared"), self.instances.environment()
-        environment = app_process.variables(account, home, given, os.path.join(release, "venv", "bin"))
+        environment = app_process.variables(account, home, given)
         with tempfile.TemporaryFile() as output:  # a file: a pipe that a daemon inherits never ends
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
                 [python, "-IS", run, *command],
