@@ -276,10 +276,10 @@ class Programs:
         for group in touched:
             program = standing.get(group) if baseline else None
             try:
-                if program is None or group in {*added, *changed, *removed}:
+                if program is None or baseline is None or group in {*added, *changed, *removed}:
                     self._replace_back(group, program)
                 else:
-                    self._restart_back(program)
+                    self._restart_back(program, baseline)
                 for process in self.now():
                     if process.group == group and process.name in stopped:
                         self.stop([process])
@@ -297,9 +297,11 @@ class Programs:
 
         self.instances.protected(work, f"back {group}")
 
-    def _restart_back(self, program: ReleaseProgram) -> None:
+    def _restart_back(self, program: ReleaseProgram, baseline: str) -> None:
+        """Restart the processes that have left the release of before; the others go on with their tasks."""
         processes = [process for process in self.now() if process.group == program.group]
-        for batch in batches(program, processes, processes):
+        todo = [process for process in processes if not self.instances.is_fresh(process, baseline)]
+        for batch in batches(program, processes, todo):
             self.stop_and_start(batch)
 
 

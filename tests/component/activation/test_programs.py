@@ -127,6 +127,16 @@ def test_a_program_that_dies_undoes_the_whole_activation(site):
     assert site.release_of("worker") == first
 
 
+def test_the_way_back_leaves_alone_what_still_runs_the_release_of_before(site):
+    site.declared[0]["numprocs"] = 2
+    ok(site.deploy(first := site.release()))
+    untouched = site.running()["worker-1"].pid
+    assert site.deploy(site.release(work="raise SystemExit(3)"))["rolled_back"]
+    assert [site.release_of(name) for name in ("worker-0", "worker-1")] == [first, first]
+    assert site.running()["worker-1"].pid == untouched
+    assert site.running()["worker-0"].state == "RUNNING"
+
+
 def test_what_a_release_lacks_is_told_before_anything_is_touched(site):
     first, second = site.release(), site.release()
     ok(site.deploy(first))
