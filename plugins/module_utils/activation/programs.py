@@ -41,6 +41,8 @@ class Programs:
         self._lacking: dict[str, str] = {}
         self._pending: set[str] = set()
         self._former: dict[str, ReleaseProgram] = {}
+        #: Why processes do not stay up, after the way back.
+        self.down: list[str] = []
         self.gate = ProgramGate(self.supervisor, instances.run_dir)
 
     # -- what there is -----------------------------------------------------------------------------------------------
@@ -284,10 +286,19 @@ class Programs:
                     if process.group == group and process.name in stopped:
                         self.stop([process])
                     elif process.group == group and program and baseline:
-                        self.gate.wait(program, process, baseline)
+                        self._gate_back(program, process, baseline)
             except StepFailure as failure:
                 problems.append(f"{group} of the release {baseline} that ran before did not come back: {failure.why}")
         return problems
+
+    def _gate_back(self, program: ReleaseProgram, process: Process, baseline: str) -> None:
+        """Wait for a process; one that does not stay up in the release of before either is back all the same: what it needs is down."""
+        try:
+            self.gate.wait(program, process, baseline)
+        except StepFailure as failure:
+            if self.instances.run_dir.record(process.name).get("release") != baseline:
+                raise
+            self.down.append(failure.why)
 
     def _replace_back(self, group: str, program: ReleaseProgram | None) -> None:
         def work() -> dict[str, t.Any]:

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import command_line
 from ansible_collections.pygun.stack.plugins.module_utils.activation import program_gate
+from tests.component.supervised import eventually
 
 #: Notes its release, its environment and its beginning; finishes its task when it is asked to stop.
 WORKER = """
@@ -135,6 +136,22 @@ def test_the_way_back_leaves_alone_what_still_runs_the_release_of_before(site):
     assert [site.release_of(name) for name in ("worker-0", "worker-1")] == [first, first]
     assert site.running()["worker-1"].pid == untouched
     assert site.running()["worker-0"].state == "RUNNING"
+
+
+def test_a_program_whose_broker_is_down_in_both_releases_does_not_hold_the_way_back(site):
+    broker = site.notes / "broker"
+    broker.touch()
+    work = f"import os, sys, time; os.path.exists({str(broker)!r}) or sys.exit('no broker'); time.sleep(1000)"
+    ok(site.deploy(first := site.release(work=work)))
+    broker.unlink()
+    result = site.deploy(second := site.release(work=work))
+    assert result["rolled_back"]
+    assert "The host is as it was before. In that release, too, " in result["msg"]
+    assert set(site.app.releases_running().values()) == {first} == {site.release_of("worker")}
+    assert site.app.leftovers() == []
+    assert second not in site.app.state["failed"]
+    broker.touch()
+    eventually(lambda: site.running()["worker"].state == "RUNNING", 20)
 
 
 def test_what_a_release_lacks_is_told_before_anything_is_touched(site):
