@@ -153,7 +153,7 @@ def _restart(options: argparse.Namespace) -> int:
         result = control(asked, lambda text: print(f"pygun: {text}", file=sys.stderr), False)
     except ActivationError as error:
         return _refuse(error)
-    for one in result["instances"]:
+    for one in [*result["instances"], *result["programs"]]:
         ready = f", ready after {one['ready_s']:g} s" if one.get("ready_s") else ""
         print(f"{one['name']}: {one['action']}{ready}, release {one['release']}, pid {one['pid']}")
     return 0

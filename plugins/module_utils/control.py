@@ -194,8 +194,8 @@ class Control:
         return name if ID_PATTERN.fullmatch(name) else self.current
 
     def _refuse_damaged(self, instances: list[Process]) -> None:
-        """Refuse a release that cannot start, before an instance stops for it."""
-        for process in instances:
+        """Refuse a release that cannot start, before an instance or a program stops for it."""
+        for process in [*instances, *self._programs_meant(instances)]:
             if self.asked.state == "restarted" or process.state not in UP:
                 release = self._release_of(process)
                 damage = self.store.damage(release) if self.store.is_complete(release) else "is not whole"

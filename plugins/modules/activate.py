@@ -282,7 +282,8 @@ crossed:
   elements: str
 step:
   description: >-
-    The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(preflight), V(release command), V(roll), V(reconfigure), V(verify) or V(commit).
+    The step that failed, one of V(lock), V(recover), V(prepare), V(files), V(preflight), V(release command), V(roll), V(reconfigure),
+    V(programs), V(verify) or V(commit).
   returned: failure
   type: str
 instance:

@@ -77,5 +77,6 @@ class ProgramGate:
 
 
 def _is_launching(pid: int) -> bool:
-    words = read_text(f"/proc/{pid}/cmdline").split("\0")[:4]
-    return any(word.endswith(_LAUNCHERS) for word in words)
+    """Whether one of our launchers runs: with its options, since a program may have a file of the same name."""
+    _python, option, file, *_ = [*read_text(f"/proc/{pid}/cmdline").split("\0"), "", ""]
+    return option in ("-IB", "-IS") and file.endswith(_LAUNCHERS)

@@ -41,6 +41,8 @@ class Programs:
         self._lacking: dict[str, str] = {}
         self._pending: set[str] = set()
         self._former: dict[str, ReleaseProgram] = {}
+        #: Why processes do not stay up, after the way back.
+        self.down: list[str] = []
         self.gate = ProgramGate(self.supervisor, instances.run_dir)
 
     # -- what there is -----------------------------------------------------------------------------------------------
@@ -276,18 +278,27 @@ class Programs:
         for group in touched:
             program = standing.get(group) if baseline else None
             try:
-                if program is None or group in {*added, *changed, *removed}:
+                if program is None or baseline is None or group in {*added, *changed, *removed}:
                     self._replace_back(group, program)
                 else:
-                    self._restart_back(program)
+                    self._restart_back(program, baseline)
                 for process in self.now():
                     if process.group == group and process.name in stopped:
                         self.stop([process])
                     elif process.group == group and program and baseline:
-                        self.gate.wait(program, process, baseline)
+                        self._gate_back(program, process, baseline)
             except StepFailure as failure:
                 problems.append(f"{group} of the release {baseline} that ran before did not come back: {failure.why}")
         return problems
+
+    def _gate_back(self, program: ReleaseProgram, process: Process, baseline: str) -> None:
+        """Wait for a process; one that does not stay up in the release of before either is back all the same: what it needs is down."""
+        try:
+            self.gate.wait(program, process, baseline)
+        except StepFailure as failure:
+            if self.instances.run_dir.record(process.name).get("release") != baseline:
+                raise
+            self.down.append(failure.why)
 
     def _replace_back(self, group: str, program: ReleaseProgram | None) -> None:
         def work() -> dict[str, t.Any]:
@@ -297,9 +308,11 @@ class Programs:
 
         self.instances.protected(work, f"back {group}")
 
-    def _restart_back(self, program: ReleaseProgram) -> None:
+    def _restart_back(self, program: ReleaseProgram, baseline: str) -> None:
+        """Restart the processes that have left the release of before; the others go on with their tasks."""
         processes = [process for process in self.now() if process.group == program.group]
-        for batch in batches(program, processes, processes):
+        todo = [process for process in processes if not self.instances.is_fresh(process, baseline)]
+        for batch in batches(program, processes, todo):
             self.stop_and_start(batch)
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.parse
 
 from ..diagnosis.log_tail import plain_lines, shown
 from ..host import app_process
@@ -26,7 +27,9 @@ from .survey import Survey
 STEP = "release command"
 #: Seconds that a command has to end after SIGTERM.
 _GRACE = 10.0
-_SECRET_NAME = re.compile(r"secret|passw|token|key|credential|dsn|url|uri", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"secret|pass|pwd|token|key|credential|auth|private|salt|dsn|url|uri", re.IGNORECASE)
+#: A password in an address.
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^@\s]+)@")
 _ASSIGNMENT = re.compile(r"^(\w+)=\"(.*)\"$", re.MULTILINE)
 _SHORTEST_SECRET = 6
 
@@ -104,7 +107,7 @@ class ReleaseCommand:
             os.path.join(release, *parts) for parts in (("venv", "bin", "python"), ("lib", "pygun_runtime", "run.py"))
         )
         home, given = os.path.join(self.options.root, "shared"), self.instances.environment()
-        environment = app_process.variables(account, home, given, os.path.join(release, "venv", "bin"))
+        environment = app_process.variables(account, home, given)
         with tempfile.TemporaryFile() as output:  # a file: a pipe that a daemon inherits never ends
             process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
                 [python, "-IS", run, *command],
@@ -141,11 +144,21 @@ class ReleaseCommand:
         """What the command printed, without passwords in addresses and without values that are secret by their names."""
         file = self.options.env_file
         content = (file.content if file.content is not None else file.on_disk() or b"") if file else b""
-        for name, raw in _ASSIGNMENT.findall(content.decode("utf-8", "replace")):
-            value = raw.replace('\\"', '"').replace("\\\\", "\\")
-            if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
-                output = output.replace(value, "***")
+        for secret in secrets_in(content.decode("utf-8", "replace")):
+            output = output.replace(secret, "***")
         return re.sub(r"(://)[^/@\s]+@", r"\1***@", output)
+
+
+def secrets_in(environment: str) -> list[str]:
+    """The values of an environment file that are secret by their names, and the passwords in addresses; the longest first."""
+    found = set()
+    for name, raw in _ASSIGNMENT.findall(environment):
+        value = raw.replace('\\"', '"').replace("\\\\", "\\")
+        passwords = _PASSWORD.findall(value)
+        found.update([*passwords, *map(urllib.parse.unquote, passwords)])
+        if _SECRET_NAME.search(name):
+            found.update([value, *value.split("\\n")])  # the lines of a key are printed as lines
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _is_late(process: subprocess.Popen, seconds: float) -> bool:

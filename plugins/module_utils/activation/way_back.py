@@ -49,6 +49,10 @@ class WayBack:
             self._undo(failure, blamed)
         except Exception as error:  # pylint: disable=broad-except
             self.problems.append(error_text(error))
+        if self.programs.down and blamed:  # the release of before fares no better
+            blamed = False
+            with contextlib.suppress(OSError):
+                self.store.forget_failure(wanted)
         if not self.problems:
             self.journal.close()
             with contextlib.suppress(OSError):
@@ -76,7 +80,9 @@ class WayBack:
             return "No instance was touched." if self.report.data_changed else "Nothing was changed."
         if self.survey.baseline is None:
             return "It was the first release: the program has been removed again, and nothing serves."
-        return "The host is as it was before."
+        down = self.programs.down
+        also = f" In that release, too, {'; '.join(down)}. supervisord goes on trying." if down else ""
+        return f"The host is as it was before.{also}"
 
     def _undo(self, failure: StepFailure, blamed: bool) -> None:
         """Put the files back, then the release."""

@@ -15,14 +15,11 @@ import typing as t
 _OUTPUT_AT_MOST = 256 * 1024
 
 
-def variables(account: pwd.struct_passwd, home: str, given: t.Mapping[str, str], path: str = "") -> dict[str, str]:
-    """The environment of the process, apart from the app's own variables.
-
-    :param path: a folder of programs that comes first
-    """
+def variables(account: pwd.struct_passwd, home: str, given: t.Mapping[str, str]) -> dict[str, str]:
+    """The environment of the process, apart from the app's own variables and what `run.py` of the release adds."""
     return {
         "LANG": "C.UTF-8",
-        "PATH": f"{path}{':' if path else ''}/usr/local/bin:/usr/bin:/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
         **given,
         "HOME": home,

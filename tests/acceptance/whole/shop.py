@@ -29,8 +29,14 @@ ORDERS = (
     "0",
     "--upload",
     "0",
-    "--simple-rate",
-    "10",
+    "--new",
+    "2",
+    "--new-rate",
+    "2",
+    "--keepalive",
+    "2",
+    "--keepalive-rate",
+    "2",
 )
 
 

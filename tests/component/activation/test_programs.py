@@ -2,9 +2,15 @@
 
 import json
 import os
+import subprocess
+import sys
 import textwrap
 
 import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils import command_line
+from ansible_collections.pygun.stack.plugins.module_utils.activation import program_gate
+from tests.component.supervised import eventually
 
 #: Notes its release, its environment and its beginning; finishes its task when it is asked to stop.
 WORKER = """
@@ -90,6 +96,16 @@ def test_a_new_release_restarts_the_program_on_its_code_after_the_instances(site
     assert not ok(site.deploy(second))["changed"]
 
 
+@pytest.mark.parametrize(("options", "is_ours"), [(["-IB"], True), ([], False)])
+def test_a_file_of_the_app_may_have_the_name_of_our_launcher(tmp_path, options, is_ours):
+    (tmp_path / "launch.py").write_text("import time; print(flush=True); time.sleep(60)")
+    command = [sys.executable, *options, str(tmp_path / "launch.py"), "/srv/app", "worker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert program_gate._is_launching(process.pid) == is_ours
+        process.kill()
+
+
 def test_a_program_that_dies_undoes_the_whole_activation(site):
     first = site.release()
     bad = site.release(work="import sys; print('no broker', flush=True); sys.exit(3)\n")
@@ -110,6 +126,32 @@ def test_a_program_that_dies_undoes_the_whole_activation(site):
     assert [one["action"] for one in back["programs"]] == ["restarted"]
     ok(site.app.rollback())
     assert site.release_of("worker") == first
+
+
+def test_the_way_back_leaves_alone_what_still_runs_the_release_of_before(site):
+    site.declared[0]["numprocs"] = 2
+    ok(site.deploy(first := site.release()))
+    untouched = site.running()["worker-1"].pid
+    assert site.deploy(site.release(work="raise SystemExit(3)"))["rolled_back"]
+    assert [site.release_of(name) for name in ("worker-0", "worker-1")] == [first, first]
+    assert site.running()["worker-1"].pid == untouched
+    assert site.running()["worker-0"].state == "RUNNING"
+
+
+def test_a_program_whose_broker_is_down_in_both_releases_does_not_hold_the_way_back(site):
+    broker = site.notes / "broker"
+    broker.touch()
+    work = f"import os, sys, time; os.path.exists({str(broker)!r}) or sys.exit('no broker'); time.sleep(1000)"
+    ok(site.deploy(first := site.release(work=work)))
+    broker.unlink()
+    result = site.deploy(second := site.release(work=work))
+    assert result["rolled_back"]
+    assert "The host is as it was before. In that release, too, " in result["msg"]
+    assert set(site.app.releases_running().values()) == {first} == {site.release_of("worker")}
+    assert site.app.leftovers() == []
+    assert second not in site.app.state["failed"]
+    broker.touch()
+    eventually(lambda: site.running()["worker"].state == "RUNNING", 20)
 
 
 def test_what_a_release_lacks_is_told_before_anything_is_touched(site):
@@ -212,6 +254,21 @@ def test_the_whole_app_stops_starts_and_restarts_with_its_programs_and_one_by_it
     assert site.running()["worker"].pid != worker
     assert site.release_of("worker") == release
     assert "Its programs: " + name in site.app.control("stopped", instance="nobody")["msg"]
+    (launcher := site.app.root / "releases" / release / "lib" / "pygun_runtime" / "launch.py").rename(
+        aside := f"{launcher}.x"
+    )
+    refused = site.app.control("restarted", instance=name)
+    assert f"{name} could not start: release {release} has lost its lib/pygun_runtime/launch.py" in refused["msg"]
+    assert site.running()["worker"].state == "RUNNING"
+    os.rename(aside, launcher)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the command pygun needs root")
+def test_the_command_pygun_says_which_programs_it_has_restarted(site, capsys):
+    ok(site.deploy(release := site.release()))
+    places = ["--base-dir", str(site.app.folder.parent), "--conf-dir", str(site.app.host.folder)]
+    assert command_line.main([*places, "restart", site.app.name, "--instance", f"{site.app.name}.worker"]) == 0
+    assert f"{site.app.name}.worker: restarted, release {release}, pid " in capsys.readouterr().out
 
 
 def test_status_names_the_release_of_a_program_and_one_that_is_not_current(site):

@@ -77,6 +77,14 @@ def test_it_has_the_apps_user_environment_and_folder(host):
     assert found == one_off.Outcome(3, "\n".join(lines) + "\n")
 
 
+def test_a_shell_finds_the_programs_of_the_release(host):
+    folder = f"{host['base_dir']}/app/releases/{NEW}/venv/bin"
+    assert run(host, ["sh", "-c", 'command -v python; echo "$PATH"']).output.splitlines() == [
+        f"{folder}/python",
+        f"{folder}:/usr/local/bin:/usr/bin:/bin",
+    ]
+
+
 def test_another_release_by_the_beginning_of_its_id(host):
     assert run(host, ["pwd"], OLD[:6]).output.strip() == f"{host['base_dir']}/app/releases/{OLD}/src"
 

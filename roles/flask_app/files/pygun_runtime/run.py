@@ -6,7 +6,7 @@ The instances, the trial of a release, programs beside the app and commands by h
 LD_PRELOAD or MALLOC_ARENA_MAX as a process starts, and Python PYTHONHASHSEED: too early for anything that Python sets. So
 the variables are set first, and PROGRAM takes the place of this process, with its pid and its open files.
 
-* PROGRAM without a slash is looked up in the release's virtual environment first.
+* PROGRAM without a slash is looked up in the release's virtual environment first; so is what it starts itself, by PATH.
 * It runs in the source's folder.
 * FLASK_APP is the app that is served, unless the app's environment or a file .flaskenv or .env of its source says another.
 * `{release}` in an argument, or in a variable, is the folder of this release.
@@ -72,6 +72,12 @@ def program_of(release: Path, name: str) -> str:
     return str(own) if "/" not in name and os.access(own, os.X_OK) else name
 
 
+def search_path(release: Path, path: str) -> str:
+    """PATH as an activated virtual environment has it: a shell that is PROGRAM finds what PROGRAM itself would be found by."""
+    own = str(release / "venv" / "bin")
+    return ":".join([own, *(folder for folder in (path or os.defpath).split(":") if folder != own)])
+
+
 def main() -> None:
     release = Path(__file__).resolve().parents[2]
     if len(sys.argv) < 2:
@@ -80,6 +86,7 @@ def main() -> None:
         values, digest = env_files.environment(str(release), service_of(release, "env_file"))
         values = {**flask_app_of(release), **os.environ, **values, MARK: digest}
         values = {name: value.replace(env_files.PLACEHOLDER, str(release)) for name, value in values.items()}
+        values["PATH"] = search_path(release, values.get("PATH", ""))
         program, *arguments = (word.replace(env_files.PLACEHOLDER, str(release)) for word in sys.argv[1:])
         program = program_of(release, program)
         os.chdir(release / "src" if (release / "src").is_dir() else release)
