@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import Account, InstallError
-from ansible_collections.pygun.stack.plugins.module_utils.release import app_files, build, fetcher
+from ansible_collections.pygun.stack.plugins.module_utils.release import app_files, build, contents, fetcher
+from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from ansible_collections.pygun.stack.plugins.plugin_utils import app_files as on_control_node
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
@@ -107,19 +109,22 @@ class Site:
         self.account = None if os.geteuid() else ACCOUNT
         self.store = ReleaseStore(str(folder))
 
-    def build(self, release, files, send=None):
+    def build(self, release, files, is_offline=False, requirements=()):
         """Build a release as the module does, with what the control node sends; only the packages are missing."""
         entries = [pack.entry_from_bytes("src/wsgi.py", f"app = {release!r}\n".encode())]
         entries += on_control_node.entries(files, Path, self.folder, {entry.path for entry in entries})
-        archive = pack.Shared(self.folder / f"run-{release}").archive(entries, send)
+        shared, known = pack.Shared(self.folder / f"run-{release}"), contents.known(self.store)
+        extra = on_control_node.fetched(files, known, shared) if is_offline else ()
+        archive = shared.archive(entries, known, extra=extra)
         params = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
-        params.update(
-            dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={}
-        )
+        nothing = dict.fromkeys(("packages", "server_packages", "overrides", "shared_paths", "extra_args"), ())
+        params.update(nothing, requirements=requirements, origin={}, service={}, upgrade=())
         params.update(archive=str(archive), group=grp.getgrgid(os.getgid()).gr_name, **on_control_node.for_host(files))
-        python = "/usr/bin/python3" if self.account else sys.executable
-        params.update(python=python, uv=None, index_url="", ca_bundle="", extra_args=[], wheelhouse="", cache_dir="")
-        build.build(params, release, "3.11.2", self.store, self.account)
+        params.update({name: option.get("default") for name, option in python_env.INSTALLER_OPTIONS.items()})
+        params.update(python="/usr/bin/python3" if self.account else sys.executable)
+        lock = PackageLock(())
+        wanted = build.Plan(release, "", lock.digest, lock, build.KEPT)
+        build.build(params, wanted, "3.11.2", self.store, self.account)
         return Path(self.store.path(release), "src")
 
 
@@ -127,8 +132,8 @@ class Site:
 def site_fixture(monkeypatch):
     folder = Path(tempfile.mkdtemp(prefix="pygun-app-files-"))
     folder.chmod(0o755)
-    for name in ("_install", "_compile"):
-        monkeypatch.setattr(build, name, lambda *_arguments: None)
+    monkeypatch.setattr(build, "_install", lambda *_arguments: "f" * 16)
+    monkeypatch.setattr(build, "_compile", lambda *_arguments: None)
     yield Site(folder)
     shutil.rmtree(folder)
 
@@ -147,10 +152,13 @@ def test_a_file_is_fetched_once_for_all_releases_and_is_one_file_of_root(site, s
     found = first.stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o644)
     assert sorted(path.name for path in Path(site.store.path(SECOND)).iterdir()) == [
+        "files.json",
+        "lock.txt",
         "manifest.json",
         "release.json",
         "run",
         "src",
+        "venv",
     ]
     assert (
         json.loads(Path(site.store.path(FIRST), "manifest.json").read_text())["src/models/m.bin"]
@@ -249,9 +257,10 @@ def test_no_token_is_in_a_list_of_processes_and_root_fetches_nothing(site, serve
 
 
 def test_a_link_that_a_package_has_put_there_is_not_followed(site, servers, monkeypatch, tmp_path):
-    def install(_params, path, _account):
-        (Path(path) / "src" / "models").symlink_to(tmp_path)
-        os.lchown(Path(path) / "src" / "models", *((ACCOUNT.uid, ACCOUNT.gid) if site.account else (-1, -1)))
+    def install(_params, _lock, needed, _store, _account):
+        (Path(needed.source) / "models").symlink_to(tmp_path)
+        os.lchown(Path(needed.source) / "models", *((ACCOUNT.uid, ACCOUNT.gid) if site.account else (-1, -1)))
+        return "f" * 16
 
     monkeypatch.setattr(build, "_install", install)
     with pytest.raises(InstallError, match="is no directory"):
@@ -263,7 +272,7 @@ def test_a_host_without_a_network_gets_it_from_the_control_node(site, servers):
     content = tarball(a=b"1")
     servers[0].files["/archive"] = content
     files = [model(servers[0]), model(servers[0], "more", "/archive", sha256(content), unarchive=True)]
-    source = site.build(FIRST, files, on_control_node.fetcher_for(files))
+    source = site.build(FIRST, files, is_offline=True)
     assert len(servers[0].asked) == 2
     assert (source / "models" / "m.bin").read_bytes() == MODEL
     assert (source / "more" / "a").read_bytes() == b"1"

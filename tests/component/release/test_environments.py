@@ -51,7 +51,9 @@ class Host:
         options.update(python=sys.executable, uv=self.uv, index_url=self.address, cache_dir=str(self.place / "cache"))
         given = {"name": "x", "content": digest, "needs": needs, "requirements": requirements, "archive": str(archive)}
         given.update(origin={}, service={}, pygun_py_shown="", lock="", locks={}, upgrade=[])
-        given.update(packages=[], server_packages=[], overrides=[], group=grp.getgrgid(os.getgid()).gr_name)
+        given.update(
+            packages=[], server_packages=[], overrides=[], shared_paths=[], group=grp.getgrgid(os.getgid()).gr_name
+        )
         return {**options, **given, **more}
 
     def deploy(self, files: dict[str, str], first: building.Built | None = None, **more) -> building.Built:
