@@ -123,7 +123,7 @@ def build(params, wanted, python, store, account=None):
             os.chown(path, 0, account.gid)
             os.chmod(path, 0o710)
         files = _app_files(params, account)
-        files.fetch(path, store)
+        files.fetch(path, store, contents.former)
         with contents.lent("lib", account):
             _compile(params, os.path.join(path, "lib"), account)
         with contents.lent("src", account):  # a build of the app's own package writes there

@@ -113,13 +113,15 @@ class Site:
         """Build a release as the module does, with what the control node sends; only the packages are missing."""
         entries = [pack.entry_from_bytes("src/wsgi.py", f"app = {release!r}\n".encode())]
         entries += on_control_node.entries(files, Path, self.folder, {entry.path for entry in entries})
-        shared, known = pack.Shared(self.folder / f"run-{release}"), contents.known(self.store)
+        told = on_control_node.for_host(files)
+        shared = pack.Shared(self.folder / f"run-{release}")
+        known = {*contents.known(self.store, release), *app_files.unpacked(told["fetch"], self.store, release)}
         extra = on_control_node.fetched(files, known, shared) if is_offline else ()
         archive = shared.archive(entries, known, extra=extra)
         params = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
         nothing = dict.fromkeys(("packages", "server_packages", "overrides", "shared_paths", "extra_args"), ())
         params.update(nothing, requirements=requirements, origin={}, service={}, upgrade=())
-        params.update(archive=str(archive), group=grp.getgrgid(os.getgid()).gr_name, **on_control_node.for_host(files))
+        params.update(archive=str(archive), group=grp.getgrgid(os.getgid()).gr_name, **told)
         params.update({name: option.get("default") for name, option in python_env.INSTALLER_OPTIONS.items()})
         params.update(python="/usr/bin/python3" if self.account else sys.executable)
         lock = PackageLock(())
@@ -276,8 +278,30 @@ def test_a_host_without_a_network_gets_it_from_the_control_node(site, servers):
     assert len(servers[0].asked) == 2
     assert (source / "models" / "m.bin").read_bytes() == MODEL
     assert (source / "more" / "a").read_bytes() == b"1"
-    site.build(SECOND, files)
+    second = site.build(SECOND, files, is_offline=True)
     assert len(servers[0].asked) == 2
+    assert (second / "more" / "a").samefile(source / "more" / "a")
+    # What is built again in its place lends nothing to itself.
+    shutil.rmtree(source.parent)
+    assert (site.build(SECOND, files, is_offline=True) / "models" / "m.bin").read_bytes() == MODEL
+    assert len(servers[0].asked) == 4
+
+
+@pytest.mark.parametrize("requirements", [(), ("requirements/folders.txt",)], ids=["packages", "a project"])
+def test_no_package_is_built_with_it_though_a_former_release_has_it(site, servers, monkeypatch, requirements):
+    seen = []
+
+    def install(_params, _lock, needed, _store, _account):
+        seen.append(sorted(os.listdir(needed.source)))
+        return "f" * 16
+
+    monkeypatch.setattr(build, "_install", install)
+    files = [model(servers[0])]
+    first = site.build(FIRST, files, requirements=requirements)
+    second = site.build(SECOND, files, requirements=requirements)
+    assert seen == [["wsgi.py"], ["wsgi.py"]]
+    assert (first / "models" / "m.bin").samefile(second / "models" / "m.bin")
+    assert len(servers[0].asked) == 1
 
 
 def test_an_address_of_a_file_is_not_followed(tmp_path, servers):
