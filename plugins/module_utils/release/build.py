@@ -102,6 +102,8 @@ def release_id(params, python, lock):
     }
     if params["shared_paths"]:
         identity["shared_paths"] = params["shared_paths"]
+    if params["app_python"].startswith("/"):
+        identity["interpreter"] = params["app_python"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -18,8 +18,9 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
-from ansible_collections.pygun.stack.plugins.module_utils.release import environments
-from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Environments
+from ansible_collections.pygun.stack.plugins.module_utils.release import environments, installable
+from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Environments, Needed
+from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from tests.component.diagnosis import index
 from tests.component.release.test_build import die, in_a_child
@@ -52,7 +53,12 @@ class Host:
         given = {"name": "x", "content": digest, "needs": needs, "requirements": requirements, "archive": str(archive)}
         given.update(origin={}, service={}, pygun_py_shown="", lock="", locks={}, upgrade=[])
         given.update(
-            packages=[], server_packages=[], overrides=[], shared_paths=[], group=grp.getgrgid(os.getgid()).gr_name
+            packages=[],
+            server_packages=[],
+            overrides=[],
+            shared_paths=[],
+            app_python="",
+            group=grp.getgrgid(os.getgid()).gr_name,
         )
         return {**options, **given, **more}
 
@@ -219,6 +225,32 @@ def test_an_environment_goes_when_no_release_has_it_and_no_process(new_host):
         process.wait()
     assert [os.path.join(host.environments.folder, name, "venv") for name in host.environments.prune()] == [venv]
     assert host.store.damage(second.release) == ""
+    [name] = _names(host)
+    os.unlink(os.path.join(host.environments.path(name), "environment.json"))
+    assert not host.environments.is_usable(name)
+
+
+def test_another_interpreter_of_the_same_version_is_another_environment_and_release(new_host, tmp_path):
+    """Its extension modules may differ, and whoever removes the former one must not take a release along."""
+    other = tmp_path / "python3"
+    other.touch()
+    params = new_host().params(APP)
+    link, moved = (
+        {**params, "python": str(tmp_path / "link")},
+        {**params, "python": str(other), "app_python": str(other)},
+    )
+    (tmp_path / "link").symlink_to(sys.executable)
+    one, same, another = (Needed(given, "", PYTHON).name(PackageLock(())) for given in (params, link, moved))
+    assert one == same != another
+    assert building.release_id(params, PYTHON, "") != building.release_id(moved, PYTHON, "")
+
+
+def test_a_host_that_cannot_install_what_another_one_has_resolved_says_so(new_host, tmp_path, monkeypatch):
+    monkeypatch.setattr(installable.shutil, "which", lambda _name: None)
+    params = new_host().params(APP, packages=["x @ git+https://h/x"])
+    with pytest.raises(python_env.InstallError) as refused:
+        Needed(params, "", PYTHON).install(PackageLock(()), str(tmp_path / "venv"), None)
+    assert "this host has no git" in refused.value.cause
 
 
 def test_a_release_of_before_keeps_its_own_environment(new_host):

@@ -48,7 +48,9 @@ def test_a_build_makes_the_links_and_keeps_one_to_a_path_of_the_host(tmp_path):
     params.update(
         dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={}
     )
-    params.update(archive=str(archive), group="root", shared_paths=["instance/"], uv="", python=sys.executable)
+    params.update(
+        archive=str(archive), group="root", shared_paths=["instance/"], uv="", python=sys.executable, app_python=""
+    )
     without = {**params, "shared_paths": []}
     assert build.release_id(params, "3.11", "") != build.release_id(without, "3.11", "")
     store, nothing = ReleaseStore(str(tmp_path)), PackageLock(())
