@@ -55,7 +55,7 @@ class AppFiles:
             target = os.path.join(folder, f"{number}.ready")
             origin = known.get(signature(file), "")
             if os.path.isdir(origin):
-                shutil.copytree(origin, target, copy_function=link_or_copy)
+                shutil.copytree(origin, target, ignore=_links_in, copy_function=link_or_copy)
             elif origin:
                 link_or_copy(origin, target)
             else:
@@ -149,6 +149,11 @@ def unpacked(wanted, store, without=""):
 def signature(file):
     """What the manifest of a release says of such a file; plugin_utils/pack.py says the same of one that is packed."""
     return f"{'archive' if file['unarchive'] else 'file'}:{file['sha256']}"
+
+
+def _links_in(folder, names):
+    """No archive has brought one: it is of a shared path, and leads to what the app can write."""
+    return [name for name in names if os.path.islink(os.path.join(folder, name))]
 
 
 def _program():

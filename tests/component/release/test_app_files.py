@@ -183,11 +183,11 @@ def test_an_archive_becomes_a_directory_which_the_next_release_shares(site, serv
     content = tarball(a=b"1", sub__b=b"2") if kind == "tar" else zipped("sub/b", b"2")
     servers[0].files["/archive"] = content
     files = [model(servers[0], "models", "/archive", sha256(content), unarchive=True)]
-    first, second = (
-        site.build(FIRST, files) / "models" / "sub" / "b",
-        site.build(SECOND, files) / "models" / "sub" / "b",
-    )
+    first = site.build(FIRST, files) / "models" / "sub" / "b"
+    first.with_name("shared").symlink_to("/etc")
+    second = site.build(SECOND, files) / "models" / "sub" / "b"
     assert first.read_bytes() == b"2"
+    assert not second.with_name("shared").exists()
     assert first.samefile(second)
     assert len(servers[0].asked) == 1
 
