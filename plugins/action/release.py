@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
             requirement_files = self._files(collected)
             self._refuse_old_gunicorn(requirement_files, args)
             if on_control_node["require_hashes"]:
+                args["require_hashes"] = True
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
             places = args.get("index_url") or "", args.get("wheelhouse") or ""
             trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)

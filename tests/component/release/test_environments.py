@@ -253,6 +253,22 @@ def test_a_host_that_cannot_install_what_another_one_has_resolved_says_so(new_ho
     assert "this host has no git" in refused.value.cause
 
 
+def test_what_a_project_of_the_source_asks_for_needs_a_hash_where_each_package_does(new_host, packages):
+    library = {"src/libs/common/pyproject.toml": PROJECT, "src/libs/common/backend.py": BACKEND}
+    lock = {
+        name: f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+        for name in ("plain", "other")
+        for wheel in packages.glob(f"{name}-1.0-*")
+    }
+    app = {**RUNTIME, **library, "requirements/folders.txt": "common @ file://${PROJECT_ROOT}/libs/common\n"}
+    host = new_host()
+    with pytest.raises(python_env.InstallError, match=r"plain==1\.0 would come without a hash"):
+        host.deploy({**app, "requirements/app.txt": f"--require-hashes\n{lock['other']}"}, require_hashes=True)
+    files = {**app, "requirements/app.txt": f"--require-hashes\n{lock['other']}{lock['plain']}"}
+    whole = host.deploy(files, require_hashes=True)
+    assert host.versions(whole) == {"common": "1.0", "plain": "1.0", "other": "1.0"}
+
+
 def test_a_release_of_before_keeps_its_own_environment(new_host):
     """It has no lock: packages are resolved, and a rollback finds it as it was."""
     host = new_host()
