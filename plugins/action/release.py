@@ -99,6 +99,7 @@ class ActionModule(ActionBase):
                 extra = (
                     app_files.fetched(on_control_node["extra_files"], known, shared) if args.get("wheelhouse") else []
                 )
+                self._refuse_full_disk(entries, known, free, args, extra)
                 with locks.one_resolves(answer["inputs"]):
                     args.update(locks=locks.digests(), lock=locks.text(answer["inputs"]), pygun_py_shown=shown)
                     answer = self._build(shared, entries, known, extra, args, task_vars)
@@ -225,11 +226,11 @@ class ActionModule(ActionBase):
         for where, why in server_packages.refused(self._named(files, args), args.get("overrides") or []):
             raise pack.PackError(f"{where}{why}")
 
-    def _refuse_full_disk(self, entries, known, free, args):
+    def _refuse_full_disk(self, entries, known, free, args, extra=()):
         """Refuse a host that has no room for what is new. A build of a project in the source works on copies."""
         is_built = any(os.path.basename(name) == FOLDERS for name in args["requirements"])
         needed = sum(entry.size for entry in (entries if is_built else pack.lacking(entries, known)))
-        self._refuse_less_than(needed, free, args["root"])
+        self._refuse_less_than(needed + sum(entry.size for entry in extra), free, args["root"])
 
     def _refuse_less_than(self, needed, free, place):
         if needed > free:
