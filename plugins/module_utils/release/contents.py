@@ -150,7 +150,8 @@ class Contents:
                 continue
             status = os.lstat(path)
             origin = self.former.get(signature, "")
-            former = os.lstat(origin) if os.path.lexists(origin) else None
+            is_other = not origin.startswith(f"{self.path}/")  # and not this release, in the place of a damaged one
+            former = os.lstat(origin) if is_other and os.path.lexists(origin) else None
             is_linked = former is not None and _identity(former) == _identity(status)
             if not is_linked and self._signature(path, signature) != signature:
                 continue
