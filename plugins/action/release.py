@@ -16,7 +16,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text
+from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text, transfer
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
@@ -251,23 +251,18 @@ class ActionModule(ActionBase):
         self._make_tmp_path()
         folder = self._connection._shell.tmpdir
         try:
-            remote = self._connection._shell.join_path(folder, "release.tar.gz")
-            self._send(pack.parts(archive), remote)
+            remote = self._send(archive)
             with progress.shown(f"{self._who}: building the release"):
                 return self._module({**args, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(folder)
 
-    def _send(self, parts, remote):
-        sizes = [part.stat().st_size for part in parts]
+    def _send(self, archive):
+        parts = pack.parts(archive)
         if len(parts) > 1:
-            self._refuse_less_than(sum(sizes), self._free_in_tmp(), self._connection._shell.tmpdir)
-        files = [remote, *(f"{remote}.{number}" for number in range(1, len(parts)))]
-        with progress.shown(f"{self._who}: sending", progress.Amount(sum(sizes))) as amount:
-            for part, size, file in zip(parts, sizes, files, strict=True):
-                self._transfer_file(str(part), file)
-                amount.done += size
-        self._fixup_perms2((self._connection._shell.tmpdir, *files))
+            size = sum(part.stat().st_size for part in parts)
+            self._refuse_less_than(size, self._free_in_tmp(), self._connection._shell.tmpdir)
+        return transfer.send(self, archive, "release.tar.gz", f"{self._who}: sending")
 
     def _free_in_tmp(self):
         """The bytes that are free where the archive goes; without an answer, no limit."""

@@ -9,7 +9,6 @@ Only root can write these files. A build account never gets a file that is linke
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import json
 import os
@@ -19,10 +18,10 @@ import stat
 import tarfile
 import time
 import typing as t
-import zlib
 
 from ..host import build_account, foreign
 from ..host.atomic import write_atomically
+from .archive import opened
 from .differences import LARGEST_MANIFEST, manifest_of
 from .requirement_lines import FOLDERS
 from .store import ReleaseStore
@@ -216,44 +215,11 @@ def _check_name(name: str) -> None:
 
 def _extract(archive: str, path: str) -> None:
     built = time.time()
-    try:
-        with (
-            _Parts(archive) as parts,
-            gzip.GzipFile(fileobj=t.cast(t.BinaryIO, parts)) as unpacked,
-            tarfile.open(fileobj=unpacked, mode="r|") as packed,
-        ):
-            packed.extraction_filter = lambda member, _path: member  # a link to a path of the host is meant to lead out
-            for member in packed:
-                _check_name(member.name)
-                member.mtime = built  # an archive has no times, and browsers are told those of static files
-                member.uid = member.gid = 0
-                member.uname = member.gname = "root"
-                packed.extract(member, path)
-    except (EOFError, zlib.error) as error:
-        raise tarfile.TarError(f"the archive is not whole: {error}") from error
-
-
-class _Parts:
-    """The parts of an archive (NAME, NAME.1, NAME.2, ...) as one file. A part that is read is removed, but the last one."""
-
-    def __init__(self, archive: str) -> None:
-        self.archive = archive
-        self.number = 0
-        self.stream = open(archive, "rb")  # pylint: disable=consider-using-with
-
-    def read(self, size: int = -1) -> bytes:
-        while True:
-            data = self.stream.read(size)
-            following = f"{self.archive}.{self.number + 1}"
-            if data or not os.path.exists(following):
-                return data
-            self.stream.close()
-            os.unlink(self.stream.name)
-            self.number += 1
-            self.stream = open(following, "rb")  # pylint: disable=consider-using-with
-
-    def __enter__(self) -> _Parts:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stream.close()
+    with opened(archive) as packed:
+        packed.extraction_filter = lambda member, _path: member  # a link to a path of the host is meant to lead out
+        for member in packed:
+            _check_name(member.name)
+            member.mtime = built  # an archive has no times, and browsers are told those of static files
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            packed.extract(member, path)
