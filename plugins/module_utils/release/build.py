@@ -177,6 +177,11 @@ def _environment(params, wanted, path, needed, store, account):
     try:
         return Built(wanted.release, lock, kind, warning=warning), _install(params, lock, needed, store, account)
     except python_env.InstallError as error:
+        lacks = python_env.not_found(str(error)) if kind == GIVEN else ""
+        if lacks:
+            cause = f"The other hosts of this run have {lacks} from before, and this host cannot get it any more."
+            remedy = "Deploy with -e flask_app_upgrade=true: the packages of all hosts are then resolved again."
+            raise python_env.InstallError(str(error), cause, remedy, error.whole) from error
         if kind != KEPT:
             raise
         # What this host got once is perhaps not to be had any more.

@@ -136,6 +136,17 @@ def test_a_change_of_the_source_installs_nothing(new_host, packages, monkeypatch
     assert host.store.damage(second.release) == ""
 
 
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_host_that_cannot_get_what_the_others_have_says_how_all_resolve_again(new_host, packages, installer):
+    first = new_host("first").deploy(APP)
+    (packages / "plain-1.0-py3-none-any.whl").unlink()
+    index.wheel(packages, "plain", version="2.0")
+    with pytest.raises(python_env.InstallError) as refused:
+        new_host("second", UV if installer == "uv" else None).deploy(APP, first)
+    assert "other hosts of this run have plain==1.0 from before" in refused.value.cause
+    assert "flask_app_upgrade=true" in refused.value.remedy
+
+
 def test_an_upgrade_resolves_again_and_makes_a_release_only_if_something_changes(new_host, packages):
     host = new_host()
     first = host.deploy(APP)
