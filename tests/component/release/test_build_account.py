@@ -154,7 +154,11 @@ class Site:
                 packed.add(file, name)
         given = dict.fromkeys(("name", "content"), "x")
         given.update(
-            dict.fromkeys(("requirements", "overrides", "upgrade"), []), origin={}, service={}, pygun_py_shown=""
+            dict.fromkeys(("requirements", "overrides", "upgrade", "shared_paths"), []),
+            origin={},
+            service={},
+            pygun_py_shown="",
+            app_python="",
         )
         given.update(
             archive=str(archive),
