@@ -16,7 +16,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text
+from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text, transfer
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
             requirement_files = self._files(collected)
             self._refuse_old_gunicorn(requirement_files, args)
             if on_control_node["require_hashes"]:
+                args["require_hashes"] = True
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
             places = args.get("index_url") or "", args.get("wheelhouse") or ""
             trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)
@@ -98,6 +99,7 @@ class ActionModule(ActionBase):
                 extra = (
                     app_files.fetched(on_control_node["extra_files"], known, shared) if args.get("wheelhouse") else []
                 )
+                self._refuse_full_disk(entries, known, free, args, extra)
                 with locks.one_resolves(answer["inputs"]):
                     args.update(locks=locks.digests(), lock=locks.text(answer["inputs"]), pygun_py_shown=shown)
                     answer = self._build(shared, entries, known, extra, args, task_vars)
@@ -225,11 +227,11 @@ class ActionModule(ActionBase):
         for where, why in server_packages.refused(self._named(files, args), args.get("overrides") or []):
             raise pack.PackError(f"{where}{why}")
 
-    def _refuse_full_disk(self, entries, known, free, args):
+    def _refuse_full_disk(self, entries, known, free, args, extra=()):
         """Refuse a host that has no room for what is new. A build of a project in the source works on copies."""
         is_built = any(os.path.basename(name) == FOLDERS for name in args["requirements"])
         needed = sum(entry.size for entry in (entries if is_built else pack.lacking(entries, known)))
-        self._refuse_less_than(needed, free, args["root"])
+        self._refuse_less_than(needed + sum(entry.size for entry in extra), free, args["root"])
 
     def _refuse_less_than(self, needed, free, place):
         if needed > free:
@@ -250,23 +252,18 @@ class ActionModule(ActionBase):
         self._make_tmp_path()
         folder = self._connection._shell.tmpdir
         try:
-            remote = self._connection._shell.join_path(folder, "release.tar.gz")
-            self._send(pack.parts(archive), remote)
+            remote = self._send(archive)
             with progress.shown(f"{self._who}: building the release"):
                 return self._module({**args, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(folder)
 
-    def _send(self, parts, remote):
-        sizes = [part.stat().st_size for part in parts]
+    def _send(self, archive):
+        parts = pack.parts(archive)
         if len(parts) > 1:
-            self._refuse_less_than(sum(sizes), self._free_in_tmp(), self._connection._shell.tmpdir)
-        files = [remote, *(f"{remote}.{number}" for number in range(1, len(parts)))]
-        with progress.shown(f"{self._who}: sending", progress.Amount(sum(sizes))) as amount:
-            for part, size, file in zip(parts, sizes, files, strict=True):
-                self._transfer_file(str(part), file)
-                amount.done += size
-        self._fixup_perms2((self._connection._shell.tmpdir, *files))
+            size = sum(part.stat().st_size for part in parts)
+            self._refuse_less_than(size, self._free_in_tmp(), self._connection._shell.tmpdir)
+        return transfer.send(self, archive, "release.tar.gz", f"{self._who}: sending")
 
     def _free_in_tmp(self):
         """The bytes that are free where the archive goes; without an answer, no limit."""

@@ -11,7 +11,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils import pack
+from ..plugin_utils import pack, transfer
 
 
 class ActionModule(ActionBase):
@@ -31,7 +31,8 @@ class ActionModule(ActionBase):
             if answer.get("failed") or not answer.get("missing") or self._task.check_mode:
                 return {**result, **answer}
             missing = [entry for entry in entries if entry.path in answer["missing"]]
-            return {**result, **self._send(shared.archive(missing), args, task_vars)}
+            step = f"{task_vars['inventory_hostname']}: sending wheels"
+            return {**result, **self._send(shared.archive(missing), step, args, task_vars)}
         except pack.PackError as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from error
 
@@ -47,12 +48,10 @@ class ActionModule(ActionBase):
     def _module(self, args, task_vars):
         return self._execute_module(module_name="pygun.stack.wheelhouse", module_args=args, task_vars=task_vars)
 
-    def _send(self, archive, args, task_vars):
+    def _send(self, archive, step, args, task_vars):
         self._make_tmp_path()
         try:
-            remote = self._connection._shell.join_path(self._connection._shell.tmpdir, "wheels.tar.gz")
-            self._transfer_file(str(archive), remote)
-            self._fixup_perms2((self._connection._shell.tmpdir, remote))
+            remote = transfer.send(self, archive, "wheels.tar.gz", step)
             return self._module({**args, "archive": remote}, task_vars)
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)

@@ -294,7 +294,7 @@ class Installer:
             text, why = str(error), ""
             if not self.uv and "from versions: none" in text:
                 why = f"\n{self._why_pip_finds_nothing(command, arguments)}"
-            if self.wheelhouse and (lacks := _not_in_wheelhouse(str(error))):
+            if self.wheelhouse and (lacks := not_found(str(error))):
                 cause = f"The wheelhouse has no {lacks} for Python {made_from(path)} on {platform()}."
                 raise MissingWheel(text + why, cause) from error
             raise InstallError(text + why, whole=error.whole + why) from error
@@ -432,7 +432,7 @@ _LACKING = (
 )
 
 
-def _not_in_wheelhouse(text):
+def not_found(text):
     """What an installer did not find, as it was required; None when something else went wrong."""
     for pattern in _LACKING:
         found = re.search(pattern, " ".join(text.split()))

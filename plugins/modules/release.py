@@ -314,7 +314,7 @@ from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account, interpreter
-from ..module_utils.release import contents
+from ..module_utils.release import app_files, contents
 from ..module_utils.release.build import build, plan
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
 from ..module_utils.release.environments import Environments
@@ -426,7 +426,9 @@ def main():
         if params["lock_wanted"] and wanted.lock:
             result.update(lock=wanted.lock.text, lock_digest=wanted.lock.digest)
         if not standing:
-            result.update(known=sorted(contents.known(store)), free=contents.free_space(params["root"]))
+            # A release that is built in its place lends nothing.
+            known = {*contents.known(store, release), *app_files.unpacked(params["fetch"], store, release)}
+            result.update(known=sorted(known), free=contents.free_space(params["root"]))
         module.exit_json(changed=False, settled=standing and settled(module, release), **result)
     result["settled"] = False
 

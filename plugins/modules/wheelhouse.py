@@ -65,6 +65,7 @@ import os
 import tarfile
 
 from ..module_utils.host.atomic import remove_file, write_atomically
+from ..module_utils.release.archive import opened
 from ..module_utils.stack_module import StackModule
 
 #: What the wheels of the directory are known to be.
@@ -83,7 +84,7 @@ def recorded(path):
 
 def unpack(archive, path, wanted):
     """Put the wheels of an archive into a directory, each whole or not at all."""
-    with tarfile.open(archive) as packed:
+    with opened(archive) as packed:
         for member in packed:
             if member.name not in wanted or not member.isfile() or "/" in member.name:
                 continue

@@ -39,7 +39,7 @@ def entries(
         path = f"src/{file['path']}"
         _refuse_taken(file["path"], path, source)
         if file.get("url"):
-            found.append(Entry(path, file["sha256"].lower(), archive=bool(file.get("unarchive"))))
+            found.append(_entry_of_address(file))
         else:
             found += _packed(file, path, _place_of(file["src"], find), scratch / f"extra-{number}", digest)
     return found
@@ -64,13 +64,14 @@ def fetched(given: list[Given], known: t.Collection[str], shared: Shared) -> lis
 
     :param known: signatures of what the host has
     """
-    wanted = {file["sha256"].lower(): file for file in given if file.get("url")}
+    lacking = [file for file in given if file.get("url") and _entry_of_address(file).signature not in known]
+    wanted = {file["sha256"].lower(): file for file in lacking}
     with shared.alone():
-        return [
-            _fetched(file, digest, shared.folder)
-            for digest, file in wanted.items()
-            if file.get("unarchive") or f"file:{digest}" not in known
-        ]
+        return [_fetched(file, digest, shared.folder) for digest, file in wanted.items()]
+
+
+def _entry_of_address(file: Given) -> Entry:
+    return Entry(f"src/{file['path']}", file["sha256"].lower(), archive=bool(file.get("unarchive")))
 
 
 def _fetched(file: Given, digest: str, folder: Path) -> Entry:

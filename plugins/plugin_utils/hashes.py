@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..module_utils.python_env import requirement_name
-from ..module_utils.release.requirement_lines import FOLDERS, lines
+from ..module_utils.release.requirement_lines import FOLDERS, SOURCE, lines
 from .checkout import without_password
 from .pack import PackError
 
@@ -23,8 +23,12 @@ _LISTED_AT_MOST = 3
 
 def _packages(files: Iterable[Path]) -> list[tuple[str, str]]:
     """The packages that requirement files name, each with its place; projects in the source are not among them."""
-    given = [place for path in files if path.name != FOLDERS for place in lines(path)]
-    return [(where, text) for where, text in given if not text.startswith("-")]
+    given = [(path.name, *place) for path in files for place in lines(path)]
+    return [
+        (where, text)
+        for name, where, text in given
+        if not text.startswith("-") and not (name == FOLDERS and SOURCE in text)
+    ]
 
 
 def refuse_without(files: Collection[Path], packages: Collection[str], server: Collection[str]) -> None:

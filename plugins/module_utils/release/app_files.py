@@ -3,8 +3,8 @@
 """Files of a release that the host fetches, such as a model: each is found by its sha256, whatever it is fetched from.
 
 A former release that has the file lends it: both are root's, and nobody writes to either. Otherwise the build account fetches it, root
-takes it over and compares the digest, and the account unpacks it, if it is an archive. It comes into the source at the end of a
-build, when nothing of the packages runs any more.
+takes it over and compares the digest, and the account unpacks it, if it is an archive. Lent or fetched, it comes into the source at the
+end of a build, when nothing of the packages runs any more: no package can change it, and none is built with it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..host import build_account
 from ..host.atomic import remove_tree
 from ..host.build_account import InstallError
 from . import fetcher
+from .contents import link_or_copy
 from .differences import manifest_of
 
 #: Where the files are until they come into the source; the control node sends them there to a host without a network.
@@ -39,18 +40,25 @@ class AppFiles:
         self.python, self.environment, self.account = python, environment, account
         self.ready = {}
 
-    def fetch(self, release_path, store):
-        """Have all of them ready in a folder of the release."""
+    def fetch(self, release_path, store, former):
+        """Have all of them ready in a folder of the release.
+
+        former: signature -> place, of the files that former releases hold
+        """
         folder = os.path.join(release_path, FOLDER)
         if not self.wanted:
             return
+        known = {**former, **unpacked(self.wanted, store)}
         os.makedirs(folder, exist_ok=True)
         os.chmod(folder, 0o711)  # the account works in folders of its own below it
         for number, file in enumerate(self.wanted):
-            if os.path.lexists(os.path.join(release_path, "src", file["path"])):
-                continue  # a former release has lent it
             target = os.path.join(folder, f"{number}.ready")
-            if not self._borrow(file, target, store):
+            origin = known.get(signature(file), "")
+            if os.path.isdir(origin):
+                shutil.copytree(origin, target, ignore=_links_in, copy_function=link_or_copy)
+            elif origin:
+                link_or_copy(origin, target)
+            else:
                 self._obtain(file, folder, number, target)
             self.ready[file["path"]] = os.path.basename(target)
 
@@ -74,26 +82,6 @@ class AppFiles:
                 raise InstallError(f"flask_app_files names {path}, and the build of a package has made such a file.")
             os.rename(os.path.join(release_path, FOLDER, ready), target)
         remove_tree(os.path.join(release_path, FOLDER))
-
-    def _borrow(self, file, target, store):
-        """Link what a former release has; say whether one has it."""
-        path, wanted = f"src/{file['path']}", signature(file)
-        for release in store.ids():
-            if manifest_of(store, release).get(path) != wanted:
-                continue
-            found = os.path.join(store.path(release), path)
-            try:
-                if os.path.realpath(found) != os.path.join(os.path.realpath(store.path(release)), path):
-                    continue
-                if file["unarchive"]:
-                    shutil.copytree(found, target, copy_function=os.link)
-                    return True
-                if stat.S_ISREG(os.lstat(found).st_mode) and fetcher.sha256_of(found) == file["sha256"]:
-                    os.link(found, target)
-                    return True
-            except OSError:
-                remove_tree(target, ignore_errors=True)
-        return False
 
     def _obtain(self, file, folder, number, target):
         """Fetch it, unless the control node has sent it, and unpack it."""
@@ -142,9 +130,30 @@ class AppFiles:
             raise InstallError(f"{file['path']} (flask_app_files) cannot be had: {said[0]}")
 
 
+def unpacked(wanted, store, without=""):
+    """Where complete releases have what archives hold, by signature.
+
+    without: a release that is to be built in its place, and can lend nothing
+    """
+    found = {}
+    archives = [file for file in wanted if file["unarchive"]]
+    for release in store.ids() if archives else ():
+        manifest, root = manifest_of(store, release), os.path.realpath(store.path(release))
+        for file in archives if release != without else ():
+            place = os.path.join(root, "src", file["path"])
+            if manifest.get(f"src/{file['path']}") == signature(file) and os.path.realpath(place) == place:
+                found.setdefault(signature(file), place)
+    return {each: place for each, place in found.items() if os.path.isdir(place)}
+
+
 def signature(file):
     """What the manifest of a release says of such a file; plugin_utils/pack.py says the same of one that is packed."""
     return f"{'archive' if file['unarchive'] else 'file'}:{file['sha256']}"
+
+
+def _links_in(folder, names):
+    """No archive has brought one: it is of a shared path, and leads to what the app can write."""
+    return [name for name in names if os.path.islink(os.path.join(folder, name))]
 
 
 def _program():

@@ -102,6 +102,8 @@ def release_id(params, python, lock):
     }
     if params["shared_paths"]:
         identity["shared_paths"] = params["shared_paths"]
+    if params["app_python"].startswith("/"):
+        identity["interpreter"] = params["app_python"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -123,7 +125,7 @@ def build(params, wanted, python, store, account=None):
             os.chown(path, 0, account.gid)
             os.chmod(path, 0o710)
         files = _app_files(params, account)
-        files.fetch(path, store)
+        files.fetch(path, store, contents.former)
         with contents.lent("lib", account):
             _compile(params, os.path.join(path, "lib"), account)
         with contents.lent("src", account):  # a build of the app's own package writes there
@@ -175,6 +177,11 @@ def _environment(params, wanted, path, needed, store, account):
     try:
         return Built(wanted.release, lock, kind, warning=warning), _install(params, lock, needed, store, account)
     except python_env.InstallError as error:
+        lacks = python_env.not_found(str(error)) if kind == GIVEN else ""
+        if lacks:
+            cause = f"The other hosts of this run have {lacks} from before, and this host cannot get it any more."
+            remedy = "Deploy with -e flask_app_upgrade=true: the packages of all hosts are then resolved again."
+            raise python_env.InstallError(str(error), cause, remedy, error.whole) from error
         if kind != KEPT:
             raise
         # What this host got once is perhaps not to be had any more.

@@ -9,7 +9,6 @@ Only root can write these files. A build account never gets a file that is linke
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import json
 import os
@@ -19,10 +18,10 @@ import stat
 import tarfile
 import time
 import typing as t
-import zlib
 
 from ..host import build_account, foreign
 from ..host.atomic import write_atomically
+from .archive import opened
 from .differences import LARGEST_MANIFEST, manifest_of
 from .requirement_lines import FOLDERS
 from .store import ReleaseStore
@@ -36,13 +35,16 @@ class Lacking(Exception):
     """A file that the control node has not sent is in no other release any more."""
 
 
-def known(store: ReleaseStore) -> dict[str, str]:
-    """The signatures of all files that the complete releases hold, and where one of each is."""
+def known(store: ReleaseStore, without: str = "") -> dict[str, str]:
+    """The signatures of all files that the complete releases hold, and where one of each is.
+
+    :param without: a release that is to be built in its place, and can lend nothing
+    """
     found: dict[str, str] = {}
     current = store.current()
     for release in sorted(store.ids(), key=lambda release: release != current):
         folder = store.path(release)
-        for path, (signature, size, mtime) in _recorded(folder):
+        for path, (signature, size, mtime) in _recorded(folder) if release != without else ():
             if signature not in found and _is_unchanged(os.path.join(folder, path), signature, size, mtime):
                 found[signature] = os.path.join(folder, path)
     return found
@@ -90,26 +92,27 @@ class Contents:
         #: Whether the build of a project in the source may write to its files: then there are no links before its end.
         self.is_built = any(os.path.basename(name) == FOLDERS for name in requirements)
         self._manifest: dict[str, str] = {}
-        self._former: dict[str, str] = {}
+        #: The signatures of what former releases hold, and where.
+        self.former: dict[str, str] = {}
         #: Device and inode of each file that nobody but root could write so far.
         self._sealed: dict[tuple[int, int], str] = {}
 
     def unpack(self, archive: str, store: ReleaseStore, fetched: t.Collection[str] = ()) -> None:
         """Unpack what was sent, and add what was not.
 
-        :param fetched: paths in the source of files that come later, where no other release has them
+        :param fetched: paths in the source of files that come at the end, when no package is built any more (`app_files.py`)
         :raises Lacking: when a file is neither in the archive nor in another release
         """
         _extract(archive, self.path)
         self._manifest = manifest_of(store, os.path.basename(self.path))
         missing = [name for name in self._manifest if not os.path.lexists(os.path.join(self.path, name))]
         if self._manifest:
-            self._former = known(store)
+            self.former = known(store)
         for name in missing:
             _check_name(name)
-            origin = self._former.get(self._manifest[name])
-            if origin is None and name.removeprefix("src/") in fetched:
+            if name.removeprefix("src/") in fetched:
                 continue
+            origin = self.former.get(self._manifest[name])
             if origin is None:
                 raise Lacking(name)
             target = os.path.join(self.path, name)
@@ -117,7 +120,7 @@ class Contents:
             if self.is_built and name.startswith("src/"):
                 _copy(origin, target)
             else:
-                _link(origin, target)
+                link_or_copy(origin, target)
         for name, signature in self._manifest.items():
             try:
                 status = os.lstat(os.path.join(self.path, name))
@@ -142,12 +145,17 @@ class Contents:
         for path in self._files(self.path):
             name = os.path.relpath(path, self.path)
             signature = self._manifest.get(name, "")
-            if not _SIGNATURE.fullmatch(signature) or self._signature(path, signature) != signature:
+            if not _SIGNATURE.fullmatch(signature):
                 continue
             status = os.lstat(path)
-            origin = self._former.get(signature)
-            if origin and _is_copy(os.lstat(origin), status):
-                _link(origin, f"{path}.link")
+            origin = self.former.get(signature, "")
+            is_other = not origin.startswith(f"{self.path}/")  # and not this release, in the place of a damaged one
+            former = os.lstat(origin) if is_other and os.path.lexists(origin) else None
+            is_linked = former is not None and _identity(former) == _identity(status)
+            if not is_linked and self._signature(path, signature) != signature:
+                continue
+            if former and _is_copy(former, status):
+                link_or_copy(origin, f"{path}.link")
                 os.rename(f"{path}.link", path)
             found[name] = [signature, status.st_size, status.st_mtime_ns]
         write_atomically(os.path.join(self.path, _RECORD), json.dumps(found).encode(), 0o600)
@@ -192,7 +200,8 @@ def _copy(origin: str, target: str) -> None:
     shutil.copystat(origin, target)
 
 
-def _link(origin: str, target: str) -> None:
+def link_or_copy(origin: str, target: str) -> None:
+    """Let a file of root's have another name."""
     try:
         os.link(origin, target)
     except OSError:  # too many links, or a file system without any
@@ -206,44 +215,11 @@ def _check_name(name: str) -> None:
 
 def _extract(archive: str, path: str) -> None:
     built = time.time()
-    try:
-        with (
-            _Parts(archive) as parts,
-            gzip.GzipFile(fileobj=t.cast(t.BinaryIO, parts)) as unpacked,
-            tarfile.open(fileobj=unpacked, mode="r|") as packed,
-        ):
-            packed.extraction_filter = lambda member, _path: member  # a link to a path of the host is meant to lead out
-            for member in packed:
-                _check_name(member.name)
-                member.mtime = built  # an archive has no times, and browsers are told those of static files
-                member.uid = member.gid = 0
-                member.uname = member.gname = "root"
-                packed.extract(member, path)
-    except (EOFError, zlib.error) as error:
-        raise tarfile.TarError(f"the archive is not whole: {error}") from error
-
-
-class _Parts:
-    """The parts of an archive (NAME, NAME.1, NAME.2, ...) as one file. A part that is read is removed, but the last one."""
-
-    def __init__(self, archive: str) -> None:
-        self.archive = archive
-        self.number = 0
-        self.stream = open(archive, "rb")  # pylint: disable=consider-using-with
-
-    def read(self, size: int = -1) -> bytes:
-        while True:
-            data = self.stream.read(size)
-            following = f"{self.archive}.{self.number + 1}"
-            if data or not os.path.exists(following):
-                return data
-            self.stream.close()
-            os.unlink(self.stream.name)
-            self.number += 1
-            self.stream = open(following, "rb")  # pylint: disable=consider-using-with
-
-    def __enter__(self) -> _Parts:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stream.close()
+    with opened(archive) as packed:
+        packed.extraction_filter = lambda member, _path: member  # a link to a path of the host is meant to lead out
+        for member in packed:
+            _check_name(member.name)
+            member.mtime = built  # an archive has no times, and browsers are told those of static files
+            member.uid = member.gid = 0
+            member.uname = member.gname = "root"
+            packed.extract(member, path)

@@ -47,10 +47,10 @@ class Environments:
     def is_usable(self, name: str) -> bool:
         """Whether an environment was made to its end, and its interpreter is there."""
         try:
-            foreign.mapping(os.path.join(self.path(name), _MARK), _LARGEST_MARK)
+            mark = foreign.mapping(os.path.join(self.path(name), _MARK), _LARGEST_MARK)
         except (OSError, foreign.Unreadable):
             return False
-        return python_env.usable(self.venv(name))
+        return bool(mark) and python_env.usable(self.venv(name))
 
     def make(self, name: str, contents: dict[str, t.Any], account: t.Any, install: t.Callable[[str], None]) -> None:
         """Make an environment in its place; the mark comes last and makes it count.
@@ -150,7 +150,8 @@ class Needed:
             "source": {relative: self.digests.get(relative, content) for relative in lock.folders()},
             "links": self.digests if any(SOURCE in text for text in self.options) else {},
             "installer": "uv" if self.params["uv"] else "pip",
-            "python": self.python.split(".")[:2],
+            # Two of one version may differ in all else, and one of them may be removed.
+            "python": [*self.python.split(".")[:2], os.path.realpath(self.params["python"])],
             "platform": python_env.platform(),
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -161,13 +162,15 @@ class Needed:
 
     def install(self, lock: PackageLock, venv: str, account: t.Any) -> None:
         """Make the virtual environment with the packages of the lock, and nothing else."""
+        given, uv = self.params["packages"], bool(self.params["uv"])
+        installable.check(self.files, given, self.python, python_env.platform(), uv)
         installer = python_env.Installer.from_options(self.params, account)
         installer.environment["PROJECT_ROOT"] = self.source  # requirement_lines.SOURCE
         installer.environment.update(installable.environment_for(self.files))
         installer.create(venv, self.params["python"])
-        hashed, others = lock.requirements(package_lock.logins_in(self.files, self.params["packages"]))
+        hashed, others = lock.requirements(package_lock.logins_in(self.files, given))
         # pip wants a hash for all that it installs at once, or for nothing.
-        for number, packages in enumerate([hashed + others] if self.params["uv"] else [hashed, others]):
+        for number, packages in enumerate([hashed + others] if uv else [hashed, others]):
             if packages:
                 file = f"{venv}.{number}.txt"
                 with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as stream:

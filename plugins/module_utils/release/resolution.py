@@ -151,8 +151,22 @@ class Resolution:
         second = [*server, *(argument for name in folders for argument in ("-r", name))]
         if second:
             arguments = ["-c", self._write("constraints.txt", fixed), *second]
-            found = {**{one.name: one for one in self.installer.resolve(self.venv, arguments)}, **found}
+            more = self.installer.resolve(self.venv, arguments)
+            if self.params.get("require_hashes"):
+                self._refuse_without_hash([one for one in more if one.name not in found])
+            found = {**{one.name: one for one in more}, **found}
         return list(found.values())
+
+    def _refuse_without_hash(self, packages):
+        """Refuse what a project in the source asks for, and no file with hashes has."""
+        source = f"file://{os.path.join(self.path, 'src')}"
+        bare = [requirement_of(one) for one in packages if not one.address.startswith(source)]
+        if bare:
+            raise python_env.InstallError(
+                f"{', '.join(bare)} would come without a hash.",
+                "flask_app_require_hashes is true, and a project in the source asks for what the requirement files do not name.",
+                "Write these packages into the requirement files, with their hashes.",
+            )
 
     def _with_pkg_resources(self, found, versions):
         """The packages, with what gunicorn 20 imports and does not ask for."""

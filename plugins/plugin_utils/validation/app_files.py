@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ..text import shown
-from .rules import rule
+from .rules import Values, between, rule
 from .value_types import check_type
 
 #: The types of an entry's settings. The argument spec says the same (a test compares them).
@@ -33,6 +33,22 @@ def _files(values: list[dict[str, t.Any]]) -> Iterator[str]:
         if other:
             yield f"entry {number}: path {shown(path)}: another entry has {shown(other)}. One would lie in the other: choose another path."
         paths.append(path)
+
+
+@between
+def _shared(values: Values) -> Iterator[tuple[str, str]]:
+    shared = [value.rstrip("/") for value in values["flask_app_shared_paths"]]
+    for file in values["flask_app_files"]:
+        path = file["path"]
+        other = next(
+            (one for one in shared if f"{one}/".startswith(f"{path}/") or f"{path}/".startswith(f"{one}/")), None
+        )
+        if other:
+            yield (
+                "flask_app_files",
+                f"names {shown(path)}, and flask_app_shared_paths has {shown(other)}: a file of the release and what outlives releases"
+                " cannot lie in each other. Choose another path for one of them.",
+            )
 
 
 def _shape(file: dict[str, t.Any]) -> Iterator[str]:

@@ -19,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import Account, InstallError
-from ansible_collections.pygun.stack.plugins.module_utils.release import app_files, build, fetcher
+from ansible_collections.pygun.stack.plugins.module_utils.release import app_files, build, contents, fetcher
+from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from ansible_collections.pygun.stack.plugins.plugin_utils import app_files as on_control_node
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
@@ -107,19 +109,24 @@ class Site:
         self.account = None if os.geteuid() else ACCOUNT
         self.store = ReleaseStore(str(folder))
 
-    def build(self, release, files, send=None):
+    def build(self, release, files, is_offline=False, requirements=()):
         """Build a release as the module does, with what the control node sends; only the packages are missing."""
         entries = [pack.entry_from_bytes("src/wsgi.py", f"app = {release!r}\n".encode())]
         entries += on_control_node.entries(files, Path, self.folder, {entry.path for entry in entries})
-        archive = pack.Shared(self.folder / f"run-{release}").archive(entries, send)
+        told = on_control_node.for_host(files)
+        shared = pack.Shared(self.folder / f"run-{release}")
+        known = {*contents.known(self.store, release), *app_files.unpacked(told["fetch"], self.store, release)}
+        extra = on_control_node.fetched(files, known, shared) if is_offline else ()
+        archive = shared.archive(entries, known, extra=extra)
         params = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
-        params.update(
-            dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={}
-        )
-        params.update(archive=str(archive), group=grp.getgrgid(os.getgid()).gr_name, **on_control_node.for_host(files))
-        python = "/usr/bin/python3" if self.account else sys.executable
-        params.update(python=python, uv=None, index_url="", ca_bundle="", extra_args=[], wheelhouse="", cache_dir="")
-        build.build(params, release, "3.11.2", self.store, self.account)
+        nothing = dict.fromkeys(("packages", "server_packages", "overrides", "shared_paths", "extra_args"), ())
+        params.update(nothing, requirements=requirements, origin={}, service={}, upgrade=())
+        params.update(archive=str(archive), group=grp.getgrgid(os.getgid()).gr_name, **told)
+        params.update({name: option.get("default") for name, option in python_env.INSTALLER_OPTIONS.items()})
+        params.update(python="/usr/bin/python3" if self.account else sys.executable)
+        lock = PackageLock(())
+        wanted = build.Plan(release, "", lock.digest, lock, build.KEPT)
+        build.build(params, wanted, "3.11.2", self.store, self.account)
         return Path(self.store.path(release), "src")
 
 
@@ -127,8 +134,8 @@ class Site:
 def site_fixture(monkeypatch):
     folder = Path(tempfile.mkdtemp(prefix="pygun-app-files-"))
     folder.chmod(0o755)
-    for name in ("_install", "_compile"):
-        monkeypatch.setattr(build, name, lambda *_arguments: None)
+    monkeypatch.setattr(build, "_install", lambda *_arguments: "f" * 16)
+    monkeypatch.setattr(build, "_compile", lambda *_arguments: None)
     yield Site(folder)
     shutil.rmtree(folder)
 
@@ -147,10 +154,13 @@ def test_a_file_is_fetched_once_for_all_releases_and_is_one_file_of_root(site, s
     found = first.stat()
     assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o644)
     assert sorted(path.name for path in Path(site.store.path(SECOND)).iterdir()) == [
+        "files.json",
+        "lock.txt",
         "manifest.json",
         "release.json",
         "run",
         "src",
+        "venv",
     ]
     assert (
         json.loads(Path(site.store.path(FIRST), "manifest.json").read_text())["src/models/m.bin"]
@@ -173,11 +183,11 @@ def test_an_archive_becomes_a_directory_which_the_next_release_shares(site, serv
     content = tarball(a=b"1", sub__b=b"2") if kind == "tar" else zipped("sub/b", b"2")
     servers[0].files["/archive"] = content
     files = [model(servers[0], "models", "/archive", sha256(content), unarchive=True)]
-    first, second = (
-        site.build(FIRST, files) / "models" / "sub" / "b",
-        site.build(SECOND, files) / "models" / "sub" / "b",
-    )
+    first = site.build(FIRST, files) / "models" / "sub" / "b"
+    first.with_name("shared").symlink_to("/etc")
+    second = site.build(SECOND, files) / "models" / "sub" / "b"
     assert first.read_bytes() == b"2"
+    assert not second.with_name("shared").exists()
     assert first.samefile(second)
     assert len(servers[0].asked) == 1
 
@@ -249,9 +259,10 @@ def test_no_token_is_in_a_list_of_processes_and_root_fetches_nothing(site, serve
 
 
 def test_a_link_that_a_package_has_put_there_is_not_followed(site, servers, monkeypatch, tmp_path):
-    def install(_params, path, _account):
-        (Path(path) / "src" / "models").symlink_to(tmp_path)
-        os.lchown(Path(path) / "src" / "models", *((ACCOUNT.uid, ACCOUNT.gid) if site.account else (-1, -1)))
+    def install(_params, _lock, needed, _store, _account):
+        (Path(needed.source) / "models").symlink_to(tmp_path)
+        os.lchown(Path(needed.source) / "models", *((ACCOUNT.uid, ACCOUNT.gid) if site.account else (-1, -1)))
+        return "f" * 16
 
     monkeypatch.setattr(build, "_install", install)
     with pytest.raises(InstallError, match="is no directory"):
@@ -263,12 +274,34 @@ def test_a_host_without_a_network_gets_it_from_the_control_node(site, servers):
     content = tarball(a=b"1")
     servers[0].files["/archive"] = content
     files = [model(servers[0]), model(servers[0], "more", "/archive", sha256(content), unarchive=True)]
-    source = site.build(FIRST, files, on_control_node.fetcher_for(files))
+    source = site.build(FIRST, files, is_offline=True)
     assert len(servers[0].asked) == 2
     assert (source / "models" / "m.bin").read_bytes() == MODEL
     assert (source / "more" / "a").read_bytes() == b"1"
-    site.build(SECOND, files)
+    second = site.build(SECOND, files, is_offline=True)
     assert len(servers[0].asked) == 2
+    assert (second / "more" / "a").samefile(source / "more" / "a")
+    # What is built again in its place lends nothing to itself.
+    shutil.rmtree(source.parent)
+    assert (site.build(SECOND, files, is_offline=True) / "models" / "m.bin").read_bytes() == MODEL
+    assert len(servers[0].asked) == 4
+
+
+@pytest.mark.parametrize("requirements", [(), ("requirements/folders.txt",)], ids=["packages", "a project"])
+def test_no_package_is_built_with_it_though_a_former_release_has_it(site, servers, monkeypatch, requirements):
+    seen = []
+
+    def install(_params, _lock, needed, _store, _account):
+        seen.append(sorted(os.listdir(needed.source)))
+        return "f" * 16
+
+    monkeypatch.setattr(build, "_install", install)
+    files = [model(servers[0])]
+    first = site.build(FIRST, files, requirements=requirements)
+    second = site.build(SECOND, files, requirements=requirements)
+    assert seen == [["wsgi.py"], ["wsgi.py"]]
+    assert (first / "models" / "m.bin").samefile(second / "models" / "m.bin")
+    assert len(servers[0].asked) == 1
 
 
 def test_an_address_of_a_file_is_not_followed(tmp_path, servers):

@@ -158,6 +158,7 @@ class Site:
             origin={},
             service={},
             pygun_py_shown="",
+            app_python="",
         )
         given.update(
             archive=str(archive),

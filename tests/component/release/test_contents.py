@@ -174,6 +174,21 @@ def test_a_file_that_a_build_has_put_in_the_place_of_another_one_is_not_shared(h
     assert (second / "src/model.bin").read_bytes() == MODEL
 
 
+def test_what_takes_the_place_of_a_damaged_release_is_not_taken_for_that_one(host):
+    files = {"src/a.py": MODEL, "manifest.json": pack.to_json(pack.manifest(host.entries({"src/a.py": MODEL})))}
+    damaged, release = host.build(1, {"src/a.py": MODEL}), Path(host.store.path("f" * 16))
+    pack.write_archive(host.entries(files), host.place / "again.tar.gz")
+    release.mkdir()
+    work = contents.Contents(str(release))
+    work.unpack(str(host.place / "again.tar.gz"), host.store)
+    shutil.rmtree(damaged)
+    work.path = str(shutil.move(release, damaged))
+    (damaged / "src/a.py").unlink()
+    (damaged / "src/a.py").write_bytes(b"made by a build")
+    work.record()
+    assert (damaged / "files.json").read_text() == "{}"
+
+
 def test_a_build_of_a_project_that_changes_nothing_shares_all_in_the_end(host):
     files = {"src/model.bin": MODEL, "src/version.py": b"1"}
     code = "open('version.py', 'w').write('2')"

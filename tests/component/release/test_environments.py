@@ -18,8 +18,9 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
-from ansible_collections.pygun.stack.plugins.module_utils.release import environments
-from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Environments
+from ansible_collections.pygun.stack.plugins.module_utils.release import environments, installable
+from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Environments, Needed
+from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from tests.component.diagnosis import index
 from tests.component.release.test_build import die, in_a_child
@@ -51,7 +52,14 @@ class Host:
         options.update(python=sys.executable, uv=self.uv, index_url=self.address, cache_dir=str(self.place / "cache"))
         given = {"name": "x", "content": digest, "needs": needs, "requirements": requirements, "archive": str(archive)}
         given.update(origin={}, service={}, pygun_py_shown="", lock="", locks={}, upgrade=[])
-        given.update(packages=[], server_packages=[], overrides=[], group=grp.getgrgid(os.getgid()).gr_name)
+        given.update(
+            packages=[],
+            server_packages=[],
+            overrides=[],
+            shared_paths=[],
+            app_python="",
+            group=grp.getgrgid(os.getgid()).gr_name,
+        )
         return {**options, **given, **more}
 
     def deploy(self, files: dict[str, str], first: building.Built | None = None, **more) -> building.Built:
@@ -126,6 +134,17 @@ def test_a_change_of_the_source_installs_nothing(new_host, packages, monkeypatch
     assert second.release != first.release
     assert host.venv(second) == host.venv(first)
     assert host.store.damage(second.release) == ""
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_a_host_that_cannot_get_what_the_others_have_says_how_all_resolve_again(new_host, packages, installer):
+    first = new_host("first").deploy(APP)
+    (packages / "plain-1.0-py3-none-any.whl").unlink()
+    index.wheel(packages, "plain", version="2.0")
+    with pytest.raises(python_env.InstallError) as refused:
+        new_host("second", UV if installer == "uv" else None).deploy(APP, first)
+    assert "other hosts of this run have plain==1.0 from before" in refused.value.cause
+    assert "flask_app_upgrade=true" in refused.value.remedy
 
 
 def test_an_upgrade_resolves_again_and_makes_a_release_only_if_something_changes(new_host, packages):
@@ -217,6 +236,48 @@ def test_an_environment_goes_when_no_release_has_it_and_no_process(new_host):
         process.wait()
     assert [os.path.join(host.environments.folder, name, "venv") for name in host.environments.prune()] == [venv]
     assert host.store.damage(second.release) == ""
+    [name] = _names(host)
+    os.unlink(os.path.join(host.environments.path(name), "environment.json"))
+    assert not host.environments.is_usable(name)
+
+
+def test_another_interpreter_of_the_same_version_is_another_environment_and_release(new_host, tmp_path):
+    """Its extension modules may differ, and whoever removes the former one must not take a release along."""
+    other = tmp_path / "python3"
+    other.touch()
+    params = new_host().params(APP)
+    link, moved = (
+        {**params, "python": str(tmp_path / "link")},
+        {**params, "python": str(other), "app_python": str(other)},
+    )
+    (tmp_path / "link").symlink_to(sys.executable)
+    one, same, another = (Needed(given, "", PYTHON).name(PackageLock(())) for given in (params, link, moved))
+    assert one == same != another
+    assert building.release_id(params, PYTHON, "") != building.release_id(moved, PYTHON, "")
+
+
+def test_a_host_that_cannot_install_what_another_one_has_resolved_says_so(new_host, tmp_path, monkeypatch):
+    monkeypatch.setattr(installable.shutil, "which", lambda _name: None)
+    params = new_host().params(APP, packages=["x @ git+https://h/x"])
+    with pytest.raises(python_env.InstallError) as refused:
+        Needed(params, "", PYTHON).install(PackageLock(()), str(tmp_path / "venv"), None)
+    assert "this host has no git" in refused.value.cause
+
+
+def test_what_a_project_of_the_source_asks_for_needs_a_hash_where_each_package_does(new_host, packages):
+    library = {"src/libs/common/pyproject.toml": PROJECT, "src/libs/common/backend.py": BACKEND}
+    lock = {
+        name: f"{name}==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+        for name in ("plain", "other")
+        for wheel in packages.glob(f"{name}-1.0-*")
+    }
+    app = {**RUNTIME, **library, "requirements/folders.txt": "common @ file://${PROJECT_ROOT}/libs/common\n"}
+    host = new_host()
+    with pytest.raises(python_env.InstallError, match=r"plain==1\.0 would come without a hash"):
+        host.deploy({**app, "requirements/app.txt": f"--require-hashes\n{lock['other']}"}, require_hashes=True)
+    files = {**app, "requirements/app.txt": f"--require-hashes\n{lock['other']}{lock['plain']}"}
+    whole = host.deploy(files, require_hashes=True)
+    assert host.versions(whole) == {"common": "1.0", "plain": "1.0", "other": "1.0"}
 
 
 def test_a_release_of_before_keeps_its_own_environment(new_host):

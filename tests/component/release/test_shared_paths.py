@@ -11,6 +11,7 @@ import tarfile
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.release import build, shared_paths
+from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 
 RELEASE = "0123456789abcdef"
@@ -47,13 +48,15 @@ def test_a_build_makes_the_links_and_keeps_one_to_a_path_of_the_host(tmp_path):
     params.update(
         dict.fromkeys(("requirements", "packages", "server_packages", "overrides"), ()), origin={}, service={}
     )
-    params.update(archive=str(archive), group="root", shared_paths=["instance/"], uv="", python=sys.executable)
+    params.update(
+        archive=str(archive), group="root", shared_paths=["instance/"], uv="", python=sys.executable, app_python=""
+    )
     without = {**params, "shared_paths": []}
-    assert build.release_id(params, "3.11") != build.release_id(without, "3.11")
-    store = ReleaseStore(str(tmp_path))
+    assert build.release_id(params, "3.11", "") != build.release_id(without, "3.11", "")
+    store, nothing = ReleaseStore(str(tmp_path)), PackageLock(())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "_install", lambda *arguments: [])
-        build.build(params, RELEASE, "3.11", store)
+        patch.setattr(build, "_install", lambda *arguments: "f" * 16)
+        build.build(params, build.Plan(RELEASE, "", nothing.digest, nothing, build.KEPT), "3.11", store)
     folder = tmp_path / "releases" / RELEASE
     assert os.readlink(folder / "src" / "instance") == "../../../shared/instance"
     assert os.readlink(folder / "src" / "media") == "/mnt/nas"

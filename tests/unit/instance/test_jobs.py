@@ -2,11 +2,9 @@
 
 import os
 
-import jinja2
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.instance import jobs
-from tests.unit.role_vars import VARS
 
 GIVEN = {
     "app": "shop",
@@ -39,20 +37,6 @@ def write(found):
     for path, text in found.files.items():
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(text)
-
-
-def test_what_instances_inherit_from_the_unit_of_supervisord_jobs_get_as_well(wanted):
-    options = {"Environment": "TZ=Asia/Tokyo", "EnvironmentFile": "-/etc/default/proxy", "ReadWritePaths": "/data"}
-    names = {"__supervisor_unit_options": {"ProtectSystem": "full", "ProtectHome": True}}
-    filters = jinja2.Environment(autoescape=False)  # noqa: S701  as Ansible's
-    filters.filters["combine"] = lambda one, other: {**one, **other}
-    sandbox = {
-        name: filters.from_string(text).render(supervisor_unit_options=options, **names)
-        for name, text in VARS["__flask_app_jobs"]["sandbox"].items()
-    }
-    service = next(text for path, text in wanted({}, sandbox=sandbox).files.items() if path.endswith(".service"))
-    expected = {f"{name}={value}" for name, value in options.items()} | {"ProtectSystem=full", "ProtectHome=true"}
-    assert expected <= set(service.splitlines())
 
 
 def test_the_units_of_a_job(wanted, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleError
 
-from ansible_collections.pygun.stack.plugins.action.release import _text_diffs
+from ansible_collections.pygun.stack.plugins.action.release import ActionModule, _text_diffs
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
 from ansible_collections.pygun.stack.plugins.plugin_utils.app_files import entries, for_host
 
@@ -62,6 +62,18 @@ def test_addresses_and_headers_travel_apart_from_what_may_be_shown():
 def test_a_diff_shows_no_text_of_a_file_that_the_host_fetches():
     fetched = entries([{"path": "m.txt", "url": "https://h/m", "sha256": DIGEST}], Path, Path(), set())
     assert list(_text_diffs({"src/m.txt": "old\n"}, fetched)) == []
+
+
+def test_a_host_without_a_network_needs_room_for_what_the_control_node_has_fetched():
+    action = ActionModule.__new__(ActionModule)
+    action._who = "scoring, web1"
+    extra = [pack.Entry("fetched/x", DIGEST, source=Path("x"), size=2 << 20)]
+    args = {"requirements": [], "root": "/srv/scoring"}
+    action._refuse_full_disk([], (), 1 << 20, args)
+    with pytest.raises(
+        pack.PackError, match=r"/srv/scoring on web1 has 1 MB free, and the files of the new release need 2 MB\."
+    ):
+        action._refuse_full_disk([], (), 1 << 20, args, extra)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,15 @@ def test_what_has_no_hash_is_refused(tmp_path, text, packages, says):
         assert part in str(refused.value)
 
 
+def test_what_a_lock_has_without_a_hash_is_refused_beside_the_projects_of_the_source(tmp_path):
+    (tmp_path / "app.txt").write_text(WHOLE)
+    (tmp_path / "folders.txt").write_text("${PROJECT_ROOT}\nx @ git+https://h/x@0a1b  # from uv.lock, package x\n")
+    files = [tmp_path / "app.txt", tmp_path / "folders.txt"]
+    with pytest.raises(pack.PackError, match=r"no hash of x @ git\+https://h/x@0a1b \(uv.lock, package x\)\. "):
+        hashes.refuse_without(files, [], SERVER)
+    assert "3 of 4 with a hash" in hashes.trusted(files, [], "", "")
+
+
 def test_a_whole_lock_is_taken_and_the_installer_keeps_to_it(tmp_path):
     (file,) = files_of(tmp_path, WHOLE, require=True)
     hashes.refuse_without([file], [], SERVER)
