@@ -123,7 +123,12 @@ BAD = [
         ("RuntimeError: taken", "sample-1: it ended while it was booting"),
         stage="roll",
     ),
-    Bad("full disk", lambda source: source, ("No space left on device", "cannot be built"), stage="build"),
+    Bad(
+        "full disk",
+        lambda source: source.require("colorama"),
+        ("No space left on device", "cannot be built"),
+        stage="build",
+    ),
 ]
 
 
@@ -189,17 +194,17 @@ def the_message_tells(bad: Bad, message: str, serving: str) -> None:
 
 @pytest.fixture
 def nearly_full(host):
-    """The releases on a file system of their own that has no room for another one.
+    """The environments on a file system of their own that has no room for another one.
 
     The running processes keep what they have open; whatever is looked up by its path is the same on the new one.
     """
-    releases = "/srv/sample/releases"
-    used = int(host.run("du", "-sk", releases).split()[0])
+    environments = "/srv/sample/environments"
+    used = int(host.run("du", "-sk", environments).split()[0])
     host.run("sh", "-ec", f"""
         mkdir /srv/small
         mount -t tmpfs -o mode=0755,size={used + 12 * 1024}k tmpfs /srv/small
-        cp -a {releases}/. /srv/small
-        mount --move /srv/small {releases} 2>/dev/null || {{ mount --bind /srv/small {releases}; umount /srv/small; }}
+        cp -a {environments}/. /srv/small
+        mount --move /srv/small {environments} 2>/dev/null || {{ mount --bind /srv/small {environments}; umount /srv/small; }}
         rmdir /srv/small""")  # fmt: skip
     yield
-    host.run("umount", "--lazy", releases)
+    host.run("umount", "--lazy", environments)
