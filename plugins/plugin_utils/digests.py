@@ -96,4 +96,6 @@ def _identity(status: os.stat_result) -> list[int]:
 def _is_entry(found: object) -> bool:
     if not isinstance(found, list) or len(found) != 6 or not isinstance(found[-1], str):
         return False
-    return len(found[-1]) == 64 and all(type(number) is int for number in found[:-1])
+    return len(found[-1]) == 64 and all(
+        isinstance(number, int) and not isinstance(number, bool) for number in found[:-1]
+    )

@@ -78,5 +78,5 @@ class ProgramGate:
 
 def _is_launching(pid: int) -> bool:
     """Whether one of our launchers runs: with its options, since a program may have a file of the same name."""
-    _python, option, file, *_ = [*read_text(f"/proc/{pid}/cmdline").split("\0"), "", ""]
+    _python, option, file, *_arguments = [*read_text(f"/proc/{pid}/cmdline").split("\0"), "", ""]
     return option in ("-IB", "-IS") and file.endswith(_LAUNCHERS)

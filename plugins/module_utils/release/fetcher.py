@@ -154,7 +154,7 @@ def main():
         else:
             download(told["url"], told["target"], told["headers"])
     except (FetchError, OSError) as error:
-        sys.exit(str(error))
+        sys.exit(str(error))  # pylint: disable=ansible-bad-function
 
 
 if __name__ == "__main__":

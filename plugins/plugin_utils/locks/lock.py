@@ -90,7 +90,9 @@ class Lock:
         if self.requires_python:
             reader.found.lines.append(note("requires-python", self.requires_python, origin))
         reader.found.lines += [note("override", text, origin) for text in self._overrides()]
-        reader.found.lines += [with_origin(line, origin) for line in self._indexes([package for package, _ in found])]
+        reader.found.lines += [
+            with_origin(line, origin) for line in self._indexes([package for package, _marker in found])
+        ]
         unhashed = []
         for package, marker in found:
             before = len(reader.found.lines)
@@ -100,7 +102,7 @@ class Lock:
             if not package.hashes:
                 unhashed += reader.found.lines[before:]
                 del reader.found.lines[before:]
-        hashed = sum(bool(package.hashes) for package, _ in found)
+        hashed = sum(bool(package.hashes) for package, _marker in found)
         (reader.found.folders if hashed else reader.found.lines).extend(unhashed)
         reader.found.locked = True
         with_extras = f", with {', '.join(extras)}" if extras else ""

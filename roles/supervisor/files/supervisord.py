@@ -259,7 +259,7 @@ class GuardedHandler:
             request[name] = value
         headers = {}
         for line in request.header:
-            name, _, value = line.partition(":")
+            name, _colon, value = line.partition(":")
             headers.setdefault(name.strip().lower(), value.strip())
         why = self.guard.refusal(request, headers)
         if why:
@@ -286,7 +286,7 @@ class GuardedHandler:
 
 def credentials_in(header):
     """User and password of an Authorization header; None if it has none."""
-    scheme, _, encoded = header.partition(" ")
+    scheme, _space, encoded = header.partition(" ")
     try:
         user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, ValueError):
@@ -321,7 +321,7 @@ class PageGuard:
         name = host_of(f"//{host}")
         if not (name in self.hosts or is_address(name)):
             return "supervisor's page has another name. Use an address, or add this name to supervisor_http_hosts."
-        path, _, query = request.uri.partition("?")
+        path, _mark, query = request.uri.partition("?")
         if request.command == "GET" and "action" not in dict(urllib.parse.parse_qsl(query, keep_blank_values=True)):
             return ""
         site = headers.get("sec-fetch-site", "")
