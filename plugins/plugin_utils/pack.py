@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..module_utils.release.fetcher import sha256_of as digest_of
+
 #: Bytes of one part of an archive. Some connections read all that they send into memory, and none tells how far it is.
 PART = 32 << 20
 #: Of a file from this size on, a sample says whether it is worth compressing. A smaller one is compressed.
@@ -67,16 +69,6 @@ def entry_from_bytes(path: str, data: bytes) -> Entry:
     return Entry(path, hashlib.sha256(data).hexdigest(), data=data, size=len(data))
 
 
-def digest_of(source: Path) -> str:
-    """The digest of a file's content."""
-    found = hashlib.sha256()
-    # Without a buffer, and in small blocks: most files are small, and to reserve more takes longer than to read them.
-    with source.open("rb", buffering=0) as stream:
-        while block := stream.read(1 << 16):
-            found.update(block)
-    return found.hexdigest()
-
-
 def entry_from_file(
     path: str, source: Path, root: Path, leads_to_host: bool = False, digest_of: Callable[[Path], str] = digest_of
 ) -> Entry:
@@ -100,9 +92,11 @@ def entry_from_file(
 
 def _entry_from_link(path: str, source: Path, root: Path, leads_to_host: bool) -> Entry:
     target = os.readlink(source)
-    if leads_to_host and os.path.isabs(target):
-        return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
-    if os.path.isabs(target) or not (source.parent / target).resolve().is_relative_to(root.resolve()):
+    if os.path.isabs(target):
+        is_followed = leads_to_host
+    else:
+        is_followed = (source.parent / target).resolve().is_relative_to(root.resolve())
+    if not is_followed:
         raise PackError(
             f"{source} is a symbolic link to {target}, outside the source: the host could not follow it."
             " Copy the file into the source, leave the link out with flask_app_exclude, or name it in flask_app_shared_paths if the"

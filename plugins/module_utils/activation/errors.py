@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import errno
+import time
 import typing as t
 
+from ..diagnosis.log_tail import LogMark
 from ..instance.public_socket import SocketError
 from ..supervisor.rpc import SupervisorError
 
@@ -40,6 +42,17 @@ class StepFailure(Exception):
         self.blames_release = blames_release
         self.reproduce = reproduce  # a command that shows the same failure, if the report cannot work it out
         self.command = command  # of a program; {release} is the release's directory
+
+    @classmethod
+    def of(cls, name: str, why: str, begun: float, mark: LogMark | None, **facts: t.Any) -> StepFailure:
+        """What a process fails with that was begun at a time, and what its log says since a mark."""
+        return cls(
+            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
+            instance=name,
+            log_file=mark.path if mark else "",
+            log=mark.since() if mark else "",
+            **facts,
+        )
 
 
 def error_text(error: BaseException) -> str:

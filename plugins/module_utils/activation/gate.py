@@ -94,14 +94,7 @@ class Gate:
             raise self._refusal(name, "another operator stopped it meanwhile", begun, blames_release=False)
 
     def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
-        mark = self.marks.get(name)
-        return StepFailure(
-            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
-            instance=name,
-            log_file=mark.path if mark else "",
-            log=mark.since() if mark else "",
-            blames_release=blames_release,
-        )
+        return StepFailure.of(name, why, begun, self.marks.get(name), blames_release=blames_release)
 
     def no_socket(self, process: Process) -> str:
         """Why supervisord cannot open the public socket, and which process has it."""

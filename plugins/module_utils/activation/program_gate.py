@@ -65,15 +65,8 @@ class ProgramGate:
             time.sleep(POLL)
 
     def _failure(self, program: ReleaseProgram, name: str, why: str, begun: float) -> StepFailure:
-        mark = self._marks.get(name)
-        return StepFailure(
-            f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
-            instance=name,
-            log_file=mark.path if mark else "",
-            log=mark.since() if mark else "",
-            blames_release=True,
-            command=f"{{release}}/run {program.command}",
-        )
+        command = f"{{release}}/run {program.command}"
+        return StepFailure.of(name, why, begun, self._marks.get(name), blames_release=True, command=command)
 
 
 def _is_launching(pid: int) -> bool:

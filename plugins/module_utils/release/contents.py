@@ -9,7 +9,6 @@ Only root can write these files. A build account never gets a file that is linke
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -23,12 +22,12 @@ from ..host import build_account, foreign
 from ..host.atomic import write_atomically
 from .archive import opened
 from .differences import LARGEST_MANIFEST, manifest_of
+from .fetcher import sha256_of
 from .requirement_lines import FOLDERS
 from .store import ReleaseStore
 
 _RECORD = "files.json"
 _SIGNATURE = re.compile(r"(?:file|exec):[0-9a-f]{64}")
-_BLOCK = 1 << 20
 
 
 class Lacking(Exception):
@@ -175,7 +174,7 @@ class Contents:
             return sealed or ""
         if stat.S_IMODE(status.st_mode) != (0o755 if wanted.startswith("exec") else 0o644):
             return ""
-        return f"{wanted[:4]}:{_digest(path)}"
+        return f"{wanted[:4]}:{sha256_of(path)}"
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -185,14 +184,6 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _is_copy(origin: os.stat_result, status: os.stat_result) -> bool:
     """Whether a file is another one, whose place the former one can take: byte code names the time of its source."""
     return _identity(origin) != _identity(status) and origin.st_mtime_ns == status.st_mtime_ns
-
-
-def _digest(path: str) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _copy(origin: str, target: str) -> None:

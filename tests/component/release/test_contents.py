@@ -184,7 +184,8 @@ def test_what_takes_the_place_of_a_damaged_release_is_not_taken_for_that_one(hos
     shutil.rmtree(damaged)
     work.path = str(shutil.move(release, damaged))
     (damaged / "src/made.py").write_bytes(b"made by a build")
-    (damaged / "src/made.py").rename(damaged / "src/a.py")  # not the number of the file that goes: it may be given again at once
+    # A new file in the place of a removed one may get its number.
+    (damaged / "src/made.py").rename(damaged / "src/a.py")
     work.record()
     assert (damaged / "files.json").read_text() == "{}"
 
