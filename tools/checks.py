@@ -49,6 +49,7 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     failures: list[tuple[str, list[str]]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def step(self, name: str, action: Callable[[Path], tuple[int, int, int] | None]) -> None:
@@ -69,6 +70,7 @@ class Tally:
             self.passed += passed
             self.failed += failed
             self.skipped += skipped
+            self.seconds[name] = seconds
             if failed:
                 self.failures.append((name, failed_tests(log)))
                 print("\n".join(log.read_text(errors="replace").splitlines()[-120:]))
@@ -77,6 +79,10 @@ class Tally:
             print(f"    {'FAILED' if failed else 'ok'}  {name}: {counts}{seconds:.0f} s", flush=True)
 
     def end(self) -> int:
+        if len(self.seconds) > 1:
+            print("\nSeconds, the longest first:")
+            for name, seconds in sorted(self.seconds.items(), key=lambda step: -step[1]):
+                print(f"  {seconds:6.0f}  {name}")
         if self.failures:
             print(f"\nFailed (logs are in {LOGS.relative_to(ROOT)}/):")
             for name, tests in self.failures:
