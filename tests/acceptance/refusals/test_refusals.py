@@ -1,6 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Every row of the table of bad inputs, in a real play against a host that serves and one on which nothing was ever done.
+"""The table of bad inputs, in a real play against a host that serves and one on which nothing was ever done.
+
+Of the rows that set the same variables to values of the same types the first is tried, and all with PYGUN_FULL=1: the unit
+tests ask the same code about every row (`tests/unit/validation/test_validate.py`). What only a play can show is always tried.
 
 Run by the Molecule scenario `refusals`. By hand, once `./dev molecule refusals converge` has been run:
 
@@ -22,7 +25,19 @@ from tools import containers
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-ROWS = yaml.safe_load((ROOT / "tests" / "unit" / "validation" / "bad_inputs.yml").read_text())
+FULL = bool(os.environ.get("PYGUN_FULL"))
+EVERY_ROW = yaml.safe_load((ROOT / "tests" / "unit" / "validation" / "bad_inputs.yml").read_text())
+
+
+def few(rows: list[dict]) -> list[dict]:
+    """What only a play can show, and one row for each way of values into a play."""
+    of_a_kind = {
+        str(sorted((name, type(value).__name__) for name, value in row["vars"].items())): row for row in rows[::-1]
+    }
+    return [row for row in rows if row.get("playbook") or any(row is one for one in of_a_kind.values())]
+
+
+ROWS = EVERY_ROW if FULL else few(EVERY_ROW)
 #: What only a host can know: "scoring" is deployed on it, with this interval.
 AS_DEPLOYED = {"supervisor_logrotate_interval": 86400}
 ROWS_OF_A_DEPLOYED_APP = [
