@@ -1,12 +1,20 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Tests marked `full` run with PYGUN_FULL=1 only: others test the same thing once, and cheaper ones its variants."""
+"""Tests marked `full` run with PYGUN_FULL=1 only: others test the same thing once, and cheaper ones its variants.
+
+pytest keeps the bytecode of tests and plugins in .cache/; the programs that tests start write none.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "bytecode")
+sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -32,7 +32,7 @@ class Environment:
     def ensure(self) -> Path:
         """Make it, or leave it if it was made from the same lock by the same interpreter."""
         identity = output(self.python, "-c", "import sys; print(sys.version, sys.base_prefix)")
-        stamp = hashlib.sha256(self.lock.read_bytes() + identity.encode()).hexdigest()
+        stamp = hashlib.sha256(self.lock.read_bytes() + identity.encode() + b"compiled").hexdigest()
         mark = self.folder / "made-from"
         if mark.is_file() and mark.read_text() == stamp:
             return self.folder
@@ -46,8 +46,9 @@ class Environment:
         run(self.python, "-m", "venv", self.folder)
         python = self.folder / "bin" / "python"
         uv = self._uv(python)
+        # Compiled once: nothing writes bytecode later, and to compile is a third of each start of gunicorn or of a playbook.
         run(
-            uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes", "--python", python, self.lock,
+            uv, "pip", "sync", "--quiet", "--no-config", "--require-hashes", "--compile-bytecode", "--python", python, self.lock,
             env={**os.environ, **uv_variables(python)},
         )  # fmt: skip
         mark.write_text(stamp)

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.component.compiled import runtime_folder
 from tests.component.supervised import SUPERVISORD, end, eventually, outcome, start_module, start_supervisord
 
 HERE = Path(__file__).parent
 COLLECTION = HERE.parents[2]
-RUNTIME = COLLECTION / "roles" / "flask_app" / "files" / "pygun_runtime"
+RUNTIME = runtime_folder() / "pygun_runtime"
 
 APP = """
 import os, time
@@ -149,7 +150,7 @@ class App:
         head = f"VERSION = {version or release!r}\nHEALTH = {health!r}\n"
         (folder / "src" / "wsgi.py").write_text(head + textwrap.dedent(source))
         (folder / "lib").mkdir()
-        shutil.copytree(RUNTIME, folder / "lib" / "pygun_runtime", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(RUNTIME, folder / "lib" / "pygun_runtime")
         packages = folder / "venv" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
         packages.mkdir(parents=True)
         shared = next(path for path in sys.path if path.endswith("site-packages"))

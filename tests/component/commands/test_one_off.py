@@ -17,9 +17,10 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import one_off
 from ansible_collections.pygun.stack.plugins.plugin_utils import command_archive
+from tests.component.compiled import runtime_folder
 from tests.component.supervised import eventually, has_ended, outcome, start_module
 
-RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files" / "pygun_runtime"
+RUNTIME = runtime_folder() / "pygun_runtime"
 MODULE = Path(__file__).parents[1] / "run_module.py"
 #: Another user can execute the distribution's Python, if there is one; not the one of root's home.
 AS_ANOTHER = os.geteuid() == 0 and os.access("/usr/bin/python3", os.X_OK)

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
+from tests.component.compiled import runtime_folder
 
-RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files"
+RUNTIME = runtime_folder()
 
 APP = """
 import os, sys, time
@@ -249,9 +250,7 @@ class Host:
 
     def complete(self, release):
         """Give a release what launch.py needs: lib/ and the programs of a virtual environment."""
-        shutil.copytree(
-            RUNTIME / "pygun_runtime", release / "lib" / "pygun_runtime", ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(RUNTIME / "pygun_runtime", release / "lib" / "pygun_runtime")
         programs = release / "venv" / "bin"
         programs.mkdir(parents=True)
         (programs / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')

@@ -15,8 +15,9 @@ import pytest
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
 from ansible_collections.pygun.stack.plugins.module_utils.release import trial
+from tests.component.compiled import runtime_folder
 
-RUNTIME = Path(__file__).parents[3] / "roles" / "flask_app" / "files" / "pygun_runtime"
+RUNTIME = runtime_folder() / "pygun_runtime"
 HELLO = """
 def app(environ, start_response):
     start_response("200 OK", [])
