@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,8 @@ MEET_ANSIBLE = (
 )
 # They wait for real processes more than they compute.
 PROCESSES = "4"
+# Most steps wait more than they compute, or compute in one process: one alone leaves half of two processors idle.
+LANES = 2
 
 
 @dataclass
@@ -105,16 +108,17 @@ def failed_tests(log: Path) -> list[str]:
 
 def lint(tally: Tally) -> None:
     programs = {
+        "ansible-lint": ["ansible-lint", "--profile", "production", "--offline", "-q"],
         "ruff check": ["ruff", "check", "--quiet"],
         "ruff format": ["ruff", "format", "--check"],
         "yamllint": ["yamllint", "--strict", "."],
-        "ansible-lint": ["ansible-lint", "--profile", "production", "--offline", "-q"],
         "antsibull-changelog lint": ["antsibull-changelog", "lint"],
     }
-    for name, command in programs.items():
-        tally.step(name, lambda log, command=command: logged(log, *command))
-    tally.step("galaxy-importer", import_artifact)
-    tally.step("documentation site", docsite.build)
+    actions = {name: lambda log, command=command: logged(log, *command) for name, command in programs.items()}
+    actions |= {"galaxy-importer": import_artifact, "documentation site": docsite.build}
+    with ThreadPoolExecutor(LANES) as lanes:
+        for step in [lanes.submit(tally.step, name, action) for name, action in actions.items()]:
+            step.result()
 
 
 def ansible_versions() -> list[tuple[str, environment.Environment]]:
@@ -124,15 +128,24 @@ def ansible_versions() -> list[tuple[str, environment.Environment]]:
 
 
 def unit(tally: Tally) -> None:
-    """All of them on the first ansible-core; on the others those that can tell one from another."""
-    first = True
-    for version, versioned in ansible_versions():
-        tests = () if first or os.environ.get("PYGUN_FULL") else MEET_ANSIBLE
+    unit_first(tally)
+    unit_others(tally)
+
+
+def unit_first(tally: Tally) -> None:
+    """All of them on the first ansible-core."""
+    version, versioned = ansible_versions()[0]
+    tally.step(f"unit tests, ansible-core {version}", lambda log: pytest(log, versioned, version, ()))
+
+
+def unit_others(tally: Tally) -> None:
+    """On the other versions those that can tell one from another."""
+    tests = () if os.environ.get("PYGUN_FULL") else MEET_ANSIBLE
+    for version, versioned in ansible_versions()[1:]:
         tally.step(
             f"unit tests, ansible-core {version}",
-            lambda log, versioned=versioned, version=version, tests=tests: pytest(log, versioned, version, tests),
+            lambda log, versioned=versioned, version=version: pytest(log, versioned, version, tests),
         )
-        first = False
 
 
 def sanity_checks(tally: Tally) -> None:
@@ -160,23 +173,30 @@ def scenarios() -> list[str]:
     return sorted(names, key=lambda name: name != "default")
 
 
-# They wait more than they compute: one alone leaves half of two processors idle.
-LANES = 2
 # The longest ones begin, so that the lanes end together.
 LONGEST = ("lossless", "fleet", "whole", "doctor", "many", "offline")
 
 
-def molecule(tally: Tally) -> None:
-    """The scenarios, and beside them the benchmarks, whose figures are worth nothing here."""
+def in_lanes(tally: Tally) -> None:
+    """The scenarios, and beside them what uses the artifact and what waits: the benchmarks, whose figures are worth nothing here.
+
+    All that uses the artifact is one step of a lane, as each builds it in the same folder.
+    """
     first, *others = scenarios()
     others.sort(key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
     def run(name: str) -> None:
         tally.step(f"molecule {name}", lambda log: run_scenario(log, name))
 
-    run(first)
+    def use_artifact() -> None:
+        for checks in (unit_others, sanity_checks, demo):
+            checks(tally)
+
     with ThreadPoolExecutor(LANES) as lanes:
-        steps = [lanes.submit(run, name) for name in others[: len(LONGEST)]]
+        snapshot = lanes.submit(run, first)
+        steps = [snapshot, lanes.submit(use_artifact)]
+        wait_for([snapshot])
+        steps += [lanes.submit(run, name) for name in others[: len(LONGEST)]]
         steps.append(lanes.submit(benchmarks, tally))
         steps += [lanes.submit(run, name) for name in others[len(LONGEST) :]]
         for step in steps:

@@ -120,7 +120,7 @@ def group(checks_of_group):
 def test(*_) -> int:
     checks.have_needs("unit")
     tally = checks.Tally()
-    for run_checks in (checks.lint, checks.unit, checks.sanity_checks, checks.demo, checks.molecule):
+    for run_checks in (checks.lint, checks.unit_first, checks.in_lanes):
         run_checks(tally)
     return tally.end()
 
