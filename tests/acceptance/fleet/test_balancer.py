@@ -62,7 +62,7 @@ def test_a_reload_drops_nothing_and_keeps_a_drained_host_drained(fleet: Fleet, r
 
 
 def test_tls_with_a_certificate_of_ones_own(fleet: Fleet, report: Report, tmp_path: Path) -> None:
-    """Also over reloads. The app behind it is one that tells what it is told."""
+    """Also over reloads, and when the next certificate is refused. The app behind it is one that tells what it is told."""
     certificate = self_made_certificate(tmp_path / f"{NAME}.pem")
     fleet.balancer.put({PLACE: [Path(https_callers.__file__), certificate]})
     app = fleet.balancer.spawn("python3", f"{PLACE}/https_callers.py", "serve", "7000")
@@ -88,6 +88,7 @@ def test_tls_with_a_certificate_of_ones_own(fleet: Fleet, report: Report, tmp_pa
             time.sleep(2)
             fleet.balancer.run("systemctl", "reload", "haproxy")
         seen = json.loads(callers.communicate(timeout=120)[0])
+        a_certificate_without_its_key_replaces_nothing(fleet, certificate, [plain, secure])
     finally:
         app.kill()
         fleet.balancer.run("pkill", "-f", "https_callers.py serve", check=False)
@@ -119,23 +120,18 @@ def test_a_configuration_that_haproxy_does_not_take_replaces_nothing(fleet: Flee
     assert fleet.balancer.run("cat", "/etc/haproxy/haproxy.cfg") == before
 
 
-def test_a_certificate_without_its_key_replaces_nothing(fleet: Fleet, tmp_path: Path) -> None:
+def a_certificate_without_its_key_replaces_nothing(fleet: Fleet, certificate: Path, services: list[dict]) -> None:
     """Not even where the configuration that names it stays as it is."""
-    place, certificate = "/etc/haproxy/certs/apart.pem", self_made_certificate(tmp_path / "apart.pem")
-    secure = {"name": "sample", "bind": "0.0.0.0:443", "health_path": "/healthz", "certificates": [place]}
-    settings = {"load_balancer_services": [secure], "load_balancer_certificates": [str(certificate)]}
-    try:
-        done = fleet.run("balancer", **settings)
-        assert done.ok, done.text
-        before = fleet.balancer.run("cat", place)
-        certificate.write_text(before.partition("-----BEGIN PRIVATE KEY")[0].strip() + "\n")
-        for options in (("--check",), ()):
-            done = fleet.run("balancer", *options, **settings)
-            assert not done.ok
-            assert place in done.message and "Nothing was changed" in done.message
-            assert fleet.balancer.run("cat", place) == before
-    finally:
-        assert fleet.run("balancer").ok
+    place = f"/etc/haproxy/certs/{certificate.name}"
+    before = fleet.balancer.run("cat", place)
+    certificate.write_text(before.partition("-----BEGIN PRIVATE KEY")[0].strip() + "\n")
+    for options in (("--check",), ()):
+        done = fleet.run(
+            "balancer", *options, load_balancer_services=services, load_balancer_certificates=[str(certificate)]
+        )
+        assert not done.ok
+        assert place in done.message and "Nothing was changed" in done.message
+        assert fleet.balancer.run("cat", place) == before
 
 
 def self_made_certificate(path: Path) -> Path:

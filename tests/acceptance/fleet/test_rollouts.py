@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
 from fleet import APP, Fleet
 from rig.load import Load
 from rig.report import Report
@@ -99,6 +100,7 @@ def test_a_rollout_whose_control_node_dies_is_continued(fleet: Fleet, report: Re
     assert re.search(rf"{canary} +: .*changed=0 ", done.text), "the canary was left alone"
 
 
+@pytest.mark.full  # which hosts go back is decided as in the test of the rollout that stopped half way
 def test_a_rollback_that_was_cut_off_is_continued(fleet: Fleet, report: Report) -> None:
     new, last = fleet.releases(), fleet.names[-1]
     with fleet.load("half-a-rollback") as load:

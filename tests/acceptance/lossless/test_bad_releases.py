@@ -25,7 +25,7 @@ class Bad:
     says: tuple[str, ...]  # the cause, in words that only this failure has
     settings: dict = field(default_factory=dict)
     stage: str = "try"  # where it is found out: variables, build, try (without serving), roll
-    rare: bool = False  # only with PYGUN_FULL: much like another, and unit tests know it
+    rare: bool = False  # only with PYGUN_FULL: much like another, and component tests know it
 
 
 SPIN = "\n    while True:\n        pass"
@@ -35,6 +35,7 @@ BAD = [
         "import error",
         lambda source: source.at_import("import a_package_that_nobody_has"),
         ("The app imports a_package_that_nobody_has", "requirements"),
+        rare=True,
     ),
     Bad(
         "missing attribute",
@@ -65,6 +66,7 @@ BAD = [
         "hang at import",
         lambda source: source.at_import("import time; time.sleep(3600)"),
         ("time.sleep(3600)", "flask_app_boot_timeout"),
+        rare=True,
     ),
     Bad("health 503", lambda source: source.in_health("abort(503)"), ("health endpoint answers 503", "/healthz")),
     Bad(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 
-from rig.load import Load
+from rig.load import HTTPBIN, Load
 
 SMALL_PACKAGE = "iniconfig==2.0.0"
 
@@ -20,10 +20,13 @@ def change(source, number: int) -> dict:
     return {"keepalive": 6, "log_level": "warning"} if number % 3 == 2 else {}
 
 
-def test_no_request_is_lost_by_deploys_restarts_and_rollbacks(host, sample, report, full):
+def test_no_request_is_lost_by_deploys_restarts_and_rollbacks_and_the_neighbour_is_left_alone(
+    host, sample, report, full
+):
     rounds, deploys = (10, 2) if full else (1, 3)  # of each kind at least one
     deployed = 0
-    with Load(host, "rolls") as load:
+    neighbours = processes(host, "httpbin")
+    with Load(host, "rolls") as load, Load(host, "neighbour", "127.0.0.1:5001", HTTPBIN) as other, other.roll("rolls"):
         time.sleep(60 if full else 5)  # what the figures during the rolls are compared with
         for number in range(rounds):
             for _ in range(deploys):
@@ -49,13 +52,20 @@ def test_no_request_is_lost_by_deploys_restarts_and_rollbacks(host, sample, repo
             assert everything_runs_one_release(host) != newest
 
     report.figure(f"{deployed} deploys, {rounds} rolling restarts, {rounds} rollbacks", load)
+    report.figure("the other app on the host meanwhile", other)
     report.kinds("rolls", load)
+    assert processes(host, "httpbin") == neighbours
+    assert other.totals["failed"] == 0
     assert load.totals["failed"] == 0, json.dumps(load.result["kinds"], indent=1)
     versions = {f"2.0.{number}" for number in range(deployed)}
     assert versions <= load.answered_by().keys(), "a release was deployed and never answered"
     assert len(load.result["rolls"]) == deployed + 2 * rounds
     for roll in load.result["rolls"]:
         assert roll["sent"] > 0, f"nothing was sent during {roll['label']}"
+
+
+def processes(host, app: str) -> list:
+    return [(one["name"], one["pid"], one["workers"]) for one in host.observe(app)["instances"]]
 
 
 def everything_runs_one_release(host) -> str:

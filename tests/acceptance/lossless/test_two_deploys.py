@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from rig.deploys import Source
 from rig.load import Load
@@ -22,6 +20,7 @@ def sources(scratch):
     return Source(scratch / "first").version("5.0.1"), Source(scratch / "second").version("5.0.2")
 
 
+@pytest.mark.full  # component tests have two processes of the module
 def test_a_deploy_that_meets_another_which_rolls_is_refused_and_changes_nothing(host, sample, report, sources):
     first, second = sources
     first.at_import(WAITS)
@@ -56,7 +55,7 @@ def test_a_deploy_that_meets_another_which_rolls_is_refused_and_changes_nothing(
     assert "5.0.1" in load.answered_by()
 
 
-@pytest.mark.skipif(not os.environ.get("PYGUN_FULL"), reason="the same lock: PYGUN_FULL=1")
+@pytest.mark.full  # the same lock
 def test_a_deploy_that_meets_another_which_builds_is_refused_or_waits_its_turn(host, sample, report, sources):
     first, second = sources
     first.version("5.1.1").at_import("# one")

@@ -1,6 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""gunicorn's own worker classes take part in the same rolls. What they lose is measured, not promised."""
+"""gunicorn's own worker classes take part in the same rolls. What they lose is measured, not promised.
+
+PYGUN_FULL=1 only: the scenario `many` rolls an app with sync workers, and the component tests those of the runtime.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ CLASSES = {"sync": {"workers": 6}, "gthread": {"workers": 1, "threads": 16}}
 LIGHT = ("--idle", "1", "--slow", "2", "--stream", "1", "--upload", "1", "--record-header", "X-App-Version")
 
 
-@pytest.mark.parametrize("worker_class", [pytest.param("sync", marks=pytest.mark.full), "gthread"])
+pytestmark = pytest.mark.full
+
+
+@pytest.mark.parametrize("worker_class", CLASSES)
 def test_another_worker_class_rolls_as_well(worker_class, host, sample, report, full):
     settings = {"worker_class": worker_class, **CLASSES[worker_class]}
     sample.deploy(sample.source.reset().version("9.0.0"), **settings)

@@ -33,7 +33,17 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("kind", BAD)
+#: One for each way in which an instance fails; the trial, the boot and the diagnosis have tests of their own of all kinds.
+FEW = (
+    "import error",
+    "segmentation fault at import",
+    "hang at import",
+    "health answers 503",
+    "pygun.py that does not run",
+)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in FEW else pytest.mark.full) for kind in BAD])
 def test_a_bad_release_leaves_the_old_one_serving(old, load, kind):
     given, cause = BAD[kind]
     before, state, serving = old.pids(), old.state, old.current
