@@ -159,7 +159,7 @@ class Status:
         facts["age_s"] = self._age(facts["since"])
         damage = store.damage_of_state()
         if damage:
-            self._problem(app.name, f"{store.state_file} {damage}; the next deploy writes it anew")
+            self._problem(app.name, f"{store.state_file} {damage}; the next deploy writes it again")
         if not current:
             self._problem(app.name, f"no release of it is in service in {app.root}")
         elif not app.conf:

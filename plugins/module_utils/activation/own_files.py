@@ -30,7 +30,7 @@ class OwnFiles:
         store, lost = self.store, []
         if os.path.lexists(store.link) and not os.path.islink(store.link):
             raise ActivationError(
-                f"{store.link} is no link to a release. Move it away, then run this again. Nothing was changed.",
+                f"{store.link} is not a link to a release. Move it away, then run this again. Nothing was changed.",
                 step="prepare",
             )
         if not store.current() and self._last():
@@ -40,8 +40,8 @@ class OwnFiles:
         damage = store.damage_of_state()
         if damage:
             lost.append(
-                f"{store.state_file} {damage}; it is written anew. Which releases came before the current one, and which failed,"
-                " may be forgotten: name the release of a rollback by its id"
+                f"{store.state_file} {damage}; this run writes it again. The history of releases and failures may be incomplete:"
+                " a rollback may need the id of a release"
             )
         return lost
 

@@ -185,7 +185,7 @@ class Activation:
         seen = self.instances.clear_address()
         if seen:
             raise ActivationError(
-                f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Take away what is in the way: supervisord"
+                f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Remove that obstacle: supervisord"
                 " tries again every few seconds. Or give the app another flask_app_bind. Nothing was changed.",
                 step="prepare",
             )
@@ -195,7 +195,7 @@ class Activation:
         seen = "" if self.journal.is_open else self.instances.taken()
         if seen:
             raise ActivationError(
-                f"{self.options.name} cannot listen on {seen}. End what is in the way, or give the app another flask_app_bind."
+                f"{self.options.name} cannot listen on {seen}. End that process, or give the app another flask_app_bind."
                 " Nothing was changed.",
                 step="prepare",
             )
@@ -280,8 +280,8 @@ class Activation:
             self._commit()
         except OSError as error:
             raise ActivationError(
-                f"Release {self.survey.wanted} of {self.options.name} passed its gate and serves, but that cannot be"
-                f" written down: {error_text(error)}. Repair that, then run this again: the next run goes on from here.",
+                f"Release {self.survey.wanted} of {self.options.name} passed its gate and serves, but this cannot be"
+                f" recorded: {error_text(error)}. Remove the cause, then run this again: the next run continues from here.",
                 step="commit",
             ) from error
 

@@ -15,7 +15,7 @@ from .state import HostState
 #: Sections that supervisord.conf needs, and what their absence breaks.
 _SECTIONS = {
     "unix_http_server": "no socket is made, so that neither supervisorctl nor a deploy can reach supervisord",
-    "rpcinterface:supervisor": "supervisord answers nobody",
+    "rpcinterface:supervisor": "supervisord answers no request",
     "supervisorctl": "supervisorctl does not know where supervisord listens",
 }
 

@@ -147,7 +147,7 @@ def _closed(python: str, real: str) -> str:
     for place in _parents(real):
         if not os.stat(place).st_mode & 0o001:
             return f"their users may not enter {place} ({inspection.describe_mode(place)})"
-    return f"another user than root is told: {why}"
+    return f"it fails for users other than root: {why}"
 
 
 def _parents(path: str) -> list[str]:

@@ -127,7 +127,7 @@ def _check(members, folder):
         if not usable:
             raise FetchError(f"it holds {name!r}, which is a link or a device. Pack the file that it means.")
         if name.startswith("/") or ".." in name.split("/"):
-            raise FetchError(f"it holds {name!r}, which leads out of its folder. Pack it anew.")
+            raise FetchError(f"it holds {name!r}, which leads out of its folder. Pack the archive again without it.")
     _refuse_without_space(sum(size for _name, size, _usable in members), folder, "unpacked, it")
 
 

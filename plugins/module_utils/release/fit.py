@@ -91,7 +91,7 @@ def _drivers(facts: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
 def _started(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
     """Schedulers and threads that the import has started. With preload, the trial itself warns of threads."""
     once = (
-        " run in every worker, and ran in the trial. Where one is meant, make it a program of its own (supervisor_programs), or"
+        " run in every worker, and ran in the trial. If one is enough, make it a program of its own (supervisor_programs), or"
         ' start it only if os.environ.get("PYGUN_WORKER") is "0-0".'
     )
     schedulers, threads = _names(facts, "schedulers"), _names(facts, "threads")

@@ -65,9 +65,7 @@ class Resolution:
                 self.kept = []
                 self.__dict__.pop("alone", None)
                 found = self._best()
-                warnings.append(
-                    "What is to be upgraded does not fit the other versions of before: all are resolved anew."
-                )
+                warnings.append("The upgraded packages do not fit the other versions: all packages are resolved again.")
             versions = {package.name: package.version for package in found}
             if versions.get("gunicorn", "").startswith("20."):
                 found = self._with_pkg_resources(found, versions)

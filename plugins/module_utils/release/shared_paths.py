@@ -87,7 +87,7 @@ def provide(release: str) -> None:
     os.waitpid(child, 0)
     if problem:
         raise SharedPathError(
-            f"{shared} cannot get what flask_app_shared_paths names: {problem}. Move what is in the way, or give it to the app's user."
+            f"{shared} cannot get the files of flask_app_shared_paths: {problem}. Move that file away, or make the app's user its owner."
         )
 
 

@@ -113,7 +113,7 @@ def problems(kind: str, entry: Entry, rejected: t.Collection[str] = ()) -> t.Ite
 
 
 _WHY_REQUIRED = {
-    "user": "supervisord is root, and so would the program be: name its user, be it root.",
+    "user": "supervisord runs as root, and so would the program. Name its user, even if that is root.",
     "events": "Name what it listens to, such as PROCESS_STATE_EXITED or TICK_60.",
 }
 
