@@ -57,7 +57,7 @@ def check_file(state: HostState) -> t.Iterator[Finding]:
 
 
 def check_parser(state: HostState) -> t.Iterator[Finding]:
-    """What supervisor's own parser refuses."""
+    """Check for a configuration that supervisor's own parser refuses."""
     conf, text = state.configuration, state.configuration.parser.text
     if not conf.exists or not conf.parser.status or not conf.parser_exists:
         return

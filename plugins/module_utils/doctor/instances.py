@@ -80,7 +80,7 @@ def _check_record(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
 
 
 def _check_failure(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
-    """An instance that does not serve: its own words, and what they mean."""
+    """An instance that does not serve: its own messages, with cause and remedy."""
     process = instance.process
     if NOT_OPENED in process.spawn_error:
         return  # check_closed_socket: one finding for all of them
