@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads ``poetry.lock``: what ``poetry install --only main`` would install, without the project itself."""
+"""Read ``poetry.lock``: the packages that ``poetry install --only main`` would install, without the project itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXPORT = "poetry export --output requirements.txt"
 def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock:
     """Read a lock.
 
-    :param project: what the pyproject.toml beside it holds
+    :param project: the contents of the pyproject.toml next to it
     :param names: extras and groups that are wanted
     :raises Refused: when it can be read with Poetry only
     """

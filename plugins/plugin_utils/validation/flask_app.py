@@ -20,9 +20,9 @@ from .value_types import yaml_kind
 
 #: Bytes of one NAME=value that Linux hands to a program (MAX_ARG_STRLEN, less the NUL).
 _ENVIRONMENT_ENTRY = 128 * 1024 - 1
-#: Bytes of all of them that are certain to fit beside the arguments.
+#: Bytes of all of them that certainly fit next to the arguments.
 _ENVIRONMENT = 1024 * 1024
-# What other programs on a Debian host are called: their users, and their directories in /run and /var/log.
+# Names of other programs on a Debian host: their users, and their directories in /run and /var/log.
 _USERS = frozenset(
     """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody _apt adm tty disk
@@ -247,7 +247,7 @@ def _environment(values: dict[str, t.Any]) -> Iterator[str]:
 
 
 def _environment_text(name: str, text: str) -> Iterator[str]:
-    """Any text may be meant; but nobody means a character at its beginning or end that cannot be seen."""
+    """Refuse invisible characters at the beginning or the end of a text; all other texts are allowed."""
     if "\0" in text:
         yield "holds a NUL (U+0000), which no environment can hold. Encode it, for example in base64."
     elif any("\ud800" <= character <= "\udfff" for character in text):
