@@ -80,7 +80,7 @@ def test_a_syntax_check_needs_no_inventory_of_its_own(play):
 def test_a_limit_that_leaves_no_host_is_an_error(play):
     code, text = play("pygun.stack.logs", "--limit", "gone")
     assert code != 0
-    assert "--limit gone leaves none of the hosts that are meant by 'api': a, b. Nothing was changed." in text
+    assert "--limit gone leaves none of the hosts that match 'api': a, b. Nothing was changed." in text
 
 
 def test_logs_without_a_hit_say_so_and_names_that_nobody_reads_are_told(play, tmp_path):
