@@ -74,7 +74,7 @@ def _asked(name, values, given, is_switch):
 
 
 def _refusal(does, hosts, unasked):
-    """What would be done, why it is not, and the command that does it."""
+    """The error text: the action, the reason of the refusal, and the command that does it."""
     where = [
         f"{name} is {value} for {_listed(those)}" for name, values in unasked.items() for value, those in values.items()
     ]

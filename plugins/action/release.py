@@ -26,12 +26,12 @@ from ..plugin_utils.source_tree import SourceTree
 
 
 class ActionModule(ActionBase):
-    # Otherwise the host would be asked for a directory before it is known whether there is anything to send.
+    # Otherwise Ansible would make a temporary directory on the host before we know whether there is anything to send.
     TRANSFERS_FILES = False
     _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):
-        # One for all hosts of a run: what hangs together can then be undone together.
+        # The same on all hosts of a run, so that a rollback finds every host of a rollout.
         result = {**super().run(tmp, task_vars), "rollout": str(self._task._uuid)}
         args = self._task.args.copy()
         on_control_node = {
@@ -125,7 +125,7 @@ class ActionModule(ActionBase):
             )
 
     def _folder_of_this_run(self, source):
-        """Where the hosts that run this task with this source meet; Ansible removes it at the end of the run."""
+        """The folder that all hosts with this task and this source share; Ansible removes it at the end of the run."""
         identity = json.dumps([self._task._uuid, self._task.get_search_path(), source], sort_keys=True, default=str)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
         return Path(constants.DEFAULT_LOCAL_TMP, f"pygun-release-{key}")
@@ -150,7 +150,7 @@ class ActionModule(ActionBase):
         shared_paths=(),
         extra_files=(),
     ):
-        """What the source gives to the release, and how it was read."""
+        """Read the source; return the entries of the release, and notes on how it was read."""
         entries = list(SourceTree(Path(runtime)).entries("lib/" + Path(runtime).name)) if runtime else []
         origin, notes = {}, []
         source = None
@@ -176,7 +176,7 @@ class ActionModule(ActionBase):
                 f"flask_app_src is {source}, which is not a directory. Name the directory that holds the app."
             )
         else:
-            # A checkout is made anew for each run.
+            # Each run makes a new checkout, so that remembered digests would not help.
             digests = Digests(None if git_repo else remembered, source)
             found = SourceTree(source, exclude, include, shared_paths, digests.of)
             tree = list(found.entries("src"))
@@ -209,7 +209,7 @@ class ActionModule(ActionBase):
         return list(procfile.notes(Path(collected.source), wsgi, activation.get("release_command"), programs))
 
     def _extra(self, src):
-        """Where a file of flask_app_files is on the control node."""
+        """The path of a file of flask_app_files on the control node."""
         return Path(self._find_needle("files", src))
 
     @staticmethod
@@ -220,7 +220,7 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _named(files, args):
-        """Where the app names packages of the server."""
+        """The places in which the app names packages of the server."""
         return server_packages.named(args.get("server_packages") or [], map(str, files), args.get("packages") or [])
 
     def _refuse_old_gunicorn(self, files, args):
@@ -241,7 +241,7 @@ class ActionModule(ActionBase):
             )
 
     def _build(self, shared, entries, known, extra, args, task_vars):
-        """Send the files that the host does not know, and have the release built."""
+        """Send the files that the host lacks, and build the release there."""
         new = sum(entry.size for entry in [*pack.lacking(entries, known), *extra])
         try:
             with progress.shown(f"{self._who}: packing", progress.Amount(new)) as amount:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Prints a text as it is, once for all hosts: what a callback makes of a result is data, not something to read."""
+"""Prints a text as it is, once for all hosts, since callbacks print results as data."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks the variables of a role, and of the roles that it brings along, on the control node alone."""
+"""Check the variables of a role and of its dependencies, on the control node only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_THE_HOST = ("supervisor", "python")
 
 
 class Entry(t.NamedTuple):
-    """A role as it stands under `roles:`."""
+    """An entry of `roles:`."""
 
     title: str
     brings: tuple[str, ...]
@@ -76,7 +76,7 @@ class ActionModule(ActionBase):
         )
 
     def _check(self, role, task_vars, ahead=False):
-        """What is wrong with the variables of a role, and those that could be worked out.
+        """Return the problems of a role's variables, and the values that are known.
 
         :param ahead: the role's turn has not come: what its variables are made of may not be there yet
         """
@@ -114,8 +114,7 @@ class ActionModule(ActionBase):
     def _later_apps(self, task_vars):
         """The variables of the apps that the same play deploys after this one, as far as they are certain already.
 
-        Only what stands under `roles:` is known before its turn comes, and only while no other role comes in between: that
-        could still change what the variables are made of.
+        Only entries of `roles:` are known in advance, and only up to the first other role: it could still change the variables.
         """
         roles, place = self._under_roles()
         host = task_vars["inventory_hostname"]
@@ -134,16 +133,16 @@ class ActionModule(ActionBase):
             yield variables_of(role, host)
 
     def _under_roles(self):
-        """The roles under `roles:`, and the place of the one that this check is for; what `tasks:` bring has none."""
+        """The entries of `roles:`, and the position of the one that this check is for; a role under `tasks:` has none."""
         role, chain = self._task._role, self._task.get_dep_chain() or []
         roles = [] if role is None else [one for one in role._play.roles if not one.from_include]
         return roles, next((number for number, one in enumerate(roles) if any(one is parent for parent in chain)), None)
 
     def _torn(self, host):
-        """What belongs to the host, but is not the same for all entries under `roles:` that run its role.
+        """Variables of the host that differ between the entries of `roles:`.
 
-        Variables of an entry reach no other: whichever runs supervisor last would take away what the first has put there.
-        The tags that are asked for do not matter, since the next run may ask for others.
+        The variables of an entry hold for that entry only, so the last one to run the role supervisor would remove what the first
+        has configured. Tags do not matter, since the next run may choose others.
         """
         roles, place = self._under_roles()
         given = [{*role._role_params, *role.vars} for role in roles]
@@ -167,7 +166,7 @@ class ActionModule(ActionBase):
                 )
 
     def _entries(self, host, roles, place, given):
-        """The entries under `roles:` that are certain to run on the host and bring along what it has one of."""
+        """The entries of `roles:` that certainly run on the host and bring a role of which a host has one."""
         ours = {f"pygun.stack.{name}": brings for name, brings in BROUGHT.items() if set(brings) & set(OF_THE_HOST)}
         entries = []
         for number, role in enumerate(roles):
@@ -190,14 +189,14 @@ class ActionModule(ActionBase):
             return False
 
     def _worked_out(self, name, task_vars):
-        """The value of a variable, or its template while that cannot be worked out."""
+        """The value of a variable, or its template if the value is not known yet."""
         try:
             return plain(Templar(self._loader, task_vars).template(task_vars.get(name)))
         except AnsibleError:
             return task_vars[name]
 
     def _ahead(self, role, task_vars, apps):
-        """What is wrong with an app that comes later in the play."""
+        """The problems of an app that comes later in the play."""
         report, values = self._check(role, task_vars, ahead=True)
         name, bind = values.get("flask_app_name"), values.get("flask_app_bind")
         for other, taken in apps:
@@ -210,7 +209,7 @@ class ActionModule(ActionBase):
             yield variable, f"{text} (In the app {name}, later in this play.)"
 
     def _unread(self, task_vars):
-        """What is to be said of variables that nobody reads."""
+        """Warnings of variables that no role reads."""
         given = load_extra_vars(self._loader)
         options = self._options(BROUGHT["flask_app"] + BROUGHT["load_balancer"])
         return (f"{name}{text}" for name, text in names.unread(options, task_vars, given))
@@ -223,7 +222,7 @@ class ActionModule(ActionBase):
         return options
 
     def _on_control_node(self, values, wrong):
-        """What has to be there before a release can be packed."""
+        """Problems with the files on the control node that a release needs."""
         source, found, files = values.get("flask_app_src"), None, []
         if source and not values.get("flask_app_git_repo") and "flask_app_src" not in wrong:
             found = self._found(source)
@@ -256,7 +255,7 @@ class ActionModule(ActionBase):
             yield (where, why) if where in values else ("flask_app_requirements", f": {where}{why}")
 
     def _servers(self, values, wrong, task_vars):
-        """Who serves behind a balancer: the inventory has to tell, and the files have to be there."""
+        """Problems with the hosts behind a balancer in the inventory, and with the certificate files."""
         if values.get("load_balancer_services") and "load_balancer_services" not in wrong:
             try:
                 balancer.services(values["load_balancer_services"], task_vars["groups"], task_vars["hostvars"])
@@ -280,7 +279,7 @@ class ActionModule(ActionBase):
 
 
 def variables_of(role, host):
-    """What the tasks of a role see that stands under `roles:`."""
+    """The variables that the tasks of an entry of `roles:` see."""
     manager = role.get_variable_manager()
     task = next(task for block in role.get_task_blocks() for task in block.block)
     return manager.get_vars(play=role._play, host=manager._inventory.get_host(host), task=task)
@@ -292,7 +291,7 @@ def has_run(role, host):
 
 
 def plain(value):
-    """A value made of Python's own types: what a vault holds becomes the text that it is."""
+    """Convert a value to Python's own types, and a vault's value to its text."""
     if isinstance(value, dict):
         return {plain(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

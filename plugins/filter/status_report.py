@@ -41,7 +41,7 @@ from ..module_utils.status_table import report
 
 
 class FilterModule:
-    """What runs, as programs read it."""
+    """The state of all hosts, as data for programs."""
 
     def filters(self):
         return {"status_report": report}

@@ -38,7 +38,7 @@ from ..module_utils.status_table import table
 
 
 class FilterModule:
-    """What runs, as people read it."""
+    """The state of all hosts, as a text for people."""
 
     def filters(self):
         return {"status_table": table}

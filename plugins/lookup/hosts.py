@@ -55,13 +55,13 @@ class LookupModule(LookupBase):
             there = sorted(set(groups) - {"all", "ungrouped"}) + sorted(groups.get("ungrouped", ()))
             more = f", and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
             raise AnsibleError(
-                f"No host of the inventory is meant by {pattern!r}. The inventory has {', '.join(there[:_SHOWN]) or 'no host'}{more}."
+                f"No host of the inventory matches {pattern!r}. The inventory has {', '.join(there[:_SHOWN]) or 'no host'}{more}."
                 " Name hosts or groups of it (-e flask_app_hosts=PATTERN, -e load_balancer_hosts=PATTERN), or give another"
                 " inventory (-i). Nothing was changed."
             )
         if limit and "@" not in limit and not set(meant) & set(self._meant(limit, groups)):
             raise AnsibleError(
-                f"--limit {limit} leaves none of the hosts that are meant by {pattern!r}: {', '.join(meant[:_SHOWN])}."
+                f"--limit {limit} leaves none of the hosts that match {pattern!r}: {', '.join(meant[:_SHOWN])}."
                 " Nothing was changed."
             )
         return [pattern]

@@ -32,7 +32,7 @@ from ansible.plugins.lookup import LookupBase
 
 
 class LookupModule(LookupBase):
-    """Who runs Ansible."""
+    """The account that runs Ansible."""
 
     def run(self, terms, variables=None, **kwargs):
         return [os.environ.get("USER") or os.environ.get("LOGNAME") or _of_the_process()]

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A balancer as it stands: HAProxy's unit, its own check of its configuration, and its servers. Reads only."""
+"""The state of a balancer: HAProxy's unit, its own check of its configuration, and its servers. Reads only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .haproxy import BalancerError, HAProxy, Server
 from .host import inspection
 from .host.inspection import Outcome
 
-#: What names a host as a balancer of the collection's.
+#: The file by which a host is known as a balancer of the collection.
 KEEPER = "/usr/local/lib/pygun/keep_server_state.py"
 UNIT = "haproxy.service"
 CONFIGURATION = "/etc/haproxy/haproxy.cfg"
@@ -26,7 +26,7 @@ class Balancer:
 
     active: str = "active"
     at_boot: str = "enabled"
-    #: What HAProxy's own check of the configuration on disk says, with the files that it names.
+    #: The output of HAProxy's own check of the configuration on disk, and of the files that it names.
     check: Outcome = Outcome(0, "")
     servers: list[Server] = dataclasses.field(default_factory=list)
     #: Why it does not answer; empty if it does.

@@ -1,12 +1,12 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The command `pygun` on a host: what the playbooks show of all hosts, for this one, and commands in a release of an app.
+"""The command `pygun` on a host. It shows of this host what the playbooks show of all, and runs commands in a release of an app.
 
 It comes to the host as an archive of `module_utils` (plugin_utils/command_archive.py), and has no words of its own for what a module
 returns.
 """
 
-# A program prints: it is no module.
+# This is a program and not a module, so it may print.
 # pylint: disable=ansible-bad-function
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(words: t.Sequence[str] | None = None) -> int:
 
 
 def _split(words: t.Sequence[str]) -> tuple[list[str], list[str]]:
-    """What comes before the first `--`, and what comes after it."""
+    """The arguments before the first `--`, and those after it."""
     words = list(words)
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]

@@ -1,9 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Start, stop and restart the instances of an app that is deployed. Needs to be told nothing but its name.
+"""Start, stop and restart the instances of an app that is deployed. Needs only the name of the app.
 
-A restart of the whole app is an activation of the release that serves. What is left for this file are the things
-that touch no release: they need no journal, since there is nothing to go back to.
+A restart of the whole app is an activation of the release that serves. This file has the actions that change no
+release: they need no journal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NOTHING = "Nothing was changed."
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is asked for; see the documentation of the module `control`."""
+    """The parameters; the documentation of the module `control` describes them."""
 
     name: str
     state: str
@@ -49,7 +49,7 @@ class Options:
 
 
 def control(options: Options, warn: t.Callable[[str], None], check: bool) -> dict[str, t.Any]:
-    """Do it, or say what would be done; raises ActivationError."""
+    """Do the action, or in check mode return what it would do; raise ActivationError."""
     app = _find(options)
     settings = _as_activation(app, options)
     if options.state == "restarted" and not options.instance and not options.force:
@@ -111,7 +111,7 @@ class Control:
         self._holding: list[Process] = []
 
     def control(self, check: bool) -> dict[str, t.Any]:
-        """Do what is asked for, or say what it would be."""
+        """Do the action, or in check mode return what it would do."""
         self.report.step = {"started": "start", "stopped": "stop", "restarted": "restart"}[self.asked.state]
         if check:
             return self._predict()
@@ -127,7 +127,7 @@ class Control:
     # -- what is there -----------------------------------------------------------------------------------------------
 
     def _look(self) -> list[Process]:
-        """The instances that are meant; refuses what cannot be done."""
+        """The instances to act on; refuse an action that is not possible."""
         self.current = self.store.current() or ""
         if not self.current and self.asked.state == "stopped":
             self.current = self.store.remembered() or "?"  # a stop goes by no link
@@ -258,7 +258,7 @@ class Control:
             self.report.account(process, action if fresh else "kept", release, ready_s=ready)
 
     def _stop_all(self, instances: list[Process]) -> None:
-        # The socket closes with its last holder: callers that wait are answered for as long as somebody serves.
+        # The socket closes with its last holder. Until then, instances answer the callers that wait.
         for group in (instances, [] if self.asked.instance else self._holding) if instances else ():
             begun = time.monotonic()
             self.instances.stop([process.full_name for process in group])

@@ -13,7 +13,7 @@ from .supervisor.rpc import STOPPED_STATES, Process
 
 
 class ProgramControl:
-    """What `control` does with the programs of an app.
+    """The actions of `control` on the programs of an app.
 
     :param release_of: the release that a start of the process runs
     """
@@ -28,7 +28,7 @@ class ProgramControl:
         return [process for process in processes if name in ("", process.group, process.name, process.full_name)]
 
     def predict(self, state: str, processes: list[Process]) -> None:
-        """Account what `act` would do."""
+        """Put the actions that `act` would do into the account."""
         for process in processes:
             self.programs.account(process, _action(state, process), self.release_of(process))
 

@@ -54,7 +54,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class LogError(Exception):
-    """What was asked for cannot be answered; says why, and what to do."""
+    """The logs cannot be read as asked; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Query:
         return cls(lines, moment(since, now), LEVELS.get(word, 0), request_id.strip(), text, pattern, raw)
 
     def wants(self, entry: Entry) -> bool:
-        """Whether a line is one of those. Of a line without a level nobody knows that it does not matter."""
+        """Whether a line is one of those. A line without a level counts as one, since it may matter."""
         if self.since and entry.time < self.since:
             return False
         if self.level and entry.level and LEVELS.get(entry.level, 20) < self.level:
@@ -147,7 +147,7 @@ class Log:
                 for entry in entries:
                     match = re.fullmatch(re.escape(name) + r"(?:\.(\d+)(\.gz)?)?", entry.name)
                     if match and entry.is_file(follow_symlinks=False):
-                        # Where both stand, the compressed one is not complete yet.
+                        # If both exist, the compressed one is not complete yet.
                         found.append((int(match.group(1) or 0), bool(match.group(2)), entry.path, entry.inode()))
         except OSError:
             return {}
@@ -200,7 +200,7 @@ class Log:
             yield entry
 
     def _entry(self, line: bytes) -> Entry | None:
-        """What a line of one of our formats says; None if it is of another."""
+        """The fields of a line in one of our formats; None if it has another format."""
         if line[:1] == b"{":
             try:
                 fields = {
@@ -366,7 +366,7 @@ def _not_empty(line: bytes) -> tuple[bytes, ...]:
 def _unpacked_from_the_end(stream: t.BinaryIO) -> Iterator[bytes]:
     """A compressed file can be read from its beginning only, so it is unpacked into memory, compressed again in pieces.
 
-    That takes less than a tenth of its size; logs are rotated at a size that somebody chose, which may be gigabytes.
+    That takes less than a tenth of its size; a rotated log may have gigabytes, since users choose the size.
     """
     packed: list[bytes] = []
     rest = b""

@@ -29,7 +29,7 @@ NOTHING = "Nothing was run."
 LARGEST_OUTPUT = 256 * 1024
 #: Seconds between SIGTERM and SIGKILL for a command that is late.
 PATIENCE = 5.0
-#: What the user of a terminal may hand over to the command.
+#: Variables of the user's terminal that the command may have.
 _OF_TERMINAL = ("TERM", "COLORTERM", "NO_COLOR")
 _SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Virtual environments: what is in one, and how one is made, by pip or by uv.
+"""Inspect virtual environments, and make them with pip or uv.
 
 Nothing here imports Ansible, so that the functions can be tested and used alone.
 """
@@ -31,7 +31,7 @@ _READ_AT_MOST = 64 * 1024
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
-#: What an installer, and the compilers that it starts, may be told in the environment. All else may be a secret of the app.
+#: Environment variables that installers and compilers get. Any other variable may be a secret of the app.
 _PASSED_ON = re.compile(
     r"PATH|TZ|(https?|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|CC|CXX|CPP|AR|LD|LDSHARED"
     r"|(C|CXX|CPP|LD|MAKE|RUST)FLAGS|PKG_CONFIG_PATH|CPATH|C_INCLUDE_PATH|LIBRARY_PATH|LD_LIBRARY_PATH|JAVA_HOME|CUDA_HOME",
@@ -53,7 +53,7 @@ INSTALLER_OPTIONS = {
 
 
 class MissingWheel(InstallError):
-    """The wheelhouse lacks something."""
+    """The wheelhouse lacks a package."""
 
     def __init__(self, message, cause):
         super().__init__(
@@ -65,7 +65,7 @@ class MissingWheel(InstallError):
 
 
 def explained(error):
-    """What is known of why an installation failed, with ``cause`` and ``remedy``; None when nothing is."""
+    """The known reason of a failed installation, with ``cause`` and ``remedy``; None if it is not known."""
     return error if getattr(error, "cause", None) else diagnose(getattr(error, "whole", str(error)), "installer")
 
 
@@ -129,7 +129,7 @@ def made_from(path):
 
 
 def _small_file(path):
-    """The beginning of a text file, which a package may have replaced by anything; empty if it is no file."""
+    """The beginning of a text file, which a package may have replaced; empty if it is not a file."""
     try:
         with foreign.opened(path) as stream:
             return stream.read(_READ_AT_MOST).decode("utf-8", "replace")
@@ -193,7 +193,7 @@ class Installer:
     :param cache_dir: directory in which each account has its cache
     :param cache_max: size that this cache may have after `tidy_cache`
     :param timeout: seconds that one call of the installer may take
-    :param account: who does all that; root only takes over what comes of it. None is whoever runs this
+    :param account: the account that does all that; root takes over the result. None: the user of this process
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class Installer:
             self._run([python, "-I", "-m", "venv", path], network=False)
 
     def _prepare(self, path, python):
-        """Give the account what it works in, and see that it can read what it needs."""
+        """Give the account its working folders, and check that it can read its inputs."""
         account, scratch = self.account, scratch_of(path)
         build_account.end_processes(account)  # of a run that was killed
         os.umask(0o022)  # root's may keep everybody else from what it makes
@@ -280,7 +280,7 @@ class Installer:
                     )
 
     def install(self, path, arguments):
-        """Install into the virtual environment at ``path`` what ``arguments`` name (requirements, ``-r`` and ``-c`` options)."""
+        """Install ``arguments`` (requirements, ``-r`` and ``-c`` options) into the virtual environment at ``path``."""
         command = self._command(path)
         with self._explaining(path, command, arguments):
             self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
@@ -349,7 +349,7 @@ class Installer:
         return [*command, *(["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else [])]
 
     def _needs_network(self, arguments):
-        """Whether anything has to come from elsewhere: all of it without a wheelhouse, and what is named by its address."""
+        """Whether an index or an address is needed: always without a wheelhouse, otherwise for requirements with an address."""
         if not self.wheelhouse or any("://" in argument for argument in [*self.extra_args, *arguments]):
             return True
         for option, path in zip(arguments, arguments[1:]):
@@ -360,13 +360,13 @@ class Installer:
         return False
 
     def take_over(self, path):
-        """End what the installation has left running, and make the virtual environment at ``path`` root's."""
+        """End the processes that the installation left, and make root the owner of the virtual environment at ``path``."""
         build_account.take_over(path, self.account)
         remove_tree(scratch_of(path))
         remove_file(os.path.join(path, ".lock"))  # uv's, open to every user
 
     def tidy_cache(self):
-        """Remove from the cache what nothing uses, or all of it if it is still too large."""
+        """Remove unused entries of the cache, or all entries if it is still too large."""
         if not self.cache:
             return
         if self.uv:
@@ -408,7 +408,7 @@ class Installer:
 
 
 def scratch_of(path):
-    """Where who makes the virtual environment at ``path`` has his home and his temporary files meanwhile."""
+    """The folder for home and temporary files while the virtual environment at ``path`` is made."""
     return f"{path}.build"
 
 
@@ -433,7 +433,7 @@ _LACKING = (
 
 
 def not_found(text):
-    """What an installer did not find, as it was required; None when something else went wrong."""
+    """The requirement that an installer did not find; None if the installation failed for another reason."""
     for pattern in _LACKING:
         found = re.search(pattern, " ".join(text.split()))
         if found:

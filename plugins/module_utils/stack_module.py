@@ -11,10 +11,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 class StackModule(AnsibleModule):
-    """Leaves no secret in the host's log, and no file closed to those whom it is for.
+    """A module that writes no secret to the host's log, and no file that its users cannot read.
 
-    Ansible writes all parameters to the log. What is marked C(no_log) inside a dictionary or a list is looked for in
-    their representation, where a line break or a backslash is written in another way: it would be told.
+    Ansible writes all parameters to the log. It looks for values marked C(no_log) inside a dictionary or a list in
+    their representation. There a line break or a backslash looks different, so the secret would be logged.
 
     A root whose umask is 077, as on hardened hosts, would make directories that the app cannot enter. Whoever writes
     a secret gives its file a mode of its own.

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What runs on a host, and whether that is as it should be. Reads only; what is wrong and why is the doctor's business."""
+"""Report the apps and programs of a host, and whether they are as they should be. Reads only; the doctor finds causes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Status:
         self.started = time.time()
 
     def look(self) -> dict[str, t.Any]:
-        """Everything that is known, with what is not as it should be."""
+        """The whole state, with a list of problems."""
         known = discovery.find_apps(self.options.base_dir, self.options.conf_dir)
         wanted = [app for app in known if self.options.name in ("", app.name)]
         balancer = self._balancer()
@@ -78,7 +78,7 @@ class Status:
     # -- supervisord -------------------------------------------------------------------------------------------------
 
     def _balancer(self) -> dict[str, t.Any] | None:
-        """What HAProxy serves, on a balancer."""
+        """The services of HAProxy, on a balancer."""
         seen = balancer_state.observe()
         if seen is None:
             return None
@@ -159,7 +159,7 @@ class Status:
         facts["age_s"] = self._age(facts["since"])
         damage = store.damage_of_state()
         if damage:
-            self._problem(app.name, f"{store.state_file} {damage}; the next deploy writes it anew")
+            self._problem(app.name, f"{store.state_file} {damage}; the next deploy writes it again")
         if not current:
             self._problem(app.name, f"no release of it is in service in {app.root}")
         elif not app.conf:
@@ -309,10 +309,10 @@ class Status:
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def _memory(self, pids: list[int], alone: bool = False) -> dict[str, t.Any] | None:
-        """What these processes take, with all their descendants unless they are meant alone.
+        """The memory of these processes, and of all their descendants unless only these are meant.
 
-        PSS counts a page that several processes share once; RSS counts it for each of them. The kernel tells PSS only
-        to who may trace a process, which root may not in some containers.
+        PSS counts a page that several processes share once; RSS counts it for each of them. The kernel shows PSS only
+        to users who may trace a process. In some containers root may not.
         """
         tree, todo = [], [pid for pid in pids if pid in self.processes]
         while todo:

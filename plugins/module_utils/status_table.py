@@ -1,12 +1,12 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the module `status` found on many hosts, as one text and as data."""
+"""Combine the results of the module `status` of many hosts into one text and one structure."""
 
 from __future__ import annotations
 
 import typing as t
 
-#: What the module returns; the rest of a registered result is Ansible's.
+#: Fields that the module returns; the other fields of a registered result are Ansible's.
 _FACTS = ("ok", "at", "balancer", "supervisord", "web_page", "apps", "programs", "problems")
 #: The longest that a cell may be. A path says most at its end, everything else at its beginning.
 _LONGEST = {"HOST": 30, "APP": 24, "PROGRAM": 36, "LAST DEPLOY (UTC)": 38, "LOGS": 36}
@@ -19,7 +19,7 @@ Row = dict[str, str]
 
 
 def report(results: Hosts) -> dict[str, t.Any]:
-    """The results without what Ansible adds; a host that did not answer has its problem alone."""
+    """The results without Ansible's fields; a host that did not answer has only its problem."""
     hosts = {str(host): _facts(result) for host, result in results.items()}
     return {"ok": all(found["ok"] for found in hosts.values()), "hosts": hosts}
 
@@ -132,7 +132,7 @@ def _memory(memory: dict[str, t.Any] | None, kinds: set[str]) -> Row:
 
 
 def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
-    """What is worth knowing and no reason to worry."""
+    """Notes: facts that are not problems."""
     notes = []
     if found.get("web_page"):
         notes.append(f"{host}: web page {found['web_page']}")
@@ -180,7 +180,7 @@ def _who_has_what(releases: dict[str, list[str]]) -> str:
 
 
 def _lines(rows: list[Row]) -> str:
-    """Columns as wide as what is in them."""
+    """Align columns to their widest cell."""
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
@@ -202,7 +202,7 @@ def _cut(name: str, text: str) -> str:
 
 
 def _clean(text: t.Any) -> str:
-    """Without what a terminal would obey: some of this comes from files that an app writes."""
+    """Remove control characters of terminals: some texts come from files that an app writes."""
     return "".join(character if character.isprintable() else "?" for character in str(text))
 
 

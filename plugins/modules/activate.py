@@ -76,7 +76,7 @@ options:
         description: Content of the file. If not given, the file stays unchanged.
         type: str
       group:
-        description: The group that may read it. Nobody else but root may.
+        description: The group that may read it. All other users except root may not.
         type: str
   socket_units:
     description:

@@ -13,7 +13,7 @@ author: The pygun.stack authors (@pygun)
 description:
   - Fails for all hosts of the play, before anything is done on any, unless the command line (C(-e)) gives the variables of O(names) and
     O(switches) the values that they have. Values of the inventory or of a play are not enough.
-  - C(-e confirm=NAME) stands for a name, where the command line must not set the variable itself.
+  - C(-e confirm=NAME) confirms the name without setting the variable itself.
   - Says what is done, and on which hosts. In check mode as well.
   - Runs once for all hosts of the play, and needs no connection.
 options:

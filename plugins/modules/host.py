@@ -97,7 +97,7 @@ options:
         type: str
         default: "0644"
       validate:
-        description: A command that ends with 0 if the file is right. C(%s) stands for its name. No shell reads it.
+        description: A command that ends with 0 if the file is right. C(%s) is replaced by its path. It runs without a shell.
         type: str
   validate_together:
     description: A check of O(files) that refer to each other, before the first of them is replaced.
@@ -109,7 +109,7 @@ options:
         required: true
       command:
         description:
-          - A command that ends with 0 if they are right. C(%s) stands for a copy of O(validate_together.path) that names copies of the others.
+          - A command that ends with 0 if they are right. C(%s) is replaced by the path of a copy of O(validate_together.path) that names copies of the others.
             The copies have the new content. No shell reads the command. Check mode runs it as well, where the program exists.
         type: str
         required: true
@@ -261,7 +261,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: What was made or changed, be it only its owner or mode.
+  description: Files that were made or changed, including those with only another owner or mode.
   returned: success
   type: list
   elements: str

@@ -37,7 +37,7 @@ options:
     type: path
     required: true
   sandbox:
-    description: Directives of systemd for the services, such as C(ProtectHome), beside or instead of the usual ones.
+    description: Directives of systemd for the services, such as C(ProtectHome), in addition to the usual ones or instead of them.
     type: dict
     default: {}
   is_first:

@@ -89,7 +89,7 @@ options:
     elements: str
     default: []
   require_hashes:
-    description: Refuse a release of which one package has no hash in O(requirements), be it one of O(server_packages).
+    description: Refuse a release if one of its packages has no hash in O(requirements), including those of O(server_packages).
     type: bool
     default: false
   packages:

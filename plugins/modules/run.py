@@ -13,7 +13,7 @@ author: The pygun.stack authors (@pygun)
 description:
   - Runs one command as the app's user, with the app's environment and in the folder of its source, as an instance is started. A name without a
     slash is looked for in the virtual environment of the release first.
-  - No shell reads the command, and no terminal is there. The environment stands in no process list.
+  - The command runs without a shell and without a terminal. The environment does not appear in the process list.
   - A command that ends with another status than 0 does not fail the module; the playbook C(pygun.stack.run) does.
 extends_documentation_fragment: pygun.stack.places
 options:

@@ -27,12 +27,12 @@ def entries(
     source: set[str],
     digest: Callable[[Path], str] = digest_of,
 ) -> list[Entry]:
-    """What they give to a release.
+    """The entries of these files in a release.
 
     :param find: where a file or a directory is on the control node
     :param source: the paths that the source has in the release
     :param digest: returns the digest of a file's content, and may remember it
-    :raises PackError: for one that is not there, is not what its digest says, or is in the way of a file of the source
+    :raises PackError: for a file that does not exist, has another digest, or has the path of a file of the source
     """
     found: list[Entry] = []
     for number, file in enumerate(given):
@@ -46,7 +46,7 @@ def entries(
 
 
 def for_host(given: list[Given]) -> dict[str, t.Any]:
-    """What the module `release` is told of those that it fetches; the requests apart, since they may be secret."""
+    """The module's parameters for files that it fetches. Requests are separate, since they may be secret."""
     fetched = [file for file in given if file.get("url")]
     return {
         "fetch": [
@@ -60,9 +60,9 @@ def for_host(given: list[Given]) -> dict[str, t.Any]:
 
 
 def fetched(given: list[Given], known: t.Collection[str], shared: Shared) -> list[Entry]:
-    """What the control node fetches, once for all hosts of a run, for a host without a network.
+    """Fetch files on the control node, once for all hosts of a run, for hosts without a network.
 
-    :param known: signatures of what the host has
+    :param known: signatures of the files that the host has
     """
     lacking = [file for file in given if file.get("url") and _entry_of_address(file).signature not in known]
     wanted = {file["sha256"].lower(): file for file in lacking}

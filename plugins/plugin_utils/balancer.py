@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which hosts stand behind a load balancer, as the inventory tells."""
+"""Find the hosts behind a load balancer in the inventory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typing as t
 
 from ..module_utils.release.record import Question
 
-#: What a service is when its entry does not say so. The argument spec of the role says the same (a test compares them).
+#: Defaults of a service. The argument spec of the role has the same ones (a test compares them).
 DEFAULTS = {
     "group": "api",
     "port": 0,
@@ -21,9 +21,9 @@ DEFAULTS = {
     "max_connections": 0,
     "options": [],
 }
-#: What flask_app_bind is where the inventory does not say so.
+#: Default of flask_app_bind.
 _BIND = "127.0.0.1:5000"
-#: What a host's app takes at once where the inventory does not say so: the defaults of the role flask_app (a test compares them).
+#: Defaults for the requests that an app takes at once. The role flask_app has the same ones (a test compares them).
 APP = {
     "instances": 2,
     "workers": 0,
@@ -35,7 +35,7 @@ APP = {
 
 
 class BalancerError(Exception):
-    """The inventory does not tell who serves; the text says why and what to do."""
+    """The inventory does not say which hosts serve; the text says why and what to do."""
 
 
 def services(entries: t.Iterable[dict], groups: t.Mapping, variables: t.Mapping) -> list[dict[str, t.Any]]:
@@ -61,7 +61,7 @@ def services(entries: t.Iterable[dict], groups: t.Mapping, variables: t.Mapping)
 
 
 def _question(service: dict, entry: dict, app: t.Mapping) -> dict[str, str]:
-    """What a host is asked: what the entry leaves out is as the app on the hosts has it."""
+    """The health check of a host. Values that the entry lacks are those of the app on the hosts."""
     path, host = service["health_path"], service["health_host"]
     if not service["port"]:  # the inventory says which app it is
         path = str(entry.get("health_path", app.get("flask_app_health_path", path)))

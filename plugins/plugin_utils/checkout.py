@@ -15,7 +15,7 @@ from .pack import PackError
 
 # How git asks a helper for a login, see gitcredentials(7).
 _CREDENTIAL_HELPER = '!f() { printf "username=%s\\npassword=%s\\n" "$PYGUN_GIT_USER" "$PYGUN_GIT_PASSWORD"; }; f'
-#: Git LFS as `git lfs install` configures it, for a control node where nobody has.
+#: The configuration of `git lfs install`, for a control node on which it was not run.
 _LFS = {
     "filter.lfs.process": "git-lfs filter-process",
     "filter.lfs.smudge": "git-lfs smudge -- %f",

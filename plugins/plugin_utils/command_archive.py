@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the command `pygun` of a host consists of: the modules' own code, in one archive that Python imports from."""
+"""Pack the command `pygun`: the modules' own code, in one archive that Python imports from."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Digests:
         return found
 
     def save(self) -> None:
-        """Remember what was asked for, and nothing else. Where that cannot be written, the next run reads again."""
+        """Store the digests of this run only. If they cannot be stored, the next run reads the files again."""
         if self.file is None or self._used == self._known:
             return
         part = self.file.with_suffix(f".{os.getpid()}")

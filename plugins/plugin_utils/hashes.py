@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a deploy trusts for its packages: a hash of each, or the place that they come from."""
+"""Say what a deploy trusts for its packages: a hash of each, or the index that they come from."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Finds out which packages an app needs, in whatever form its source says it."""
+"""Find the file of a source that names its packages, and read it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .pack import Entry, PackError, entry_from_file
 from .requirement_files import Reader, Refused
 
 _WRITE = "Write a requirements.txt next to it and deploy again:"
-#: Files that no installer reads as requirements, and what writes a requirements.txt in their place.
+#: Files that no installer reads as requirements, each with the command that converts it to a requirements.txt.
 _CONVERT = {
     "Pipfile": "pipenv lock && pipenv requirements > requirements.txt",
     "environment.yml": "pip list --format=freeze > requirements.txt",
@@ -40,11 +40,11 @@ class Needs:
     entries: list[Entry]
     paths: list[str]
     read: list[str]
-    #: What stands beside and is not read.
+    #: Other files that name packages and are not read.
     unread: str = ""
 
     def notes(self) -> list[str]:
-        """Sentences on what was read."""
+        """Sentences on the files that were read."""
         read = [f"Packages are those of {', '.join(self.read)}."] if self.read else []
         return [*read, self.unread] if self.unread else read
 
@@ -74,7 +74,7 @@ def of(
     extras: Iterable[str] = (),
     require_hashes: bool = False,
 ) -> Needs:
-    """What an app needs.
+    """Find the requirements of an app.
 
     :param source: directory of the source, or None
     :param given: requirement files that the user names; the source's own when there are none
@@ -82,8 +82,8 @@ def of(
     :param scratch: directory for files that the release gets
     :param packages: whether the user names packages besides, so that a file which nothing reads may be meant for others
     :param extras: extras and dependency groups that are wanted
-    :param require_hashes: whether an installer is to refuse what has no hash
-    :raises PackError: for what can only fail
+    :param require_hashes: whether an installer refuses packages without a hash
+    :raises PackError: for requirements that can only fail
     """
     inside = {path.removeprefix("src/") for path in packed}
     reader = Reader(source, inside.__contains__)
@@ -122,7 +122,7 @@ def _given(source: Path | None, name: str) -> Path:
 
 
 def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Path], str]:
-    """The file by which a source says what it needs, in a list, and a sentence on a lock that it comes before."""
+    """The file that names the packages of a source, in a list, and a sentence on a lock that is not read because of it."""
     pylocks = sorted(filter(locks.is_pylock, inside), key=lambda name: (name != "pylock.toml", name))
     known = [*pylocks, *locks.NAMES]
     names = ["requirements.txt", *known, "pyproject.toml", "setup.py", *_CONVERT]

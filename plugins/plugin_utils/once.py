@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What one host does for all hosts of a rollout: the first that comes does it, and the others wait for its outcome."""
+"""Let one host of a rollout do something for all: the first one does it, and the others wait for its outcome."""
 
 from __future__ import annotations
 

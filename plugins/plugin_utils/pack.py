@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Packs a release on the control node: which files belong to it, what their content is, and one archive of them.
+"""Pack a release on the control node: the list of its files, their digests, and one archive.
 
 The same content gives the same digest and the same archive, byte for byte, on every control node: owners, times and
 the order in which a directory lists its files do not count; of the permissions only "executable" does.
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..module_utils.release.fetcher import sha256_of as digest_of
 
-#: Bytes of one part of an archive. Some connections read all that they send into memory, and none tells how far it is.
+#: Bytes of one part of an archive. Some connections read the whole file into memory, and none reports progress.
 PART = 32 << 20
 #: Of a file from this size on, a sample says whether it is worth compressing. A smaller one is compressed.
 _SAMPLED_FROM = 1 << 20
@@ -107,7 +107,7 @@ def _entry_from_link(path: str, source: Path, root: Path, leads_to_host: bool) -
 
 @dataclass
 class Collected:
-    """What a source gives to a release, apart from what is rendered for each host."""
+    """The entries of a source, without the files that are rendered for each host."""
 
     entries: list[Entry]
     requirements: list[str]
@@ -121,7 +121,7 @@ class Collected:
 
 
 class Shared:
-    """What the hosts of one run share: the source is read and packed once, whatever the number of hosts.
+    """The folder that all hosts of a run share, so that the source is read and packed once.
 
     Ansible works on each host in a process of its own; they meet in a folder that lives as long as the run.
     """
@@ -131,7 +131,7 @@ class Shared:
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def collected(self, collect: Callable[[Path], Collected]) -> Collected:
-        """What ``collect`` returned when the first host asked. It is given a folder that stays until the run ends."""
+        """The result of ``collect``, which runs for the first host only, with a folder that stays until the run ends."""
         found = self.folder / "collected.json"
         with self.alone():
             if not found.exists():
@@ -159,8 +159,8 @@ class Shared:
 
         It may have further parts (`parts`).
 
-        :param packed: is told how many bytes of content are packed
-        :param extra: what is sent besides, and is not part of the manifest
+        :param packed: is called with the number of bytes that are packed
+        :param extra: further entries to send, which are not in the manifest
         """
         files = manifest(entries)
         new = [*lacking(entries, known), *extra]
@@ -197,7 +197,7 @@ class Shared:
 
 
 def manifest(entries: Iterable[Entry]) -> dict[str, str]:
-    """What each path of the release holds: kind and digest."""
+    """Kind and digest of each path of the release."""
     return {entry.path: entry.signature for entry in sorted(entries, key=lambda entry: entry.path)}
 
 

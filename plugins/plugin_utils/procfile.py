@@ -15,7 +15,7 @@ from ..module_utils.supervisor.release_programs import program_in
 
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(.+)")
 _LARGEST = 64 * 1024
-#: What a web line starts, followed by options and the app.
+#: Programs of a web line, before options and the app.
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^)]*\))?")
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Shows that a long step goes on: what, how much of how much, how long."""
+"""Show the progress of a long step: its name, the amount done, and the time."""
 
 from __future__ import annotations
 

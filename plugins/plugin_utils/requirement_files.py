@@ -1,10 +1,10 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads requirement files on the control node, and refuses what can only fail on a host.
+"""Read requirement files on the control node, and refuse lines that can only fail on a host.
 
 All files become one, so that a host needs no other file: nested files are read here, and paths are those of the release's source.
-A byte order mark and Windows line ends are read over. Over other characters that nobody sees pip and uv stumble, each in a way of
-its own, and mostly without saying what it is that one cannot see.
+A byte order mark and Windows line ends are ignored. Other invisible characters make pip and uv fail, mostly without naming the
+character.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def decode(path: Path) -> str:
 
 
 def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
-    """What is strange in a requirement file, and in those that it names: file, line, column and code point."""
+    """Invisible characters in a requirement file and in those that it names, with file, line, column and code point."""
     read = _read if _read is not None else set()
     if path in read or not path.is_file():
         return
@@ -94,9 +94,9 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
 
 @dataclass
 class Requirements:
-    """What requirement files ask for, with the places that it comes from.
+    """The lines of requirement files, each with its place.
 
-    ``folders`` are projects in the source, and what a lock has without a hash: for pip, all of a file has hashes, or nothing.
+    ``folders`` are projects in the source, and packages of a lock without a hash: for pip, all lines of a file have hashes, or none.
     """
 
     lines: list[str] = field(default_factory=list)

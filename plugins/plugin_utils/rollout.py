@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a fleet runs, and how its last rollout is undone, decided on the control node from what each host remembers.
+"""Describe which releases a fleet runs, and choose how to undo its last rollout, from the history of each host.
 
 A state is what the module ``release_info`` returns of a host: ``current``, ``previous``, ``history``. To be described, what
 the module ``release`` returns will do.
@@ -19,7 +19,7 @@ def to_roll_back(states: t.Mapping[str, State]) -> list[str]:
     Only they go back to what they served before: a host that the rollout never reached, or that has been rolled back
     already, would go one further. Hosts belong to the same rollout if they serve the same release, or were deployed to
     by the same run (hosts of two kinds get two releases from one run, and a run that was cut off is continued by another
-    that finds the same release). The newest rollout is the one with the latest deploy; a rollback is no deploy.
+    that finds the same release). The newest rollout is the one with the latest deploy; a rollback is not a deploy.
     """
     standing = {host: state for host, state in states.items() if state.get("current")}
     groups: list[tuple[set[str], set[str]]] = []  # hosts, marks that tie them together

@@ -16,7 +16,7 @@ from typing import Any
 from ..module_utils.release.requirement_lines import FOLDERS, SOURCE
 from .pack import Entry
 
-#: Files of a project that may say what it needs.
+#: Files of a project that may name its packages.
 _METADATA = ("pyproject.toml", "setup.py", "setup.cfg", "*.txt", "*.in", "*.lock")
 
 
@@ -27,7 +27,7 @@ class RunLocks:
         self.folder = folder
 
     def digests(self) -> dict[str, str]:
-        """The digest of each lock, by what it was resolved from."""
+        """The digest of each lock, by the key of its inputs."""
         return {key: found["digest"] for key, found in self._all().items()}
 
     def text(self, inputs: str) -> str:
@@ -47,7 +47,7 @@ class RunLocks:
 
     @contextmanager
     def one_resolves(self, inputs: str) -> Iterator[None]:
-        """Let one host resolve what no host has resolved; the others of its kind wait for it, and then find the lock."""
+        """Let one host resolve packages that no host has resolved. Hosts with the same inputs wait and then find the lock."""
         if self.text(inputs):
             yield
             return

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Takes out of a source what outlives releases (flask_app_shared_paths): what the source has of it is its first content on a host."""
+"""Take the paths that outlive releases (flask_app_shared_paths) out of a source. Their files are the first content on a host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Taken:
 
 
 def take_out(entries: Iterable[Entry], declared: Iterable[str], prefix: str = "src") -> Taken:
-    """Divide the entries of a source into what stays in the release, and first content of the declared paths.
+    """Divide the entries of a source into those of the release and the first content of the declared paths.
 
     A symbolic link at a declared path stays as it is: it leads to where the data is on the host.
 

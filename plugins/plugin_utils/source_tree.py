@@ -17,7 +17,7 @@ from .checkout import run_git
 from .pack import Entry, PackError, digest_of, entry_from_file
 from .text import size
 
-# Never part of a release, wherever they stand in a source tree. A directory with a pyvenv.cfg is left out as well.
+# Never part of a release, anywhere in a source tree. A directory with a pyvenv.cfg is left out as well.
 ALWAYS_EXCLUDED = (
     ".git",
     ".hg",
@@ -39,7 +39,7 @@ _NAMED_AT_MOST = 3
 
 @dataclass
 class LeftOut:
-    """What git ignores in a source, and a release therefore lacks: how many files, and the largest of them."""
+    """The files that git ignores and a release therefore lacks: their number, size and the largest ones."""
 
     count: int = 0
     size: int = 0
@@ -175,7 +175,7 @@ class SourceTree:
                 places.add(module)
 
     def _ignored_by_git(self) -> set[str]:
-        """What git ignores below the root: files, and directories with a slash behind."""
+        """The paths that git ignores below the root: files, and directories with a slash at the end."""
         git, root = self._git, self.root
         if git is None:
             if any(root.rglob(".gitignore")):

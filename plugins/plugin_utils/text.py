@@ -1,13 +1,13 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Characters that nobody sees, and values as messages show them."""
+"""Find invisible characters, and format values for messages."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: Unicode's categories of what leaves no mark on the screen: control, format, surrogate, separators.
+#: Unicode's categories of invisible characters: control, format, surrogate, separators.
 _UNSEEN = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
 _NAMES = {0: "NUL", 9: "TAB", 10: "LINE FEED", 13: "CARRIAGE RETURN", 27: "ESCAPE", 127: "DELETE"}
 _SHOWN_AT_MOST = 70
@@ -49,7 +49,7 @@ def code_point(character: str) -> str:
 
 
 def serves(name: str, host: str, how: str, release: str, bind: str | None) -> str:
-    """The sentence by which a play says what a host serves; *how* is ``now`` or ``already``."""
+    """The sentence of a play on the release that a host serves; *how* is ``now`` or ``already``."""
     return f"{name}: {host} {how} serves release {release}" + (f" at {bind}." if bind else ".")
 
 

@@ -13,7 +13,7 @@ from . import pack, progress
 def send(action: t.Any, archive: Path, name: str, step: str) -> str:
     """Send all parts of an archive into the temporary folder of an action on its host; the path of the first one there.
 
-    :param step: what is shown while that lasts
+    :param step: the text that is shown meanwhile
     """
     folder, shell = action._connection._shell.tmpdir, action._connection._shell
     parts = pack.parts(archive)

@@ -176,7 +176,7 @@ def _with_server(
     names: set[str],
     warn: Callable[[str], None],
 ) -> list[Locked]:
-    """What the app needs with the server's packages, which change as little of it as can be."""
+    """Resolve the app's and the server's packages, with as few changes to the app's as possible."""
 
     @functools.cache
     def alone() -> dict[str, str]:
@@ -216,7 +216,7 @@ def parse_lock(text: str) -> list[Locked]:
 
 
 def present(folder: Path, entry: Locked, fitting: frozenset[tags.Tag]) -> bool:
-    """Whether a folder has a wheel of this version that fits, and is what the lock says."""
+    """Whether a folder has a matching wheel of this version, with the hash of the lock."""
     for wheel in folder.glob("*.whl") if folder.is_dir() else ():
         try:
             name, version, _build, supported = utils.parse_wheel_filename(wheel.name)

@@ -45,7 +45,7 @@ class StepFailure(Exception):
 
     @classmethod
     def of(cls, name: str, why: str, begun: float, mark: LogMark | None, **facts: t.Any) -> StepFailure:
-        """What a process fails with that was begun at a time, and what its log says since a mark."""
+        """The failure of a process: the seconds since its start, and its log lines since the mark."""
         return cls(
             f"{name}: {why}, after {time.monotonic() - begun:.1f} s",
             instance=name,

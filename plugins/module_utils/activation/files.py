@@ -23,7 +23,7 @@ class ManagedFile:
     absent: bool = False
 
     def on_disk(self) -> bytes | None:
-        """The bytes that stand there now."""
+        """The bytes of the file on disk."""
         try:
             with open(self.path, "rb") as stream:
                 return stream.read()
@@ -37,12 +37,12 @@ class ManagedFile:
         return self.content is not None and self.content != self.on_disk()
 
     def managed(self) -> bool:
-        """Whether the transaction decides about it, or only looks at it."""
+        """Whether the transaction writes or removes the file. Otherwise it only reads it."""
         return self.absent or self.content is not None
 
 
 def set_aside(path: str) -> dict[str, t.Any]:
-    """Keep the bytes of a file beside it; return what is needed to put it back."""
+    """Copy a file next to itself; return the entry with which `put_back` restores it."""
     try:
         with open(path, "rb") as stream:
             content, found = stream.read(), os.fstat(stream.fileno())
@@ -61,7 +61,7 @@ def set_aside(path: str) -> dict[str, t.Any]:
 
 
 def put_back(entry: dict[str, t.Any]) -> None:
-    """Undo the writing of one file; may be repeated. A rename, so that it works on a full disk."""
+    """Undo the writing of one file, by a rename, which works on a full disk too. May be repeated."""
     if entry["aside"] is None:
         remove_file(entry["path"])
     elif os.path.exists(entry["aside"]):
@@ -73,6 +73,6 @@ def put_back(entry: dict[str, t.Any]) -> None:
 
 
 def remove_leftovers(path: str) -> None:
-    """Remove what a killed write left beside a file; it may hold secrets."""
+    """Remove the temporary files that a killed write left next to a file; they may contain secrets."""
     for leftover in glob.glob(f"{glob.escape(path)}.*.tmp"):
         remove_file(leftover)

@@ -77,7 +77,7 @@ class Gate:
                     begun,
                 )
             if answer is not None and patience > VERIFY_TIMEOUT:
-                # Ready but not healthy: a moment of grace, not the whole time that a boot may take.
+                # Ready but not healthy: wait a few seconds longer, not for the whole boot timeout.
                 patience = min(patience, time.monotonic() - begun + VERIFY_TIMEOUT)
             time.sleep(POLL)
 
@@ -97,7 +97,7 @@ class Gate:
         return StepFailure.of(name, why, begun, self.marks.get(name), blames_release=blames_release)
 
     def no_socket(self, process: Process) -> str:
-        """Why supervisord cannot open the public socket, and which process has it."""
+        """The reason why supervisord cannot open the public socket, with the process that has it."""
         return why_not_opened(process, self.program.bind(), self.supervisor.all_processes())
 
     def wait_for_public_address(self, release: str) -> None:

@@ -39,7 +39,7 @@ from .gate import POLL, Gate
 from .options import Options
 from .program import Program
 
-#: States of a process that runs, be it ready or not.
+#: States of a process that runs, ready or not.
 UP = ("RUNNING", "STARTING")
 
 
@@ -129,7 +129,7 @@ class Instances:
         return Leftovers(self.supervisor, [process.pid for process in processes], self.program.uid())
 
     def wait_until_stopped(self, full_names: list[str], patience: float) -> None:
-        """Have processes stop, and wait for it; raises StepFailure after these seconds."""
+        """Stop processes and wait for their end; raise StepFailure after these seconds."""
         give_up = time.monotonic() + patience
         while True:
             waiting = []
@@ -183,7 +183,7 @@ class Instances:
                 os.close(descriptor)
 
     def protected(self, work: t.Callable[[], dict[str, t.Any]], during: str) -> dict[str, t.Any]:
-        """Run ``work`` in a child that outlives a kill of this process: what it stops it starts again."""
+        """Run ``work`` in a child that outlives a kill of this process, so that every instance that was stopped starts again."""
 
         def answer() -> str:
             nowhere = os.open(os.devnull, os.O_RDWR)
@@ -209,7 +209,7 @@ class Instances:
     # -- the group ---------------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """What supervisord gives each instance, without what is one process's own."""
+        """The environment that supervisord gives to every instance, without the variables that differ between processes."""
         return {**self.supervisor.environment(), "PYGUN_INSTANCES": str(self.program.wanted().instances or 1)}
 
     def configured(self) -> int:
@@ -217,7 +217,7 @@ class Instances:
         return self.program.on_disk().instances or self.program.wanted().instances or 2
 
     def update_group(self) -> None:
-        """Stop the group, take it out, put it in again as configured now, and have it started."""
+        """Stop the group, remove it from supervisord, add it again as configured now, and start it."""
         name = self.options.name
 
         def work() -> dict[str, t.Any]:
@@ -240,7 +240,7 @@ class Instances:
         self.protected(work, "updating the group")
 
     def remove_candidates(self) -> None:
-        """Have every instance run ``current`` when it starts."""
+        """Remove the candidate links, so that every start runs ``current``."""
         count = max(len(self.processes), self.configured())
         self.candidates.remove_all(f"{self.options.name}-{number}" for number in range(count))
 
@@ -249,7 +249,7 @@ class Instances:
         return bool(self.processes) and all(NOT_OPENED in process.spawn_error for process in self.processes)
 
     def taken(self) -> str:
-        """What is in the way at the address that the app is to get, in words; empty if nothing is, or it has that address already."""
+        """Describe the process that has the app's new address; empty if there is none, or if the app has that address already."""
         wanted = self.program.new_bind()
         if not wanted or (self.processes and _same_place(self.program.bind(), wanted)):
             return ""

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The journal of an open transaction: what the host was like before, and how far the transaction came."""
+"""The journal of an open transaction: the state of the host before it, and the step that it has reached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST = 1024 * 1024
 
 
 class Journal:
-    """What the host was like before the open transaction, and how far that came.
+    """The state of the host before the open transaction, and the step that it has reached.
 
     :param root: the app's directory, which holds the file
     :param checkpoint: called after each step with the name of what has just become true
@@ -72,12 +72,12 @@ class Journal:
         }
 
     def save(self, **changes: t.Any) -> None:
-        """Write the journal, durably; what follows may be interrupted at any point."""
+        """Write the journal durably. Every later step may then be interrupted."""
         self.entries.update(changes)
         write_atomically(self.path, json.dumps(self.entries, indent=2, sort_keys=True).encode("utf-8"), 0o600)
 
     def write(self, file: ManagedFile | None) -> None:
-        """Write or remove a file, and keep the old bytes beside it until the transaction ends."""
+        """Write or remove a file, and keep the old bytes next to it until the transaction ends."""
         if file is None or not file.differs():
             return
         others = [entry for entry in self.entries["files"] if entry["path"] != file.path]
@@ -103,7 +103,7 @@ class Journal:
 
 
 def _wrong(entries: dict[str, t.Any]) -> t.Iterator[str]:
-    """What a run that takes over this journal would stumble over."""
+    """Yield each error that keeps another run from taking over this journal."""
     if entries.get("version") != 1:
         yield "is of an unknown version"
         return
@@ -138,7 +138,7 @@ def _are_files(value: t.Any) -> bool:
 
 
 def _is_file(value: t.Any) -> bool:
-    """Whether `put_back` can work with it."""
+    """Whether an entry has all that `put_back` needs."""
     if not isinstance(value, dict) or not _is_path(value.get("path")):
         return False
     if value.get("aside", "") is None:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an activation is asked for: the parameters of the module `activate`."""
+"""The parameters of an activation, which are those of the module `activate`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .files import ManagedFile
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is asked for; see the documentation of the module `activate`."""
+    """The parameters of an activation; the documentation of the module `activate` describes them."""
 
     name: str
     release: str
@@ -39,7 +39,7 @@ class Options:
     programs: tuple[ManagedFile, ...] | None = None
 
 
-#: What the module `activate` is given.
+#: The argument spec of the module `activate`.
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
     "release": {"type": "str", "required": True},
@@ -84,7 +84,7 @@ ARGUMENT_SPEC = {
 
 
 def _managed_file(given: dict[str, t.Any] | None, mode: int, removable: bool = False) -> ManagedFile | None:
-    """A file option as the transaction takes it; without content it is left alone, or removed."""
+    """The file of an option. Without content, the transaction only reads it, or removes it."""
     if given is None:
         return None
     content = given["content"]

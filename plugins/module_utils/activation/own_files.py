@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Root's own files of an app that are lost or damaged: what is known is written anew, what is not is refused before anything stops."""
+"""Repair `current` and state.json if they are lost or damaged, or refuse the activation before an instance stops."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class OwnFiles:
         self.warn = warn
 
     def lost(self) -> list[str]:
-        """What is lost or damaged and `mend` writes anew, in words."""
+        """Describe each lost or damaged file that `mend` can write again."""
         store, lost = self.store, []
         if os.path.lexists(store.link) and not os.path.islink(store.link):
             raise ActivationError(
-                f"{store.link} is no link to a release. Move it away, then run this again. Nothing was changed.",
+                f"{store.link} is not a link to a release. Move it away, then run this again. Nothing was changed.",
                 step="prepare",
             )
         if not store.current() and self._last():
@@ -40,13 +40,13 @@ class OwnFiles:
         damage = store.damage_of_state()
         if damage:
             lost.append(
-                f"{store.state_file} {damage}; it is written anew. Which releases came before the current one, and which failed,"
-                " may be forgotten: name the release of a rollback by its id"
+                f"{store.state_file} {damage}; this run writes it again. The history of releases and failures may be incomplete:"
+                " a rollback may need the id of a release"
             )
         return lost
 
     def mend(self) -> bool:
-        """Write anew what was lost; return whether anything was."""
+        """Write the lost files again; return whether there were any."""
         lost, last = self.lost(), self._last()
         try:
             if last and not self.store.current():
@@ -62,7 +62,7 @@ class OwnFiles:
         return bool(lost)
 
     def refuse_unknown(self, survey: Survey) -> None:
-        """Refuse to replace a release that serves and that nobody can name: there would be no way back."""
+        """Refuse to replace a serving release whose id is not known: there would be no way back."""
         others = [release for release in self.store.ids() if release != survey.wanted]
         running = any(process.state == "RUNNING" for process in self.instances.serving())
         if survey.baseline or self.journal.is_open or not (others and running):

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The program of the app in an activation: as its configuration on disk describes it, and as it shall be."""
+"""The program of the app in an activation: its configuration on disk, and the wanted one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Program:
         return program_of(parse_text((content or b"").decode("utf-8", "replace")), self.options.name)
 
     def on_disk(self) -> AppProgram:
-        """As the configuration on disk describes it."""
+        """The program as the configuration on disk describes it."""
         conf = self.options.program_conf
         return self._described(conf.on_disk() if conf else None)
 
     def wanted(self) -> AppProgram:
-        """As the configuration shall be; as it is, if nobody wants another."""
+        """The program as the wanted configuration describes it; without one, as the configuration on disk does."""
         conf = self.options.program_conf
         return self._described(conf.content) if conf and conf.content is not None else self.on_disk()
 
@@ -52,7 +52,7 @@ class Program:
     def stop_timeout(self) -> float:
         """Seconds after which supervisord kills a process that does not stop.
 
-        Processes run by the configuration that was there when they were started: the longest time that any has named holds.
+        A process keeps the configuration of its start, so the longest time of all configurations holds.
         """
         self._stop_timeout = max(self._stop_timeout, self.on_disk().stop_timeout, self.wanted().stop_timeout)
         return self._stop_timeout

@@ -14,9 +14,9 @@ from ..supervisor.rpc import DEAD_STATES, Process, Supervisor
 from .errors import StepFailure
 from .gate import POLL
 
-#: Seconds beyond startsecs, after which a program must run, and must have said which release.
+#: Seconds beyond startsecs within which a program must run and have written its record.
 START_MARGIN = 10.0
-#: What runs before the program itself takes the place of its process.
+#: The launchers, which execute the program in their own process.
 _LAUNCHERS = ("/launch.py", "/pygun_runtime/run.py")
 
 
@@ -70,6 +70,6 @@ class ProgramGate:
 
 
 def _is_launching(pid: int) -> bool:
-    """Whether one of our launchers runs: with its options, since a program may have a file of the same name."""
+    """Whether the process is still one of our launchers. Compares the options too: a program may have a file of the same name."""
     _python, option, file, *_arguments = [*read_text(f"/proc/{pid}/cmdline").split("\0"), "", ""]
     return option in ("-IB", "-IS") and file.endswith(_LAUNCHERS)

@@ -96,7 +96,7 @@ class Programs:
         return [process for process in self.supervisor.all_processes() if process.group in known] if known else []
 
     def stop_timeout(self) -> float:
-        """Seconds after which supervisord kills a process that does not stop, of whichever program takes longest."""
+        """The longest time, in seconds, that supervisord gives a process of these programs to stop."""
         standing = {**self._former, **self._on_disk()}
         return max((program.stop_timeout for program in [*standing.values(), *self.wanted.values()]), default=0.0)
 
@@ -122,7 +122,7 @@ class Programs:
         return [process.name for process in self.processes if process.state in ("STOPPED", "STOPPING")]
 
     def refuse_missing(self, release: str) -> None:
-        """Refuse a release that lacks what a program starts, before anything is touched."""
+        """Refuse a release without the command of a program, before anything is touched."""
         folder = self.store.path(release)
         for program in self.wanted.values():
             wrong = obstacle(program, folder)
@@ -161,7 +161,7 @@ class Programs:
         self.journal.checkpoint(f"before {group}")
 
     def _replace(self, group: str, program: ReleaseProgram | None, release: str) -> None:
-        """Have supervisord run a group as its file says now; without a program, forget it."""
+        """Make supervisord load the group from its file; without a program, remove the group."""
         names = program.process_names if program else []
 
         def work() -> dict[str, t.Any]:
@@ -197,14 +197,14 @@ class Programs:
             self.instances.start(f"{program.group}:{name}")
 
     def stop(self, processes: list[Process]) -> None:
-        """Stop processes once they have finished what they have taken, and end what they leave behind."""
+        """Stop processes after their current tasks, and end their leftovers."""
         left = self.instances.leftovers(processes)
         patience = self.stop_timeout() + STOP_MARGIN
         self.instances.wait_until_stopped([process.full_name for process in processes], patience)
         self.instances.ended += left.end()
 
     def _point(self, names: list[str], release: str | None) -> None:
-        """Have the next start of processes run the release; without one, the release that they would run anyway."""
+        """Put candidate links for processes; without a release, remove them, so that processes run `current`."""
         for name in names if release else ():
             self.instances.candidates.put(name, self.store.path(release))
 
@@ -292,7 +292,7 @@ class Programs:
         return problems
 
     def _gate_back(self, program: ReleaseProgram, process: Process, baseline: str) -> None:
-        """Wait for a process; one that does not stay up in the release of before either is back all the same: what it needs is down."""
+        """Wait for a process of the former release. One that does not stay up there either does not hold the way back."""
         try:
             self.gate.wait(program, process, baseline)
         except StepFailure as failure:
@@ -309,7 +309,7 @@ class Programs:
         self.instances.protected(work, f"back {group}")
 
     def _restart_back(self, program: ReleaseProgram, baseline: str) -> None:
-        """Restart the processes that have left the release of before; the others go on with their tasks."""
+        """Restart the processes that no longer run the former release; the others go on with their tasks."""
         processes = [process for process in self.now() if process.group == program.group]
         todo = [process for process in processes if not self.instances.is_fresh(process, baseline)]
         for batch in batches(program, processes, todo):

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The release command: what has to happen once before a new release serves, such as the migration of a database."""
+"""The release command, which runs once before a new release serves, such as the migration of a database."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ReleaseCommand:
         self.records = CommandRecords(survey.store)
 
     def run(self) -> None:
-        """Run what is due. A host that is not the first of its rollout only notes that the command has run."""
+        """Run the commands if they are due. A host that is not the first of its rollout only records that they have run."""
         self._say_interrupted()
         if not self.survey.command_is_due():
             return
@@ -75,11 +75,11 @@ class ReleaseCommand:
         self.journal.checkpoint(f"{STEP} done")
 
     def is_to_run(self) -> bool:
-        """Whether it runs here: it is due, and no other host of the rollout has run it."""
+        """Whether the command is due and no other host of the rollout has run it."""
         return self.survey.command_is_due() and not self.options.release_command_host
 
     def predict(self) -> None:
-        """Have the report say which command would run."""
+        """Put the command that would run into the report."""
         if self.is_to_run():
             self.report.command = {"command": text_of(self.options.release_command), "seconds": 0.0, "lines": []}
 
@@ -141,7 +141,7 @@ class ReleaseCommand:
         )
 
     def _masked(self, output: str) -> str:
-        """What the command printed, without passwords in addresses and without values that are secret by their names."""
+        """The output of the command, without passwords in addresses and without values of secret variables."""
         file = self.options.env_file
         content = (file.content if file.content is not None else file.on_disk() or b"") if file else b""
         for secret in secrets_in(content.decode("utf-8", "replace")):
@@ -162,7 +162,7 @@ def secrets_in(environment: str) -> list[str]:
 
 
 def _is_late(process: subprocess.Popen, seconds: float) -> bool:
-    """Wait for the end of the process; ask it to end when its time is over, and return whether that was so."""
+    """Wait for the end of the process; send it SIGTERM at its time limit. Return whether the limit was reached."""
     try:
         process.wait(max(0.0, seconds))
         return False

@@ -83,7 +83,7 @@ class Report:
         }
 
     def error(self, failure: StepFailure, release: str, what: str, after: str, **facts: t.Any) -> ActivationError:
-        """The error of a failed step: what did not happen, why, the last log lines, the cause, and what serves now.
+        """The error of a failed step: step, reason, last log lines, cause, remedy, and the release that serves now.
 
         :param after: the state that the host is left in
         """

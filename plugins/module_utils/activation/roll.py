@@ -46,9 +46,8 @@ class Roll:
                 instances.start(process.full_name)
         todo = self._outdated()
         if self.survey.reconfigure:
-            # The whole group restarts once its program changes. One instance shows before whether the release
-            # boots at all: a bad release must not cost the gap that only a new program is worth.
-            # Where the old program cannot have its socket, nobody serves, and no instance can show anything.
+            # A changed program restarts the whole group, with a gap. One instance boots the release first, so that a
+            # bad release does not cost that gap. If the old program cannot open its socket, no instance can boot it.
             new = self.survey.wanted != self.survey.baseline
             todo = [process for process in todo[:1] if new and not instances.blocked()]
         for process in todo:
@@ -134,7 +133,7 @@ class Roll:
             try:
                 self.instances.gate.wait(process.full_name, self.survey.wanted, process.pid)
             except StepFailure as failure:
-                # A release that an instance served a moment ago is not to blame for what the new program does to it.
+                # One instance has just served this release, so the new program is at fault, and not the release.
                 failure.blames_release = failure.blames_release and not self.journal.entries["rolled"]
                 failed = failed or failure
                 continue

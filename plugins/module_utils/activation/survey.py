@@ -151,8 +151,8 @@ class Survey:
         ours = conf is not None and conf.content is not None and options.name in changed
         if options.name in changed and not ours:
             self.warn(
-                f"The program of {options.name} was changed on disk since supervisord read it; this run leaves that"
-                " alone. The next deploy decides."
+                f"The program of {options.name} was changed on disk since supervisord read it. This run ignores the"
+                " change; the next deploy decides."
             )
         new_socket = any(unit.differs() for unit in options.socket_units) or not instances.socket.settled()
         self.reconfigure = differs or ours or new_socket or not instances.processes

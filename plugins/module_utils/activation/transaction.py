@@ -4,19 +4,18 @@
 
 The transaction of one app::
 
-    lock -> recover -> files -> roll -> reconfigure -> programs -> verify -> commit -> prune
-                          \\______________ back ______________/
+    lock -> recover -> files -> trial -> command -> roll -> reconfigure -> programs -> verify -> commit -> prune
+                          \\_________________________ back _________________________/
 
 ``current`` moves only at commit. Until then an instance runs the release through a candidate link in a directory of
-root's, so an unverified release is never what a crash or a reboot comes back with. The exception is a first
-install, which has nothing to come back to.
+root's, so after a crash or a reboot the old release starts. The exception is a first install, which has no old release.
 
-The journal (``activation.json``) holds what the host was like before. A run that finds one takes it over: it finishes
+The journal (``activation.json``) records the state of the host before the transaction. A run that finds one takes it over: it finishes
 the commit if that had begun; otherwise it goes on from there, and if it fails, it goes back to the state that the
 interrupted run had found.
 
-Stop and start of an instance happen in a child process that outlives a kill of this one, so that whatever was stopped
-is started again.
+Stop and start of an instance happen in a child process that outlives a kill of this one, so that a stopped instance
+starts again.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Activation:
         self.way_back = WayBack(self.store, self.journal, self.instances, self.programs, self.survey, self.report)
 
     def checkpoint(self, name: str) -> None:
-        """Called between two steps, with the name of what has just become true. Tests interrupt here."""
+        """Called between two steps, with the name of the step that has just ended. Tests interrupt here."""
 
     # -- the three ways through --------------------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ class Activation:
         return self.report.result(True, self.survey.wanted, differences)
 
     def predict(self) -> dict[str, t.Any]:
-        """What `run` would do, on a host of any state. Writes nothing and touches no process."""
+        """Return the result that `run` would have, on a host in any state. Writes nothing and touches no process."""
         interrupted = self.journal.load()
         self.survey.resolve(may_be_missing=True)
         try:
@@ -135,7 +134,7 @@ class Activation:
         )
 
     def settled(self) -> bool:
-        """Whether `run` would find nothing to do, and an app that answers. If not, `run` tells why."""
+        """Whether `run` would have nothing to do and the app answers. If not, `run` says why."""
         options = self.options
         try:
             with locked(options.root, options.by, patience=0):
@@ -171,7 +170,7 @@ class Activation:
         return True
 
     def _check_untouched(self) -> None:
-        """Nothing is to be done; still, "ok" must mean that the service answers."""
+        """Check that the service answers, although nothing has to be done: "ok" means that it does."""
         self.report.step = "verify"
         try:
             self._verify()
@@ -180,23 +179,23 @@ class Activation:
             raise self.report.error(failure, self.survey.wanted, what, "Nothing was changed.") from failure
 
     def _refuse_blocked(self) -> None:
-        """Without its socket no release can start. What the app itself has left behind is not in the way for long."""
+        """Refuse if another process keeps the public socket from being opened. The app's own leftovers are ended instead."""
         if not self.instances.blocked() or self.survey.reconfigure or self.journal.is_open:
             return
         seen = self.instances.clear_address()
         if seen:
             raise ActivationError(
-                f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Take away what is in the way: supervisord"
+                f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Remove that obstacle: supervisord"
                 " tries again every few seconds. Or give the app another flask_app_bind. Nothing was changed.",
                 step="prepare",
             )
 
     def _refuse_taken(self) -> None:
-        """A new program closes the old address first: whether it can have the new one is found out before."""
+        """Refuse a new address that another process has, since a new program closes the old address first."""
         seen = "" if self.journal.is_open else self.instances.taken()
         if seen:
             raise ActivationError(
-                f"{self.options.name} cannot listen on {seen}. End what is in the way, or give the app another flask_app_bind."
+                f"{self.options.name} cannot listen on {seen}. End that process, or give the app another flask_app_bind."
                 " Nothing was changed.",
                 step="prepare",
             )
@@ -204,7 +203,7 @@ class Activation:
     # -- the transaction ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Write the journal: from here on, an interrupted run is taken over by the next."""
+        """Write the journal. From here on, the next run takes over an interrupted one."""
         if not self.journal.is_open:
             idle = [one.name for one in self.instances.serving() if one.state in ("STOPPED", "STOPPING")]
             idle += self.programs.idle()
@@ -219,7 +218,7 @@ class Activation:
         self.checkpoint("journal")
 
     def _transact(self) -> None:
-        """Everything up to the commit; any exception leads to the way back."""
+        """Do all steps up to the commit; any exception leads to the way back."""
         self.report.step = "files"
         self._restore_foreign_files()
         self.journal.write(self.options.env_file)
@@ -259,7 +258,7 @@ class Activation:
         self.journal.save(files=kept)
 
     def _verify(self) -> None:
-        """Everything at once, as callers will see it: every instance, then the public address."""
+        """Check every instance, the public address and every program, as callers will find them."""
         instances, wanted = self.instances, self.survey.wanted
         serving = [process for process in instances.now() if process.number < instances.count]
         if not serving:
@@ -276,18 +275,18 @@ class Activation:
     # -- commit ------------------------------------------------------------------------------------------------------
 
     def _finish_commit(self) -> None:
-        """Everything is verified; make it the truth."""
+        """Commit the verified release."""
         try:
             self._commit()
         except OSError as error:
             raise ActivationError(
-                f"Release {self.survey.wanted} of {self.options.name} passed its gate and serves, but that cannot be"
-                f" written down: {error_text(error)}. Repair that, then run this again: the next run goes on from here.",
+                f"Release {self.survey.wanted} of {self.options.name} passed its gate and serves, but this cannot be"
+                f" recorded: {error_text(error)}. Remove the cause, then run this again: the next run continues from here.",
                 step="commit",
             ) from error
 
     def _commit(self) -> None:
-        """Each line may be repeated after an interruption."""
+        """Move `current`, record the activation, remove candidate links and old bytes. Each step may be repeated."""
         entries, store = self.journal.entries, self.store
         store.set_current(entries["release"])
         self.checkpoint("current")

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The trial of a new release in an activation, and what it needs on the host beside the release."""
+"""The trial of a new release in an activation, and the shared paths that it needs."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class WayBack:
         if not self.problems:
             self.journal.close()
             with contextlib.suppress(OSError):
-                # Only failed releases beyond the last: a good one is worth keeping until something took its place.
+                # Remove failed releases except the last one. Good releases stay until a new one serves.
                 self.store.prune(len(self.store.ids()), [wanted, *([baseline] if baseline else [])])
         else:
             with contextlib.suppress(OSError):
@@ -111,7 +111,7 @@ class WayBack:
             self.problems += self.programs.back(survey.baseline)
 
     def _uninstall(self, had_program: bool) -> None:
-        """A first install failed: nothing of it stays."""
+        """Remove everything of a failed first install."""
         instances, name = self.instances, self.instances.options.name
         running = instances.now()
         instances.stop([process.full_name for process in running])
@@ -124,7 +124,7 @@ class WayBack:
             self.store.clear_current()
 
     def _program_back(self) -> None:
-        """The old program and the old release for the whole group."""
+        """Restore the old program and the old release for the whole group."""
         instances = self.instances
         instances.remove_candidates()
         instances.supervisor.reload_config()
@@ -137,7 +137,7 @@ class WayBack:
                 instances.stop([process.full_name])
 
     def _instances_back(self, failure: StepFailure) -> None:
-        """The old release for every instance that this transaction touched; the broken ones first."""
+        """Restore the old release on every instance that this transaction touched, the broken ones first."""
         instances = self.instances
         rolled = set(self.journal.entries["rolled"])
         touched = [process for process in instances.now() if process.name in rolled]

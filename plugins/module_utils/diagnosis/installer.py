@@ -1,12 +1,12 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What uv, pip and the compilers that they start print, and what is behind it."""
+"""Symptoms in the output of uv, pip and the compilers that they start."""
 
 from __future__ import annotations
 
 from .symptom import Symptom
 
-#: The first match wins, so what names the culprit stands before what follows from it.
+#: The first match wins, so a symptom of a cause comes before the symptoms of its consequences.
 SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "index-certificate",

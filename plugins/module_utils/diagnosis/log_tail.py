@@ -14,12 +14,12 @@ _READ_AT_MOST = 256 * 1024
 
 
 def raw_log(path: str) -> str:
-    """Beside the log that an instance writes line by line: what comes out of it otherwise, through supervisord."""
+    """The raw log of an instance: its other output, which comes through supervisord."""
     return f"{path[:-4] if path.endswith('.log') else path}.raw.log"
 
 
 class LogMark:
-    """The end of an instance's log now, so that what comes later can be read alone; of its raw log as well."""
+    """The present end of an instance's log and of its raw log, so that only later lines are read."""
 
     def __init__(self, path: str, position: list[int] | None = None) -> None:
         self.path = path
@@ -27,11 +27,11 @@ class LogMark:
 
     @property
     def position(self) -> list[int]:
-        """What another process needs to make the same mark."""
+        """The values with which another process makes the same mark."""
         return self._position
 
     def since(self) -> str:
-        """What was logged since the mark was set, also if a file was rotated once in between; the raw log comes first."""
+        """The lines since the mark, even if a file was rotated once in between; the raw log comes first."""
         inode, size, raw_inode, raw_size = self._position
         raw = _since(raw_log(self.path), raw_inode, raw_size)
         if raw and not raw.endswith("\n"):

@@ -9,7 +9,7 @@ older release prints the texts of its own time.
 MASTER_LATE = "is not up within"
 WORKER_LATE = "not ready within"
 ENDED_EARLY = "ended before they were ready"
-#: What faulthandler prints before the stacks of a process that the watchdog ends.
+#: faulthandler prints this before the stacks of a process that the watchdog ends.
 STACKS = "Timeout ("
 WORKER_BLOCKED = "Worker blocked, it is at:"
 CUT_OFF = "Worker timeout, cut off:"

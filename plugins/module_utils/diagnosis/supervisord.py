@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What supervisord and supervisorctl print, and what is behind it."""
+"""Symptoms in the output of supervisord and supervisorctl."""
 
 from __future__ import annotations
 

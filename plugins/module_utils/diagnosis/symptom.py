@@ -9,7 +9,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Symptom:
-    """A text that upstream prints, and what is behind it. ``{0}``, ``{1}`` are the groups of the pattern.
+    """A text that upstream prints, with its cause and remedy. ``{0}``, ``{1}`` are the groups of the pattern.
 
     ``source`` is who prints it: the ``app`` (with gunicorn), the ``installer``, ``supervisord``, or ``anybody``.
     ``needs_request`` says that the app boots: only a request to its health endpoint shows the failure.

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the last lines of a log or of an installer mean, and what to do about it.
+"""Cause and remedy of the last lines of a log or of an installer.
 
 One table for the preflight, the activation, the building of a release and the doctor.
 """
@@ -16,7 +16,7 @@ from .symptom import Symptom
 #: Of the trial of a release: the limit comes behind.
 TOOK_TOO_MUCH = "took more memory than"
 
-#: The first match wins, so what names the culprit stands before what follows from it.
+#: The first match wins, so a symptom of a cause comes before the symptoms of its consequences.
 SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "worker-timeout",
@@ -381,7 +381,7 @@ class Diagnosis:
 
 
 def advice(known) -> str:
-    """What people are shown of something with a ``cause`` and a ``remedy``."""
+    """The text of an object with a ``cause`` and a ``remedy``, for people."""
     return f"Cause: {known.cause}\nWhat to do: {known.remedy}"
 
 

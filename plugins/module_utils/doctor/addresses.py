@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks of the apps' public addresses: other programs that have them, and what is left of the app itself."""
+"""Checks of the apps' public addresses: other programs that have them, and leftovers of the app itself."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _orphan(app: App, process: HostProcess, bind: str) -> Finding:
 
 
 def then_open(app: App) -> str:
-    """What is left to do when the app's address is free."""
+    """The remedy for the time when the app's address is free."""
     if app.by_systemd:
         return f"Then `systemctl restart {' '.join(SystemdSocket(app.name).sockets)}`."
     return "supervisord tries again every few seconds: the app then comes up by itself."

@@ -173,8 +173,8 @@ def check_deploy(seen: AppState) -> t.Iterator[Finding]:
             "state-damaged",
             app.name,
             f"{app.root}/state.json {seen.release.damage_of_state}",
-            "The file was cut off, as by a full disk, or edited. Which release came before, nobody knows; what serves is not concerned.",
-            "Deploy: this writes anew what can be understood of it. Until then a rollback needs the id of a release.",
+            "The file was cut off, for example by a full disk, or edited. The previous release is not known. The release that serves is not affected.",
+            "Deploy: the deploy writes all entries that can be read to a new file. Until then a rollback needs the id of a release.",
             app=app.name,
         )
     if not seen.has_journal or seen.deploying:

@@ -21,7 +21,7 @@ def check_balancer(state: HostState) -> t.Iterator[Finding]:
             "balancer-configuration",
             CONFIGURATION,
             f"HAProxy does not take {CONFIGURATION} and the files that it names:\n{balancer.check.text[-600:]}",
-            "Somebody has changed that file or a certificate. A HAProxy that runs goes on with the former one, and cannot start again.",
+            "That file or a certificate has been changed. A running HAProxy keeps the former one, but cannot start again.",
             "Run the playbook pygun.stack.balancer, which writes both again, or correct what the lines above say.",
         )
     if balancer.active != "active":

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Characters that nobody sees, or that look like others, in files that people write."""
+"""Find characters that are invisible, or that look like others, in files that people write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import unicodedata
 
 #: Characters that no editor shows and every parser takes seriously.
 HIDDEN = re.compile("[\\r\\u00a0\\u00ad\\u1680\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u2064\\u3000\\ufeff]")
-#: What word processors make of quotes; Unicode does not know them as the same.
+#: Typographic quotes, which word processors write instead of plain ones; Unicode does not fold them.
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
 
 
@@ -23,7 +23,7 @@ def find_hidden(path: str, text: str) -> tuple[int, re.Match[str]] | None:
 
 
 def find_hidden_in_variable(line: str) -> re.Match[str] | None:
-    """The same in a line of an environment file: blanks around it are no part of it, and a value may hold what it likes inside."""
+    """The same in a line of an environment file: blanks around a line do not count, and a value may have any character inside."""
     value = re.match(r"""\s*\ufeff?(?:export\s+)?\w+\s*=\s*(["'])(.*)\1\s*(?:#.*)?$""", line)
     inside = range(value.start(2) + 1, value.end(2) - 1) if value else range(0)
     start = len(line) - len(line.lstrip().removeprefix("\ufeff"))

@@ -15,7 +15,7 @@ from .state import HostState
 #: Sections that supervisord.conf needs, and what their absence breaks.
 _SECTIONS = {
     "unix_http_server": "no socket is made, so that neither supervisorctl nor a deploy can reach supervisord",
-    "rpcinterface:supervisor": "supervisord answers nobody",
+    "rpcinterface:supervisor": "supervisord answers no request",
     "supervisorctl": "supervisorctl does not know where supervisord listens",
 }
 
@@ -57,7 +57,7 @@ def check_file(state: HostState) -> t.Iterator[Finding]:
 
 
 def check_parser(state: HostState) -> t.Iterator[Finding]:
-    """What supervisor's own parser refuses."""
+    """Check for a configuration that supervisor's own parser refuses."""
     conf, text = state.configuration, state.configuration.parser.text
     if not conf.exists or not conf.parser.status or not conf.parser_exists:
         return

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which finding explains which: a reader wants causes, not what follows from them."""
+"""Leave out findings that another finding explains: a reader wants causes, not consequences."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UNIT_IS_DOWN = (
     (_anywhere, ("supervisor-value", "supervisor-syntax", "supervisor-section")),
     (_anywhere, ("supervisor-second", "web-port-taken")),
 )
-#: Kind of a finding -> where its cause must be, and the codes of what explains it there.
+#: Kind of a finding -> where its cause must be, and the codes of the findings that explain it there.
 EXPLAINED_BY: dict[str, tuple[tuple[t.Callable[[Finding, Finding], bool], tuple[str, ...]], ...]] = {
     "conf-missing": ((_anywhere, ("unit-missing",)),),
     "parser": ((_anywhere, ("hidden-character",)), (_same_folder, ("log-dir-missing",))),

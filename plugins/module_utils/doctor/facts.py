@@ -12,7 +12,7 @@ from .supervisord import stays
 
 
 def facts_of(state: HostState) -> dict[str, t.Any]:
-    """Disk, clock, supervisord and apps; without what could not be observed."""
+    """Facts about disk, clock, supervisord and apps, as far as they could be observed."""
     facts: dict[str, t.Any] = {}
     for disk in state.disks:
         if disk.mount == state.base_mount and disk.size:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Findings: what a check says is wrong."""
+"""Findings: the problems that checks report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = ("severity", "code", "subject", "symptom", "cause", "remedy")
 class Finding:
     """One thing that is wrong. ``subject`` is the app, file, process or part of the host that it is about.
 
-    The fields after ``remedy`` are for `explanations`; nobody is shown them.
+    The fields after ``remedy`` are for `explanations`; users do not see them.
     """
 
     severity: str
@@ -28,13 +28,13 @@ class Finding:
     symptom: str
     cause: str
     remedy: str
-    #: What explanations call it. A check that takes its codes from the table of symptoms gives all of them one name.
+    #: The name that explanations use. A check that takes its codes from the table of symptoms gives all of them one name.
     kind: str = ""
     #: The app that it is about, if it is about one.
     app: str = ""
     #: The file or directory that is missing.
     missing: str = ""
-    #: What the findings that explain this one add to their symptom: it is not seen otherwise.
+    #: A text that the findings which explain this one add to their symptom, since this one is not shown.
     consequence: str = ""
     #: Whether the symptom names the unit already.
     names_unit: bool = False
@@ -43,7 +43,7 @@ class Finding:
         self.kind = self.kind or self.code
 
     def shown(self) -> dict[str, str]:
-        """What users see of it, fit for a terminal."""
+        """The fields that users see, without control characters of terminals."""
         return {name: foreign.printable_lines(getattr(self, name)) for name in _SHOWN}
 
 

@@ -55,7 +55,7 @@ def _check_inodes(disk: Disk) -> t.Iterator[Finding]:
 
 
 def seconds_ahead(state: HostState) -> float | None:
-    """By how much the host's clock is ahead of the control node's; None if that was not told."""
+    """By how much the host's clock is ahead of the control node's; None if that is not known."""
     return state.now - state.options.control_clock if state.options.control_clock else None
 
 
@@ -86,7 +86,7 @@ def check_clock(state: HostState) -> t.Iterator[Finding]:
 
 
 def check_memory(state: HostState) -> t.Iterator[Finding]:
-    """An out-of-memory kill that no log of an instance tells of."""
+    """Report an out-of-memory kill that is in no log of an instance."""
     if state.memory_kills:
         yield Finding(
             WARNING,

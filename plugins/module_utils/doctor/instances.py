@@ -72,7 +72,7 @@ def _check_record(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
             ERROR,
             "record-unreadable",
             instance.process.full_name,
-            f"{instance.process.name} cannot be told to be ready: {instance.record_error}",
+            f"{instance.process.name} cannot be reported as ready: {instance.record_error}",
             f"No instance writes that: the app, or another process of its user {seen.app.user}, has written it.",
             "Find the writer. Remove it, and restart the app (playbook pygun.stack.restart): an instance that starts writes its record again.",
             app=seen.app.name,
@@ -80,7 +80,7 @@ def _check_record(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
 
 
 def _check_failure(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
-    """An instance that does not serve: its own words, and what they mean."""
+    """An instance that does not serve: its own messages, with cause and remedy."""
     process = instance.process
     if NOT_OPENED in process.spawn_error:
         return  # check_closed_socket: one finding for all of them
@@ -137,9 +137,9 @@ def check_closed_socket(seen: AppState) -> t.Iterator[Finding]:
             "socket-not-opened",
             app.name,
             f"supervisord {closed[0].spawn_error}" + (f": {seen.obstacle}" if seen.obstacle else ""),
-            f"The file or process at the address of {app.name} ({app.bind}) is in the way, or is missing. The other apps are not"
-            " concerned.",
-            f"Take it away, or make what is missing. {then_open(app)} Or give the app another flask_app_bind.",
+            f"The file or process at the address of {app.name} ({app.bind}) prevents the socket, or is missing. The other apps are not"
+            " affected.",
+            f"Remove it, or create what is missing. {then_open(app)} Or give the app another flask_app_bind.",
             app=app.name,
         )
 
@@ -174,7 +174,7 @@ def _check_timeouts(seen: AppState, instance: InstanceState) -> t.Iterator[Findi
             "worker-blocked",
             process.full_name,
             symptom + (f". A thread was at {where}" if where else ". Its log does not say at which line"),
-            "Not a slow request: the other threads of a gthread worker go on beside it. A call into C held the interpreter's lock, and with"
+            "The cause is not a slow request: the other threads of a gthread worker continue during one. A call into C held the interpreter's lock, and with"
             " it all threads, for longer than flask_app_timeout; or the host had no time for the worker.",
             "Give the call to a process of its own (a program in supervisor_programs), or use a library that lets other threads run.",
             app=seen.app.name,

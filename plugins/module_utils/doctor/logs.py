@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the log of an instance says of its workers and of its last tries to boot."""
+"""Read the log of an instance for its workers and for its last tries to boot."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..diagnosis import phrases
 from ..diagnosis.log_tail import plain_lines
 from .state import Log
 
-#: What gunicorn logs (gunicorn/arbiter.py).
+#: Messages of gunicorn (gunicorn/arbiter.py).
 STARTING = "Starting gunicorn"
 SHUTTING_DOWN = "Shutting down: Master"
 WORKER_TIMEOUT = "WORKER TIMEOUT (pid:%s)"
 KILLED = "Worker (pid:%s) was sent SIGKILL! Perhaps out of memory?"
-#: What faulthandler writes above a stack.
+#: The line that faulthandler writes above a stack.
 NEWEST_FIRST = "most recent call first"
 #: Lines of the log, and of the raw log, in which the words of a try are looked for.
 _LINES = 200
@@ -33,7 +33,7 @@ _REFUSED = (
 
 
 def last_words(log: Log, tries: int = 1) -> list[str]:
-    """What the last tries to boot have logged."""
+    """The log lines of the last tries to boot."""
     lines = plain_lines(log.text)[-_LINES:]
     starts = [number for number, line in enumerate(lines) if STARTING in line]
     # A crash before gunicorn says that it starts has its words after the last master's end.
@@ -41,12 +41,12 @@ def last_words(log: Log, tries: int = 1) -> list[str]:
     ends = [number for number, line in enumerate(lines) if SHUTTING_DOWN in line]
     if tries == 1 and ends and len(lines) > ends[-1] + 2:
         lines = lines[ends[-1] + 1 :]
-    # What ended a process from below Python, or before it had a log, was said at about the same time.
+    # A process that ended below Python, or before it had a log, left its message elsewhere at about the same time.
     return _raw_since(log, log.changed - _TOGETHER)[-_RAW_LINES:] + lines
 
 
 def since_start(log: Log, started: float | None) -> str:
-    """What was logged since the last master started, also what did not come through its log."""
+    """The lines since the last master started, including those outside of its log."""
     lines = plain_lines(log.text)
     starts = [number for number, line in enumerate(lines) if STARTING in line]
     return "\n".join((lines[starts[-1] :] if starts else lines) + _raw_since(log, started or 0.0))

@@ -66,7 +66,7 @@ def observe(options: Options) -> HostState:
 
 
 def observe_apps(state: HostState, supervisor: Supervisor) -> None:
-    """Fill in the state of each app. What cannot be observed of one is a finding of its own; the others are observed."""
+    """Fill in the state of each app. If one cannot be observed, this is a finding of that app, and the others are observed."""
     for seen in state.apps:
         try:
             observe_app(seen, settings_of(seen.app.conf), state.processes, supervisor, state.supervisord.running)
@@ -175,7 +175,7 @@ def _observe_programs(state: HostState, known: list[App], supervisor: Supervisor
 
 
 def _memory_kills(group: str) -> str:
-    """What shows that the kernel killed something for want of memory; empty if nothing does."""
+    """The evidence that the kernel killed a process for want of memory; empty if there is none."""
     for path in (f"/sys/fs/cgroup{group}/memory.events", f"/sys/fs/cgroup/memory{group}/memory.oom_control"):
         found = re.search(r"^oom_kill (\d+)", inspection.read_text(path), re.MULTILINE)
         if found and int(found.group(1)):

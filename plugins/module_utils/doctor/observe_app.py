@@ -110,7 +110,7 @@ def _observe_files(app: App, release: str) -> Files:
 
 
 def _needed(app: App, inside: str) -> list[tuple[str, int, str]]:
-    """What the app's user needs: path, access, and what for."""
+    """The paths that the app's user needs, each with the access and the reason."""
     needed = [
         (os.path.join(inside, "pygun.py"), os.R_OK, "read the release"),
         (
@@ -133,7 +133,7 @@ def _needed(app: App, inside: str) -> list[tuple[str, int, str]]:
 
 
 def _deploying(app: App, pids: t.Collection[int]) -> str:
-    """Who deploys right now."""
+    """The holder of the app's lock, if a deploy runs now."""
     path = os.path.join(app.root, "activation.lock")
     try:
         holder = foreign.mapping(path)

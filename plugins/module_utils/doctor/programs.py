@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks of the programs beside the instances: those of an app's release, and those of no app."""
+"""Checks of all programs that are not instances: those of an app's release, and those outside of apps."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Configuration:
     socket: str = ""
     #: Path -> text.
     files: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
-    #: What supervisor's own parser says of it, and whether there is one to ask.
+    #: The error of supervisor's own parser, and whether that parser is installed.
     parser: Outcome = Outcome(0, "")
     parser_exists: bool = True
     #: Files of a supervisord that ran: its socket and its pid file, as far as they are there.
@@ -145,7 +145,7 @@ class Refusal:
 
 @dataclasses.dataclass
 class Release:
-    """What the app's `current` names."""
+    """The release that the app's `current` links to."""
 
     id: str | None = None
     is_complete: bool = False
@@ -157,7 +157,7 @@ class Release:
     graceful_timeout: float = 0.0  # seconds; 0 is what the release does not say
     question: Question = Question("")
     history: list[dict[str, t.Any]] = dataclasses.field(default_factory=list)
-    #: What is wrong with the file of the history, as the end of a sentence about it.
+    #: The damage of the file of the history, as the end of a sentence about it.
     damage_of_state: str = ""
 
     @property
@@ -194,7 +194,7 @@ class SocketUnits:
 
 @dataclasses.dataclass
 class AppState:
-    """One app. What could not be observed keeps its default, and `error` says why."""
+    """One app. A field that could not be observed keeps its default, and `error` says why."""
 
     app: App
     error: str = ""
@@ -205,11 +205,11 @@ class AppState:
     program: dict[str, str] = dataclasses.field(default_factory=dict)
     files: Files = dataclasses.field(default_factory=Files)
     socket_units: SocketUnits | None = None
-    #: Who deploys right now.
+    #: The holder of the app's lock, if a deploy runs now.
     deploying: str = ""
     #: Whether a deploy, restart or rollback has begun and not ended.
     has_journal: bool = False
-    #: Why nobody can understand it, as the end of a sentence about it.
+    #: The reason why it cannot be read, as the end of a sentence about it.
     damage_of_journal: str = ""
     #: Why it failed, if its way back failed too; empty if it was interrupted.
     failed_because: str = ""
@@ -219,7 +219,7 @@ class AppState:
     jobs: list[JobState] = dataclasses.field(default_factory=list)
     #: The last lines of the log of each job that failed.
     job_logs: dict[str, str] = dataclasses.field(default_factory=dict)
-    #: What keeps the public socket from being opened; looked for when supervisord says that it cannot open it.
+    #: The obstacle that keeps the public socket from being opened; looked for when supervisord says that it cannot open it.
     obstacle: str = ""
     #: The answer on the public address; None if it was not asked.
     answer: Answer | None = None
@@ -227,7 +227,7 @@ class AppState:
 
 @dataclasses.dataclass
 class ProgramState:
-    """A program beside the instances of the apps, as supervisord was told to run it."""
+    """A program that is not an instance of an app, as supervisord's configuration has it."""
 
     process: Process
     settings: dict[str, t.Any] = dataclasses.field(default_factory=dict)
@@ -249,13 +249,13 @@ class HostState:
     unit: Unit = dataclasses.field(default_factory=Unit)
     supervisord: Supervisord = dataclasses.field(default_factory=Supervisord)
     processes: dict[int, HostProcess] = dataclasses.field(default_factory=dict)
-    #: Who listens on the ports of the apps and of the web page.
+    #: The listeners on the ports of the apps and of the web page.
     listeners: dict[int, list[Listener]] = dataclasses.field(default_factory=dict)
     apps: list[AppState] = dataclasses.field(default_factory=list)
     programs: list[ProgramState] = dataclasses.field(default_factory=list)
-    #: What HAProxy is like, on a balancer.
+    #: The state of HAProxy, on a balancer.
     balancer: Balancer | None = None
-    #: What shows that the kernel killed something for want of memory; empty if nothing does.
+    #: The evidence that the kernel killed a process for want of memory; empty if there is none.
     memory_kills: str = ""
     #: The properties of the timer that rotates the logs; None if no app has logs to rotate.
     rotation: dict[str, str] | None = None

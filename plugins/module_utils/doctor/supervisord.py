@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Checks of supervisord: its unit, other supervisords, what it leaves behind, and whether it answers."""
+"""Checks of supervisord: its unit, other supervisords, its leftovers, and whether it answers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def check_web_port(state: HostState) -> t.Iterator[Finding]:
 
 
 def _then_start(state: HostState) -> str:
-    """What is left to do when the thing that keeps supervisord from starting is gone."""
+    """The remedy for the time when the obstacle to supervisord's start is gone."""
     if state.unit.starts_again:
         return f"systemd then starts {state.options.unit} within seconds: it goes on trying."
     return f"Then `systemctl restart {state.options.unit}`."

@@ -72,7 +72,7 @@ def remove_file(path: str) -> bool:
 
 
 def remove_tree(path: str, ignore_errors: bool = False) -> None:
-    """Remove a folder with all that is in it, however deep somebody has nested it; nothing if there is none."""
+    """Remove a folder with all its contents, however deeply nested. Without a folder, do nothing."""
     if os.path.islink(path):
         os.unlink(path)
     if not os.path.lexists(path):
@@ -87,7 +87,7 @@ def remove_tree(path: str, ignore_errors: bool = False) -> None:
 
 @contextlib.contextmanager
 def kept_aside(path: str) -> t.Iterator[None]:
-    """Make a directory anew in its place. What stood there comes back if that fails, by `put_back` after a kill too."""
+    """Move a directory aside while a new one is made in its place. It comes back if that fails; after a kill, by `put_back`."""
     aside, old = f"{path}.before", f"{path}.old"
     put_back(path)
     if os.path.isdir(path):
@@ -131,7 +131,7 @@ def _copy_owner(path: str, copy: str) -> None:
 
 
 def put_back(path: str) -> None:
-    """Undo a `kept_aside` that was killed: what it had set aside is whole, what it was making is not."""
+    """Undo a `kept_aside` that was killed: remove the new directory, which may be incomplete, and restore the old one."""
     aside = f"{path}.before"
     if os.path.isdir(aside):
         remove_tree(path, ignore_errors=True)

@@ -5,7 +5,7 @@ built, when it is installed, and whenever the Python of its environment starts (
 
 Each app has one, and the tools have one. It is in no group but its own and has no home, no shell and no secret. Root gives it
 folders to work in (`hand_over`), runs programs as it (`run`), and takes over the files that come of that (`take_over`): by then
-none of its processes is alive, and nobody can write any of the files. Where we are not root, all this is the caller's own.
+none of its processes is alive, and no other account can write any of the files. Where we are not root, all this is the caller's own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LOOK_EVERY = 5.0
 _OUTPUT_AT_MOST = 256 * 1024
 _ENTRIES_AT_MOST = 1_000_000
 _DEPTH_AT_MOST = 100
-#: What stays of the mode of a file that root takes over.
+#: Bits that remain in the mode of a file that root takes over.
 _MODE_KEPT = 0o755
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY = ".pygun-taken-over"
@@ -115,7 +115,7 @@ def have(app: str = "") -> Account | None:
 
 
 def nobody() -> Account | None:
-    """Who looks at what is not to be trusted, where we are root."""
+    """The account that inspects untrusted files, if we are root."""
     return None if os.geteuid() else Account("nobody", 65534, 65534)
 
 
@@ -133,7 +133,7 @@ def _standing(name: str) -> pwd.struct_passwd | None:
 
 
 def _was_made_here(entry: pwd.struct_passwd) -> bool:
-    """A system account of nobody, with a group of the same name, as `have` makes it."""
+    """A system account for no person, with a group of the same name, as `have` makes it."""
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
     except KeyError:
@@ -148,7 +148,7 @@ def run(
     timeout: float,
     network: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as an account, and end all that it has started. The output is the end of what it wrote.
+    """Run a program as an account, and end all processes that it has started. The output is the end of its own.
 
     :param network: whether it needs one. Without CAP_SYS_ADMIN, as in some containers, it cannot be kept from it
     :raises subprocess.TimeoutExpired: it was ended
@@ -242,9 +242,9 @@ def _end_of(stream: t.BinaryIO) -> str:
 
 
 def end_processes(account: Account | None, everywhere: bool = False) -> None:
-    """Kill what runs as an account: an installer may leave a daemon behind. An error if something does not end.
+    """Kill all processes of an account: an installer may leave a daemon behind. Raise an error if one does not end.
 
-    :param everywhere: whether to kill what somebody else has started as well; so it is for our own accounts
+    :param everywhere: whether to kill processes that others have started as well, as for our own accounts
     """
     if not account:
         return
@@ -297,7 +297,7 @@ def _namespace(name: str) -> str:
 
 
 def own_folder(path: str, account: Account) -> None:
-    """Have a folder that the account alone can read and write; the folder above is root's."""
+    """Make a folder that only the account can read and write; the folder above is root's."""
     if os.path.lexists(path) and os.lstat(path).st_uid != account.uid:  # of an account that had the name before
         remove_tree(path)
     if not os.path.isdir(path):
@@ -330,9 +330,9 @@ def take_over(path: str, account: Account | None, kept: t.Container[tuple[int, i
     """Make root the owner of all that the account has made in a folder, and of nothing else.
 
     Nothing is followed. Links stay as they are; devices, pipes, sockets and the files of others are refused. Afterwards
-    nobody else can write any of it, not through a link from outside either, nor through a descriptor that is still open.
+    no other account can write any of it, neither through a link from outside nor through a descriptor that is still open.
 
-    :param kept: what `hand_over` has left root's; it stays as it is
+    :param kept: paths that `hand_over` has left to root; they stay as they are
     :return: those of them that are still there. The inode of one that is gone may be another file's by now
     """
     if not account or not os.path.lexists(path):
@@ -408,7 +408,7 @@ class _TakeOver:
 
 
 def _is_open_for_nobody(descriptor: int) -> bool:
-    """Whether no process can write to a file any more that nobody but root can open: then the kernel grants a lease on it."""
+    """Whether no process has a file open for writing that only root can open: then the kernel grants a lease on it."""
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -14,7 +14,7 @@ from .foreign import printable
 
 _TRUE = ("true", "yes", "on", "1")
 _UNIT = "/supervisord.service"
-#: What PrivateDevices leaves in /dev.
+#: Devices that PrivateDevices leaves in /dev.
 _KEPT = re.compile(r"/dev/(null|zero|full|u?random|tty|console|ptmx|log|(pts|shm|mqueue|hugepages|fd)(/.*)?)")
 
 

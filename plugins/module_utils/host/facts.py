@@ -20,7 +20,7 @@ def os_release():
 
 
 def states(module, services):
-    """What systemd says of each unit: whether it is active, and whether it starts at boot."""
+    """The state of each unit in systemd: whether it is active, and whether it starts at boot."""
     systemctl = module.get_bin_path("systemctl")
     if not services or not systemctl:
         return dict.fromkeys(services, ("", ""))

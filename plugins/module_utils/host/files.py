@@ -25,7 +25,7 @@ NO_SHELL = "/usr/sbin/nologin"
 
 
 class Tree:
-    """What is to be on the host, and what of it changed."""
+    """The wanted accounts, directories, files and links of a host, and the changes that were made."""
 
     def __init__(self, module):
         self.module = module
@@ -51,7 +51,7 @@ class Tree:
             if in_service and os.path.lexists(in_service) and os.path.isdir(path):
                 found = os.stat(path)
                 belongs, wanted = (user_name(found.st_uid), group_of(found.st_gid)), (given["owner"], given["group"])
-                # An account that has been deleted has no name any more: nobody works with it.
+                # A deleted account has no name any more, and no process of its own.
                 if belongs != wanted and not any(name.isdigit() for name in belongs):
                     yield (
                         f"{path} is to belong to {':'.join(wanted)}, and belongs to {':'.join(belongs)}, which {in_service} is in service"
@@ -60,7 +60,7 @@ class Tree:
                     )
 
     def put_aside(self, paths):
-        """Keep what others have put where files of ours are to be, or where ours would be made to do with it."""
+        """Rename foreign files that are in the places of ours, or that our programs would read."""
         for path in paths:
             if os.path.lexists(path):
                 self.changed(path, "", f"kept as {path}{ASIDE}\n")
@@ -140,7 +140,7 @@ class Tree:
             )
 
     def validate_together(self, files, given):
-        """Have a command look at files that refer to each other, all as they will be, in a directory beside them."""
+        """Validate files that refer to each other with a command, on copies in a directory next to them."""
         if not given or not any(differs(one) for one in files):
             return
         command = shlex.split(given["command"])
@@ -191,12 +191,12 @@ class Tree:
             )
 
     def changed(self, path, before, after):
-        """Note what changed of a path."""
+        """Note the changes of a path."""
         self.paths.append(path)
         self.note(path, before, after)
 
     def note(self, what, before, after):
-        """Note what changed."""
+        """Note a change."""
         self.diffs.append({"before_header": what, "after_header": what, "before": before, "after": after})
 
     def refuse(self, message):
@@ -237,12 +237,12 @@ def differs(given):
 
 
 def content(given):
-    """What is to stand in a file."""
+    """The wanted content of a file."""
     return given["content"] if given["content"] is not None else given["secret_content"]
 
 
 def shown_of(given, before, is_foreign):
-    """What a diff shows of a file with secrets, before and after: all but the lines that hold one, or nothing."""
+    """Both sides of the diff of a file with secrets: without the lines that have one, or empty."""
     hidden = "(not shown)\n"
     if not given["hidden_lines"] or is_foreign:
         return hidden if before else "", hidden
@@ -252,7 +252,7 @@ def shown_of(given, before, is_foreign):
 
 
 def read(path):
-    """What stands in a file; None if there is none. Bytes that are no text count as different from any."""
+    """The text of a file; None if there is none. Bytes that are not text differ from any text."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which folders the processes of this host run from, whoever started them."""
+"""Find the folders that processes of this host run from, whoever has started them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def in_use(folders: t.Collection[str]) -> dict[str, str]:
 
 
 def _named_by(pid: str) -> bytes:
-    """What a process says of the places that it uses; what it hides, or what ends meanwhile, says nothing."""
+    """The places that a process uses; empty if it hides them or has ended."""
     texts = []
     for link in _LINKS:
         with contextlib.suppress(OSError):

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A host as its own tables tell it: processes, listening sockets, mounts, locks, who may do what. Reads only."""
+"""Read the tables of a host: processes, listening sockets, mounts, locks, permissions. Reads only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(command: list[str], timeout: float = _TIMEOUT) -> tuple[int, str]:
 
 
 def unit_properties(unit: str, names: str) -> dict[str, str]:
-    """What systemd says of a unit: the properties of these comma-separated names; empty if it says nothing."""
+    """Properties of a unit, by comma-separated names; empty if systemd does not answer."""
     _code, text = run(["systemctl", "show", unit, f"--property={names}"])
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
@@ -175,12 +175,12 @@ class Listener:
 
 
 def listeners(port: int) -> list[Listener]:
-    """Who listens on a TCP port, on whatever address."""
+    """The listeners on a TCP port, on any address."""
     return _tcp_sockets(port, lambda state: state == _LISTEN)
 
 
 def connections_from(port: int) -> list[Listener]:
-    """What has a TCP port of this host without listening there, such as an outgoing connection."""
+    """Connections that use a TCP port of this host without listening there, such as an outgoing one."""
     return _tcp_sockets(port, lambda state: state != _LISTEN)
 
 
@@ -243,7 +243,7 @@ def mount_of(path: str) -> str:
 
 
 def expected_mounts() -> dict[str, str]:
-    """Mount points that this host is told to have at boot (/etc/fstab): mount point -> what is mounted there."""
+    """Mount points of /etc/fstab, which the host has after a boot: mount point -> device."""
     found = {}
     for line in read_text("/etc/fstab").splitlines():
         fields = line.split()
@@ -270,7 +270,7 @@ def lock_holders(path: str) -> list[int]:
 def refusal(user: str, path: str, wanted: int) -> str:
     """The part of a path at which the file modes stop a user; empty if nothing does.
 
-    :param wanted: what is wanted of the last part, of ``os.R_OK``, ``os.W_OK`` and ``os.X_OK``
+    :param wanted: wanted access to the last part: ``os.R_OK``, ``os.W_OK``, ``os.X_OK``
     """
     try:
         account = pwd.getpwnam(user)

@@ -64,7 +64,7 @@ def _found(default: str) -> list[tuple[str, str]]:
 
 
 def refusal_of_app(wanted: str, default: str, sandbox: t.Mapping[str, t.Any], lacking: t.Collection[str]) -> str:
-    """Why an app cannot have its interpreter, and what to do; empty if it can.
+    """The reason why an app cannot have its interpreter, and what to do; empty if it can.
 
     :param lacking: packages of the distribution that are still to be installed; one of them may bring the interpreter
     """
@@ -82,7 +82,7 @@ def refusal_of_app(wanted: str, default: str, sandbox: t.Mapping[str, t.Any], la
 
 
 def refusal(python: str, sandbox: t.Mapping[str, t.Any], variable: str = "python_interpreter") -> str:
-    """Why apps cannot run this interpreter, and what to do; empty if they can, or if it is not installed yet.
+    """The reason why apps cannot run this interpreter, and what to do; empty if they can, or if it is not installed yet.
 
     :param sandbox: options of supervisord's unit
     :param variable: the one that names it
@@ -121,7 +121,7 @@ def _paths(value: t.Any) -> list[str]:
 
 
 def _closed(python: str, real: str) -> str:
-    """What keeps a user without any right of its own from running it; tried, since no mode tells the whole of it."""
+    """The reason why an unprivileged user cannot run it. It is tried, since file modes alone do not decide it."""
     if os.geteuid() != 0:
         return ""
     try:
@@ -147,7 +147,7 @@ def _closed(python: str, real: str) -> str:
     for place in _parents(real):
         if not os.stat(place).st_mode & 0o001:
             return f"their users may not enter {place} ({inspection.describe_mode(place)})"
-    return f"another user than root is told: {why}"
+    return f"it fails for users other than root: {why}"
 
 
 def _parents(path: str) -> list[str]:

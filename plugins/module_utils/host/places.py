@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Where things stand on a host, when nobody says otherwise."""
+"""The default places on a host."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CONF_DIR = "/etc/supervisor"
 SUPERVISOR_SOCKET = "/run/supervisor/supervisor.sock"
 #: The folder of supervisor's own logs.
 SUPERVISOR_LOG_DIR = "/var/log/supervisor"
-#: The folder of what runs beside the apps: uv, supervisor and our own tools.
+#: The folder of uv, supervisor and our own tools.
 TOOLS_DIR = "/opt/pygun"
-#: The folder of what builds download.
+#: The folder of downloads of builds.
 CACHE_DIR = "/var/cache/pygun"
-#: The folder of environment files, and of what rotates logs.
+#: The folder of environment files, and of the configuration of logrotate.
 ETC = "/etc/pygun"
 LOGROTATE_DIR = f"{ETC}/logrotate.d"
 #: The folder of logs.

@@ -11,7 +11,7 @@ _UNITS = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 
 def bytes_of(text: str) -> int:
-    """The bytes in a size such as ``5GB``; 0 for what is none."""
+    """The bytes in a size such as ``5GB``; 0 if it is not one."""
     match = re.fullmatch(r"(\d+)\s*([KMG]B|)", str(text).strip().upper())
     return int(match[1]) * _UNITS[match[2]] if match else 0
 

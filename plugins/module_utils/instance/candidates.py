@@ -15,7 +15,7 @@ from ..host.atomic import remove_file, write_link
 
 
 def candidates_folder(run_dir: str) -> str:
-    """Where the candidates of an app lie: of root, and beside its run directory, as launch.py has it."""
+    """The directory of the app's candidate links. It is root's, and next to the run directory, where launch.py looks."""
     above, name = os.path.split(os.path.normpath(run_dir))
     return os.path.join(above, "pygun", name)
 
@@ -82,7 +82,7 @@ class Candidates:
 
     @staticmethod
     def _put_in_former_place(link: str, release: str) -> None:
-        """A rename puts it there in the place of whatever the app has there; a directory is renamed before."""
+        """Put the link in its place by a rename. A directory that the app has made there is renamed first."""
         beside = f"{link}.{secrets.token_hex(8)}"
         with contextlib.suppress(OSError):
             os.symlink(release, beside)

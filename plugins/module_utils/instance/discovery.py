@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The apps of a host, found without being told anything about them. Reads only."""
+"""Find the apps of a host, without any parameter. Reads only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class App:
 
 
 def find_apps(base_dir: str, conf_dir: str) -> list[App]:
-    """What conf.d names, and what stands in the base directory beside, in the order of their names."""
+    """The apps that conf.d names and those that the base directory has, in the order of their names."""
     found = {
         program.name: _app(path, program) for path in program_files(conf_dir) for program in app_programs(parse(path))
     }
@@ -69,7 +69,7 @@ def _app(path: str, program: AppProgram) -> App:
 
 
 def programs_beside(running: list[Process], apps: list[App], wanted: str) -> list[Process]:
-    """The processes that are no app's, without those that belong to another app than the wanted one (its listeners and programs)."""
+    """The processes outside of apps. With a wanted app, without the listeners and programs of other apps."""
     own = (f"{wanted}-", f"{wanted}.") if wanted else ()
     foreign = tuple(f"{app.name}{sign}" for app in apps if wanted not in ("", app.name) for sign in "-.")
     return [

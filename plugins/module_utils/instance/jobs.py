@@ -28,7 +28,7 @@ _PROPERTIES = (
     "Id,ActiveState,UnitFileState,NeedDaemonReload,LastTriggerUSec,NextElapseUSecRealtime,Result,ExecMainStatus,"
     "ExecMainStartTimestamp,ExecMainExitTimestamp"
 )
-#: What a job may not do, unless `sandbox` has it otherwise. It needs no capability in any case.
+#: Restrictions of a job that hold unless `sandbox` has another value. A job has no capability in any case.
 _SANDBOX = dict.fromkeys(
     """
     NoNewPrivileges LockPersonality PrivateTmp ProtectClock ProtectControlGroups ProtectHostname ProtectKernelLogs
@@ -88,7 +88,7 @@ def units(app: str, folder: str = UNITS) -> list[str]:
 
 
 def leftovers(app: str, folder: str = UNITS) -> list[str]:
-    """What systemd has written for them: links by which timers start at boot, and the times at which persistent ones ran last."""
+    """The files that systemd has written for jobs: links by which timers start at boot, and the times at which persistent ones ran last."""
     timers = [f"{unit(app, job)}.timer" for job in names(app, folder)]
     places = (f"{folder}/timers.target.wants/", f"{_STAMPS}/stamp-")
     return [place + timer for place in places for timer in timers]
@@ -110,7 +110,7 @@ class Jobs:
         self.removed = [name for name in self.there if name not in {job["name"] for job in self.jobs}]
 
     def _is_here(self, name: str) -> bool:
-        """Whether a job of the first host belongs to this one. With a limit of hosts nobody knows the first: then all stays as it is."""
+        """Whether a job of the first host belongs to this one. With `--limit` the first host is not known, so nothing changes."""
         return self.given["is_first"] == "yes" or (self.given["is_first"] == "unknown" and name in self.there)
 
     def _texts(self, job: dict[str, t.Any]) -> dict[str, str]:
@@ -150,7 +150,7 @@ class Jobs:
                 )
 
     def differences(self) -> list[dict[str, str]]:
-        """What `apply` would write and remove, as diffs."""
+        """The diffs of the files that `apply` would write and remove."""
         after = {**self.files, **{os.path.join(self.folder, name): "" for name in self._removed_units()}}
         pairs = {path: (inspection.read_text(path), text) for path, text in after.items()}
         return [
@@ -176,7 +176,7 @@ class Jobs:
         return not self.differences() and not (self.jobs and self.idle())
 
     def apply(self) -> None:
-        """Write and start what is wanted, and remove what is not. A job that runs goes on to its end."""
+        """Write and start the wanted jobs, and remove all others. A job that runs goes on to its end."""
         removed = self._removed_units()
         timers = [name for name in removed if name.endswith(".timer")]
         if timers:

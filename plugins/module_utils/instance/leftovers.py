@@ -1,9 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an app leaves running when its instances stop: children that ignore SIGTERM, daemons, helpers. It is ended.
+"""End the processes that an app leaves running when its instances stop: children that ignore SIGTERM, daemons, helpers.
 
 A process is known by where it comes from: its parents, its process group, its session, and the control group of
-supervisord. What it says of itself (its environment, its command) its children and strangers can say as well.
+supervisord. The environment and the command of a process prove nothing: children and strangers can have the same.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..host.foreign import printable
 from ..host.inspection import read_text
 from ..supervisor.rpc import Supervisor
 
-#: Seconds between SIGTERM and SIGKILL: whoever is left then had its time while supervisord stopped the instance.
+#: Seconds between SIGTERM and SIGKILL. Leftovers had their time to end while supervisord stopped the instance.
 PATIENCE = 2.0
-#: Seconds for which what goes on forking is killed.
+#: Seconds during which processes that go on forking are killed.
 KILLING = 5.0
 POLL = 0.05
 
@@ -85,9 +85,9 @@ def _below(table: dict[int, Entry], roots: t.Iterable[int]) -> set[int]:
 
 
 class Leftovers:
-    """What some programs leave behind. Make it before they are stopped, then `end` it.
+    """The processes that some programs leave behind. Create it before the programs stop, then call `end`.
 
-    :param uid: the user whose daemons are looked for as well, in supervisord's control group; None is nobody's
+    :param uid: the user whose daemons are looked for as well, in supervisord's control group; None: of no user
     """
 
     def __init__(self, supervisor: Supervisor, pids: t.Iterable[int], uid: int | None) -> None:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Who or what keeps the public socket of an app from being opened. Reads only."""
+"""Find the process or file that keeps the public socket of an app from being opened. Reads only."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SHOWN = 3
 
 
 def obstacle(bind: str, running: t.Iterable[Process] = ()) -> str:
-    """What is in the way at ``address:port`` or ``unix:path``, in words; empty if nothing is to be seen there.
+    """Describe the process or file that occupies ``address:port`` or ``unix:path``; empty if there is none.
 
-    :param running: what supervisord runs, so that a program of its own is called by its name
+    :param running: the processes of supervisord, so that one of these is called by its program's name
     """
     if bind.startswith("unix:"):
         return _at_path(bind[len("unix:") :], running)
@@ -36,7 +36,7 @@ def obstacle(bind: str, running: t.Iterable[Process] = ()) -> str:
 
 
 def why_not_opened(process: Process, bind: str, running: t.Iterable[Process]) -> str:
-    """Why supervisord cannot open the socket of a process, and what is in the way."""
+    """The reason why supervisord cannot open the socket of a process, with the obstacle."""
     seen = obstacle(bind, running)
     return f"supervisord {process.spawn_error}" + (f": {seen}" if seen else "")
 

@@ -38,7 +38,7 @@ class Answer:
 def ask(connection: http.client.HTTPConnection, path: str, host: str) -> Answer:
     """GET one path. Status 0 means that there was no HTTP answer; the text says why.
 
-    The connection's timeout is that of the whole exchange: who answers with a byte now and then has no more time than others.
+    The timeout is that of the whole exchange, so a peer that sends a byte now and then gets no more time.
     """
     deadline = time.monotonic() + (connection.timeout or 0.0)
     connect = connection.connect

@@ -22,7 +22,7 @@ TIMEOUT = 60.0
 
 
 class SocketError(Exception):
-    """systemd could not do what it was asked; the text is what it said."""
+    """systemd has failed; the text is its message."""
 
 
 def listens(bind: str) -> bool:
@@ -64,7 +64,7 @@ def address_in(unit: str) -> str:
 class SystemdSocket:
     """The socket units of one app: ``pygun-NAME.socket`` (public) and ``pygun-NAME-keeper.socket`` (hand-over).
 
-    What the public unit's file says is what is wanted; without that file systemd has nothing to hold.
+    The wanted state is that of the public unit's file. Without that file, systemd holds no socket.
     """
 
     def __init__(self, name: str, folder: str = UNITS) -> None:
@@ -85,7 +85,7 @@ class SystemdSocket:
             return None
 
     def settled(self) -> bool:
-        """Whether what is wanted is so: systemd listens there, as the files say now, or there is nothing to hold."""
+        """Whether the wanted state is reached: systemd listens as the files say, or there is no socket to hold."""
         return self.listening() and (self.wanted() is None or not self._outdated())
 
     def listening(self) -> bool:

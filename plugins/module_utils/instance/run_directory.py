@@ -1,9 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the instances of an app tell about themselves in the run directory, and how to ask one of them.
+"""Read the records of an app's instances in the run directory, and ask an instance.
 
 The app's user owns these files, so nothing here trusts them: `foreign` reads them, and a record counts only if supervisord
-names the same pid. What decides which code runs next lies in a directory of root's beside it (`Candidates`).
+names the same pid. The links that choose the next release are in a directory of root's next to it (`Candidates`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MASTER = {
 }
 _WORKER = {"pid": int, "health": str, "accelerator": str}
 _SERVED = {"requests": int}
-#: Workers of one instance, beyond which nobody counts.
+#: Workers of one instance that are counted at most.
 _MOST_WORKERS = 1000
 
 
@@ -40,11 +40,11 @@ class RunDirectory:
         self.path = path
 
     def record(self, instance: str) -> dict[str, t.Any]:
-        """What the instance's last master wrote about itself when it was up; empty if that cannot be read."""
+        """The record that the instance's last master wrote when it was up; empty if it cannot be read."""
         return self._read(f"{instance}.json", _MASTER)
 
     def wrong(self, instance: str) -> str:
-        """Why nothing can be known of an instance from its record: file, and what is wrong with it; else empty."""
+        """The reason why the record of an instance is unusable, with its file; empty if it is usable."""
         path = os.path.join(self.path, f"{instance}.json")
         try:
             foreign.record(path, _MASTER)
@@ -59,7 +59,7 @@ class RunDirectory:
         return len(self._files(instance, master, r"\d+\.ready"))
 
     def ready_records(self, instance: str, master: int) -> list[dict[str, t.Any]]:
-        """What the workers of this master have written when they had passed their own check."""
+        """The files that the workers of this master wrote after their own check."""
         return [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.ready")]
 
     def requests(self, instance: str, master: int) -> int | None:
@@ -89,7 +89,7 @@ class RunDirectory:
 
 
 def user_of(pid: int) -> int:
-    """The real uid of a process. Who owns its entry of /proc is another thing: root, of one that cannot be dumped."""
+    """The real uid of a process. The owner of its entry in /proc may be another one: root, if the process cannot be dumped."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
         found = re.search(r"^Uid:\s+(\d+)", stream.read(), re.MULTILINE)
     if not found:

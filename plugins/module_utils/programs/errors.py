@@ -8,7 +8,7 @@ import typing as t
 
 
 class ProgramsError(Exception):
-    """The programs are not as declared. ``facts`` is what the module returns besides the message."""
+    """The programs are not as declared. ``facts`` are the fields that the module returns besides the message."""
 
     def __init__(self, message: str, **facts: t.Any) -> None:
         super().__init__(message)

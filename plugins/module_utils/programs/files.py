@@ -11,7 +11,7 @@ import stat
 
 @dataclasses.dataclass
 class ProgramFile:
-    """A file of the scope: what it holds, and what it shall hold (None: it goes)."""
+    """A file of the scope: its content, and the wanted content (None: remove it)."""
 
     path: str
     before: bytes | None

@@ -55,7 +55,7 @@ class Groups:
         self._marks: dict[str, LogMark] = {}
 
     def now(self, patience: float = 0.0) -> dict[str, list[Process]]:
-        """What supervisord runs. It may have been started a moment ago, and not listen yet."""
+        """The groups that supervisord runs. It may have just started, and not listen yet."""
         give_up = time.monotonic() + patience
         while True:
             try:
@@ -113,7 +113,7 @@ class Groups:
         return max([conf.STOPWAITSECS, *(int(text) for text in said if text.isdigit())]) + conf.STOP_MARGIN
 
     def put_in(self, group: str) -> None:
-        """Have supervisord take a group into service as its file says now; what starts by itself starts."""
+        """Add a group to supervisord from its file; programs with autostart start."""
         for path in self._log_files(group):
             self._marks[path] = LogMark(path)
         self.supervisor.add_group(group)

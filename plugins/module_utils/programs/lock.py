@@ -19,7 +19,7 @@ LOCK_TIMEOUT = 120.0
 
 @contextlib.contextmanager
 def alone(folder: str) -> t.Iterator[None]:
-    """Let one run at a time into this folder, of any scope: what supervisord has re-read is the same for all."""
+    """Let one run at a time change this folder, whatever its scope: supervisord re-reads the files of all scopes."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the host must have before a program can start."""
+"""Check that the host has everything that a program needs to start."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ from .requirements import account_of, start_obstacles, with_account
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is asked for; see the documentation of the module `programs`."""
+    """The parameters; the documentation of the module `programs` describes them."""
 
     scope: str
     programs: t.Sequence[program_settings.Entry]
@@ -99,7 +99,7 @@ class Programs:
         return self._result(True, actions)
 
     def predict(self) -> dict[str, t.Any]:
-        """What `run` would do, on a host of any state. Writes nothing and touches no process."""
+        """Return the result that `run` would have, on a host in any state. Writes nothing and touches no process."""
         self._refuse(list(self._wrong()))
         for text in self._missing_on_host():
             self.warn(f"{text} This is a check: something before it may only have pretended to make that.")
@@ -117,7 +117,7 @@ class Programs:
     # -- look --------------------------------------------------------------------------------------------------------
 
     def _wrong(self) -> t.Iterator[str]:
-        """What can be told without looking at the host."""
+        """Problems that can be found without the host."""
         options = self.options
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", options.scope):
             yield f"scope is {options.scope!r}: write letters, digits and _ . - only."
@@ -128,7 +128,7 @@ class Programs:
         yield from program_settings.collisions(options.programs, options.listeners)
 
     def _missing_on_host(self) -> t.Iterator[str]:
-        """What the host lacks. supervisord would start nothing, or would not even read its files."""
+        """Things that the host lacks: supervisord would start nothing, or would not even read its files."""
         for entry in [*self.options.programs, *self.options.listeners]:
             name = entry["name"]
             try:
@@ -212,7 +212,7 @@ class Programs:
     # -- change ------------------------------------------------------------------------------------------------------
 
     def _actions(self, pending: t.Collection[str], predicted: bool = False) -> dict[str, str]:
-        """What is to be done with each group: added, changed or removed. Groups not named stay as they are."""
+        """The groups to add, to change and to remove. All other groups stay as they are."""
         actions = {}
         for group, file in self._files.items():
             if file.after is None:

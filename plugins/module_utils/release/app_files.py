@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Files of a release that the host fetches, such as a model: each is found by its sha256, whatever it is fetched from.
 
-A former release that has the file lends it: both are root's, and nobody writes to either. Otherwise the build account fetches it, root
+If a former release has the file, it is linked: both releases are root's, and never written to. Otherwise the build account fetches it, root
 takes it over and compares the digest, and the account unpacks it, if it is an archive. Lent or fetched, it comes into the source at the
 end of a build, when nothing of the packages runs any more: no package can change it, and none is built with it.
 """
@@ -131,7 +131,7 @@ class AppFiles:
 
 
 def unpacked(wanted, store, without=""):
-    """Where complete releases have what archives hold, by signature.
+    """The paths of archives' contents in complete releases, by signature.
 
     without: a release that is to be built in its place, and can lend nothing
     """
@@ -147,7 +147,7 @@ def unpacked(wanted, store, without=""):
 
 
 def signature(file):
-    """What the manifest of a release says of such a file; plugin_utils/pack.py says the same of one that is packed."""
+    """The manifest's entry of such a file; plugin_utils/pack.py writes the same for a packed one."""
     return f"{'archive' if file['unarchive'] else 'file'}:{file['sha256']}"
 
 

@@ -24,7 +24,7 @@ from .environments import Environments, Needed
 from .package_lock import PackageLock
 from .resolution import Resolution
 
-#: Where the packages of a release come from: an index, this host's lock of before, or another host of the rollout.
+#: Source of a release's packages: an index, an earlier lock of this host, or another host of the rollout.
 RESOLVED, KEPT, GIVEN = "resolved", "kept", "given"
 
 
@@ -33,7 +33,7 @@ class Plan:
     """Which release is wanted, as far as it is known before packages are resolved.
 
     :param release: its id; a provisional one without a lock
-    :param inputs: what packages are resolved from (`package_lock.inputs_key`)
+    :param inputs: key of everything that packages are resolved from (`package_lock.inputs_key`)
     :param digest: digest of its lock, if that is known
     :param lock: its lock, if this host has it, or was given it
     :param former: the lock that another release on this host has for the same inputs
@@ -111,7 +111,7 @@ def build(params, wanted, python, store, account=None):
     """Build the release in its place; ``release.json`` comes last and makes it count.
 
     :param wanted: the `Plan`. Without a lock the release gets its name when its packages are resolved
-    :param account: who runs what the packages bring. Until all is root's again, nobody else can enter the release
+    :param account: the build account, which runs the packages' code. Until root owns all files again, only it and root can enter the release
     """
     path = store.path(wanted.release)
     os.umask(0o022)  # root's may keep everybody else from what it makes
@@ -165,7 +165,7 @@ def _app_files(params, account):
 
 
 def _environment(params, wanted, path, needed, store, account):
-    """Have the environment of a release, made or found: what was built so far, and the name of the environment."""
+    """Find or make the environment of a release. Return what was built so far, and the name of the environment."""
     lock, kind, warning = wanted.lock, wanted.packages, ""
     if lock is None:
         lock, kind = _resolve(params, wanted, path, account), RESOLVED
@@ -184,7 +184,7 @@ def _environment(params, wanted, path, needed, store, account):
             raise python_env.InstallError(str(error), cause, remedy, error.whole) from error
         if kind != KEPT:
             raise
-        # What this host got once is perhaps not to be had any more.
+        # The index may no longer have packages that this host has installed before.
         last = str(error).strip().splitlines()[-1:]
         warning = f"The packages of the release before cannot be installed again, and were resolved: {' '.join(last)}"
         fresh = _resolve(params, wanted, path, account)
@@ -194,7 +194,7 @@ def _environment(params, wanted, path, needed, store, account):
 
 
 def _resolve(params, wanted, path, account):
-    """The lock of the packages that an index has today. What means the same as before stays as it was."""
+    """Resolve the packages to a lock. Return the former lock if the new one has the same packages."""
     names = [] if package_lock.ALL in params["upgrade"] else params["upgrade"]
     found = Resolution(params, path, account, wanted.former, names).lock()
     return wanted.former if wanted.former and wanted.former.same_as(found) else found
@@ -210,7 +210,7 @@ def _install(params, lock, needed, store, account):
 
 
 def _write_run(path):
-    """What runs a program of the app with its environment, for people and for programs beside the app."""
+    """Write `run`, which starts a program with the app's environment, for people and for other programs."""
     words = [os.path.join(path, "venv", "bin", "python"), "-IS", os.path.join(path, "lib", "pygun_runtime", "run.py")]
     text = f'#!/bin/sh\n# RUN PROGRAM [ARGUMENT]... with the environment of the app.\nexec {shlex.join(words)} "$@"\n'
     write_atomically(os.path.join(path, "run"), text.encode(), 0o755)

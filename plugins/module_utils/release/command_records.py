@@ -26,7 +26,7 @@ class CommandRecords:
         return self.store.state()["commands"]
 
     def note(self, release: str, command: str, result: str, host: str = "") -> None:
-        """Remember how the command of a release stands now."""
+        """Record the state of a release's command."""
         records = {**self.all(), release: {"at": now(), "command": command, "result": result, "host": host}}
         newest = sorted(records, key=lambda one: records[one].get("at") or "")[-HISTORY_LENGTH:]
         self.store.save_commands({one: records[one] for one in newest})
@@ -43,7 +43,7 @@ class CommandRecords:
     def crossed(self, target: str) -> dict[str, dict[str, t.Any]]:
         """Records that are newer than the last time that ``target`` was put into service, the newest first.
 
-        Its code has never met what these commands have changed. A command that failed has undone its change, or was lived with.
+        Its code does not know the changes of these commands. Commands that failed do not count.
         """
         activated = [entry.get("at") or "" for entry in self.store.history() if entry.get("release") == target]
         since = activated[-1] if activated else ""

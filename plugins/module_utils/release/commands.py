@@ -9,12 +9,12 @@ import typing as t
 
 Commands = tuple[tuple[str, ...], ...]
 
-#: Words that mean something to a shell only, and no shell reads a release command.
+#: Words with a meaning in a shell only. A release command is run without a shell.
 _OF_A_SHELL = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"}
 
 
 def commands_from(value: t.Any) -> Commands:
-    """The commands that a value of flask_app_release_command stands for.
+    """Split a value of flask_app_release_command into commands.
 
     :raises ValueError: with a sentence that says what is wrong and what to write
     """

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The files of a release: what the control node has sent, and links to what a former release of the app has already.
+"""The files of a release: those that the control node has sent, and links to those of a former release of the app.
 
 A complete release has ``files.json``: the signature (kind and digest), size and mtime of each file that is as it was sent.
 Only root can write these files. A build account never gets a file that is linked: it gets the folders, or copies of the files.
@@ -31,7 +31,7 @@ _SIGNATURE = re.compile(r"(?:file|exec):[0-9a-f]{64}")
 
 
 class Lacking(Exception):
-    """A file that the control node has not sent is in no other release any more."""
+    """A file was not sent, and the release that had it is gone."""
 
 
 def known(store: ReleaseStore, without: str = "") -> dict[str, str]:
@@ -91,13 +91,13 @@ class Contents:
         #: Whether the build of a project in the source may write to its files: then there are no links before its end.
         self.is_built = any(os.path.basename(name) == FOLDERS for name in requirements)
         self._manifest: dict[str, str] = {}
-        #: The signatures of what former releases hold, and where.
+        #: The paths of former releases' files, by signature.
         self.former: dict[str, str] = {}
-        #: Device and inode of each file that nobody but root could write so far.
+        #: Device and inode of each file that only root could write so far.
         self._sealed: dict[tuple[int, int], str] = {}
 
     def unpack(self, archive: str, store: ReleaseStore, fetched: t.Collection[str] = ()) -> None:
-        """Unpack what was sent, and add what was not.
+        """Unpack the archive, and link the files that it lacks.
 
         :param fetched: paths in the source of files that come at the end, when no package is built any more (`app_files.py`)
         :raises Lacking: when a file is neither in the archive nor in another release

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What differs between two releases, as a diff shows it."""
+"""The differences between two releases, for a diff."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import record, texts
 
 #: Bytes of a manifest: a line for each file of a release.
 LARGEST_MANIFEST = 64 * 1024 * 1024
-#: Python puts these into an environment before anything is installed.
+#: Python puts these into each new environment.
 _OF_EACH_VENV = ("pip", "setuptools", "wheel")
 
 
@@ -29,7 +29,7 @@ def manifest_of(store, release):
 
 
 def shown(store, before, after, current, release):
-    """The files that differ, as a diff of two lists, and what the action plugin needs to show what changes in them."""
+    """The files that differ, as a diff of two lists, and the texts that the action plugin compares."""
     changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
     listing = {
         "before_header": f"files of release {current}" if current else "no release",
@@ -58,7 +58,7 @@ def packages_shown(store, current, lock):
 
 
 def pins_of(store, release):
-    """A line for each package of a release; of one of an older version, what its environment has."""
+    """A line for each package of a release. Without a lock, in a release of an older version, those of its environment."""
     lock = store.lock(release)
     if lock:
         return lock.pins
@@ -68,7 +68,7 @@ def pins_of(store, release):
 
 
 def texts_of(folder, changed, known):
-    """What may be shown of each changed file as it is in the current release; None where nothing may, or too much."""
+    """The text of each changed file in the current release; None if it may not be shown or is too long."""
     found, total = {}, 0
     for path in filter(texts.readable, changed):
         found[path] = ""

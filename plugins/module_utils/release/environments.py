@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The virtual environments of one app on this host. Releases with the same packages have the same one.
 
-``<root>/environments/<name>/venv`` is one environment; it is complete once ``environment.json`` is beside it.
-``<root>/releases/<id>/venv`` links to it. A release of before 1.0.0 has its own there, in place of the link.
+``<root>/environments/<name>/venv`` is one environment; it is complete once ``environment.json`` is next to it.
+``<root>/releases/<id>/venv`` links to it. A release that was built before 1.0.0 has its own environment there instead of the link.
 
 The caller holds the app's lock while it writes.
 """
@@ -56,7 +56,7 @@ class Environments:
     def make(self, name: str, contents: dict[str, t.Any], account: t.Any, install: t.Callable[[str], None]) -> None:
         """Make an environment in its place; the mark comes last and makes it count.
 
-        :param contents: what the mark says of it
+        :param contents: the contents of the mark
         :param install: makes the virtual environment, whose path it is given, and leaves it to root
         """
         path = self.path(name)
@@ -74,7 +74,7 @@ class Environments:
             write_atomically(os.path.join(path, _MARK), (json.dumps(mark, indent=2) + "\n").encode(), 0o644)
 
     def open_to(self, name: str, group: str) -> None:
-        """Let the app's group enter an environment, and nobody else."""
+        """Let only root and the app's group enter an environment."""
         path = self.path(name)
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
         os.chmod(path, 0o750)
@@ -130,7 +130,7 @@ def _names(folder: str) -> list[str]:
 class Needed:
     """The environment that a release needs: its name, and how it is made.
 
-    :param path: folder of the release, whose source is there and nobody but root has changed
+    :param path: folder of the release, with its source, unchanged since root has unpacked it
     """
 
     def __init__(self, params: dict[str, t.Any], path: str, python: str) -> None:
@@ -158,7 +158,7 @@ class Needed:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def contents(self, lock: PackageLock) -> dict[str, t.Any]:
-        """What the mark of the environment says."""
+        """The contents of the environment's mark."""
         return {"lock": lock.digest, "python": self.python, "installer": "uv" if self.params["uv"] else "pip"}
 
     def install(self, lock: PackageLock, venv: str, account: t.Any) -> None:

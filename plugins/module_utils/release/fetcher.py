@@ -3,7 +3,7 @@
 """Download a file, or unpack an archive, as a program of its own.
 
 A host runs the text of this file as its build account (see `app_files.py`), the control node calls the functions. So it needs the
-standard library alone. What it is told comes in a variable of its environment: headers may be secret.
+standard library alone. Its parameters come in a variable of its environment, since headers may be secret.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 
-#: The variable that says what to do, in JSON.
+#: The variable with the parameters, as JSON.
 VARIABLE = "PYGUN_FETCH"
 #: Seconds for which a server may send nothing.
 _SILENCE = 60
@@ -32,7 +32,7 @@ _MEMBERS_AT_MOST = 100_000
 
 
 class FetchError(Exception):
-    """It cannot be had; the message says why and what to do."""
+    """A file cannot be fetched; the message says why and what to do."""
 
 
 def shown(url):
@@ -120,14 +120,14 @@ def _extract_zip(archive, folder):
 
 
 def _check(members, folder):
-    """Refuse what would lead out of the folder, is no file, or does not fit on the disk."""
+    """Refuse members that lead out of the folder, are not files, or do not fit on the disk."""
     if len(members) > _MEMBERS_AT_MOST:
         raise FetchError(f"it holds more than {_MEMBERS_AT_MOST} files.")
     for name, _size, usable in members:
         if not usable:
             raise FetchError(f"it holds {name!r}, which is a link or a device. Pack the file that it means.")
         if name.startswith("/") or ".." in name.split("/"):
-            raise FetchError(f"it holds {name!r}, which leads out of its folder. Pack it anew.")
+            raise FetchError(f"it holds {name!r}, which leads out of its folder. Pack the archive again without it.")
     _refuse_without_space(sum(size for _name, size, _usable in members), folder, "unpacked, it")
 
 
@@ -147,7 +147,7 @@ def _refuse_without_space(size, target, subject):
 
 
 def main():
-    """Do what the environment says; end with a sentence if it cannot be done."""
+    """Fetch the files that the variable names; on failure, exit with a message."""
     told = json.loads(os.environ.pop(VARIABLE))
     try:
         if "archive" in told:

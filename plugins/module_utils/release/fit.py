@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What of an app fits badly to the workers that it is to run in, by the facts that its trial found.
+"""Find what does not suit the workers in an app, by the facts of its trial.
 
 The facts are those of `pygun_runtime/traits.py`. An app could have written them, so they are bounded. A release of an older runtime has none.
 The guide "Does it fit my app?" has a row for each code.
@@ -44,7 +44,7 @@ _SESSIONS = {
 
 
 def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
-    """What fits badly, each with a code, what it is about, and a sentence that says what to do."""
+    """The misfits of an app, each with a code, a subject, and a sentence that says what to do."""
     found = []
     if facts.get("gevent") is True:
         found += [_misfit("blocking_driver", name, text) for name, text in _drivers(facts)]
@@ -91,7 +91,7 @@ def _drivers(facts: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
 def _started(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
     """Schedulers and threads that the import has started. With preload, the trial itself warns of threads."""
     once = (
-        " run in every worker, and ran in the trial. Where one is meant, make it a program of its own (supervisor_programs), or"
+        " run in every worker, and ran in the trial. If one is enough, make it a program of its own (supervisor_programs), or"
         ' start it only if os.environ.get("PYGUN_WORKER") is "0-0".'
     )
     schedulers, threads = _names(facts, "schedulers"), _names(facts, "threads")

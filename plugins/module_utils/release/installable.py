@@ -20,7 +20,7 @@ _CLAUSE = re.compile(r"(===?|!=|~=|<=|>=|<|>)\s*(\d+(?:\.\d+)*)(\.\*)?")
 
 
 def check(files, packages, python, platform, uv=True):
-    """Refuse what this host cannot install.
+    """Refuse requirements that this host cannot install.
 
     :param files: paths of requirement files
     :param packages: further requirements
@@ -59,14 +59,14 @@ def check(files, packages, python, platform, uv=True):
 
 
 def environment_for(files):
-    """What uv is told in the environment: a lock that names several indexes has hashes of what it means, so each may have it."""
+    """Environment variables of uv. A lock with several indexes has hashes, so a package may come from any of them."""
     locks = [file for file in files if os.path.basename(file) == LOCKED]
     has_more = any(text.startswith("--extra-index-url") for file in locks for _where, text in lines(file))
     return {"UV_INDEX_STRATEGY": "unsafe-best-match"} if has_more else {}
 
 
 def takes_python(specifier, version):
-    """Whether a specifier such as ``>=3.9,<3.13`` takes a Python version; what is not known is taken."""
+    """Whether a specifier such as ``>=3.9,<3.13`` allows a Python version. A specifier that cannot be read does."""
     have = _numbers(version)
     for operator, text, wildcard in _CLAUSE.findall(specifier):
         want = _numbers(text)

@@ -17,12 +17,12 @@ from ..host.inspection import lock_holders
 
 #: Seconds between two looks at a lock whose holder was killed.
 POLL = 0.05
-#: Seconds; who promises to need the lock for longer is not believed.
+#: Longest hold time, in seconds, that a holder may announce.
 LONGEST_PROMISE = 2 * 3600
 
 
 class Held(Exception):
-    """Somebody else holds the lock; ``holder`` has pid, since and by as far as they are known."""
+    """Another process holds the lock; ``holder`` has pid, since and by as far as they are known."""
 
     def __init__(self, holder: dict[str, t.Any]) -> None:
         super().__init__(

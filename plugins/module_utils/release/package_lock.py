@@ -29,12 +29,12 @@ _LINE = re.compile(
     r"(?P<hashes>(?: --hash=sha256:[0-9a-f]{64})*)"
 )
 _LOGIN = re.compile(r"(?<!ssh)(://)([^/@\s]+)@([^/\s]+)")
-#: What an account that has no secret, and a person who reads a lock, see of a login.
+#: Replaces a login in an address of a lock, for readers and for accounts without secrets.
 _HIDDEN = "***"
 
 
 class Unreadable(ValueError):
-    """A text that is no lock."""
+    """The text is not a lock."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,9 @@ class PackageLock:
 
     @classmethod
     def of(cls, packages: t.Iterable[Resolved], warnings: t.Iterable[str] = (), source: str = "") -> PackageLock:
-        """A lock of what an installer has chosen.
+        """Make a lock from the packages that an installer has chosen.
 
-        :param source: folder of the source, in whose place stands `SOURCE`; no login stands in an address
+        :param source: folder of the source, which the lock has as `SOURCE`; addresses have no logins
         """
         found = [package._replace(address=_plain(package.address, source)) for package in packages]
         return cls(tuple(sorted(found)), tuple(warnings))
@@ -97,7 +97,7 @@ class PackageLock:
 
     @property
     def pins(self) -> str:
-        """A line for each package, without hashes: what a diff shows."""
+        """A line for each package, without hashes, for a diff."""
         return "".join(f"{requirement_of(package)}\n" for package in self.packages)
 
     @property
@@ -175,7 +175,7 @@ def hashes_in(files: t.Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def names_to_upgrade(value: t.Any) -> list[str]:
-    """The packages that a user wants to be resolved again: names, or `ALL` alone; none for no."""
+    """The packages that a user wants to resolve again: names, only `ALL`, or none."""
     texts = value if isinstance(value, (list, tuple)) else str(value or "").strip("[] ").split(",")
     names = [str(text).strip(" '\"") for text in texts]
     names = [name for name in names if name and name.lower() not in ("false", "no")]

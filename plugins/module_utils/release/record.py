@@ -1,8 +1,8 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a release says of itself, in its release.json: the one reader of a release's facts.
+"""The one reader of a release's facts, which are in its release.json.
 
-It says what its pygun.py was rendered from, and the id of a release covers that. How many instances run, as which user, and how long
+It has the values that its pygun.py was rendered from; the id of a release covers them. How many instances run, as which user, and how long
 they may take to stop belongs to the program, which outlives a release: `supervisor/app_program.py` reads that in supervisor's
 configuration. The standard library alone: on a host the memory guard has a copy of this file.
 """
@@ -34,7 +34,7 @@ _SCRIPT_NAME = re.compile(r"""^\s*(?:export\s+)?SCRIPT_NAME\s*=\s*["']?(/[^\s"'#
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What a check of an app asks: a GET of ``path``, as callers write it. pygun_runtime/health.py asks the same in process."""
+    """The request of a health check: a GET of ``path``, as callers write it. pygun_runtime/health.py asks the same in process."""
 
     health_path: str
     host: str = "localhost"
@@ -49,7 +49,7 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """What a release serves, where and how long it may take. Empty and 0 is what it does not say; the others are the runtime's defaults."""
+    """Address, health check, time-outs and places of a release. Empty and 0: not set. The other defaults are those of the runtime."""
 
     bind: str = ""  # the public address, as flask_app_bind has it
     health_path: str = ""
@@ -62,7 +62,7 @@ class Service:
     wsgi: str = ""  # as flask_app_wsgi has it
 
     def question(self) -> Question:
-        """What a check of the app asks."""
+        """The request of a health check of the app."""
         assignments = _SCRIPT_NAME.findall(self._environment().decode("utf-8", "replace"))
         return Question(self.health_path, self.health_host, assignments[-1] if assignments else "")
 
@@ -81,13 +81,13 @@ _TYPES = {field.name: field.type for field in dataclasses.fields(Service)}
 
 
 def service_from(given: dict[str, t.Any] | None) -> dict[str, t.Any]:
-    """What a release.json says of the service, from what the module `release` is told: templates can make texts of numbers."""
+    """Convert the module's parameter `service` for release.json: templates can turn numbers into texts."""
     known = {name: value for name, value in (given or {}).items() if name in _TYPES and value is not None}
     return {name: float(value) if _TYPES[name] == "float" else str(value) for name, value in known.items()}
 
 
 def service_of(path: str) -> Service:
-    """What the release in this folder serves. The one place that knows of releases which an older version has built."""
+    """The service of the release in this folder. Only this function knows releases that an older version has built."""
     found = metadata(path).get("service")
     if not found or not isinstance(found, dict):
         found = _service_of_before(path)
@@ -124,7 +124,7 @@ def metadata(path: str) -> dict[str, t.Any]:
 
 
 def shown_settings(path: str) -> str:
-    """What a diff may show of a release's pygun.py; empty when the release does not say so."""
+    """The text of a release's pygun.py that a diff may show; empty if the release has none."""
     shown = metadata(path).get("pygun_py_shown")
     return shown if isinstance(shown, str) else ""
 

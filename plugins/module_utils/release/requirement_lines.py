@@ -16,7 +16,7 @@ SOURCE = "${PROJECT_ROOT}"
 FOLDERS = "folders.txt"
 #: Name of the requirement file of a release that a lock file gave.
 LOCKED = "locked.txt"
-#: Characters of a requirement file that are read: what a package's build has made of it, nobody knows.
+#: Characters of a requirement file that are read at most, since the build of a package may have changed it.
 _LARGEST_FILE = 4 << 20
 _FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?<=^-[rc]))(\S.*)")
 _ORIGIN = re.compile(r"  # from (.+)$")
@@ -49,12 +49,12 @@ def with_origin(text, where):
 
 
 def note(kind, text, where):
-    """A comment by which a lock says what no requirement can."""
+    """A comment with a fact of a lock that a requirement cannot express."""
     return with_origin(f"# {kind}: {text}", where)
 
 
 def notes(path, kind):
-    """What `note` has written of this kind into a requirement file, as (where, text).
+    """The notes of this kind in a requirement file, as (place, text).
 
     ``requires-python`` is for which versions of Python a lock is made; ``override``, a version that wins over what packages ask for.
     """

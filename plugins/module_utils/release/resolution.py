@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Resolves what an app asks for to a lock: the app's packages and the server's, of which the app decides the versions."""
+"""Resolve the requirements of an app to a lock: its packages and the server's, whose versions the app may choose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WITHOUT_PKG_RESOURCES = 82
 
 
 class Resolution:
-    """What an installer chooses for a release. Nothing is installed.
+    """The packages that an installer chooses for a release. Nothing is installed.
 
     :param path: folder of the release; its source belongs to the account
     :param former: the lock of an earlier release, whose versions stay but for those of ``upgraded``
@@ -65,9 +65,7 @@ class Resolution:
                 self.kept = []
                 self.__dict__.pop("alone", None)
                 found = self._best()
-                warnings.append(
-                    "What is to be upgraded does not fit the other versions of before: all are resolved anew."
-                )
+                warnings.append("The upgraded packages do not fit the other versions: all packages are resolved again.")
             versions = {package.name: package.version for package in found}
             if versions.get("gunicorn", "").startswith("20."):
                 found = self._with_pkg_resources(found, versions)
@@ -80,7 +78,7 @@ class Resolution:
 
     @functools.cached_property
     def alone(self):
-        """Names and versions of what the app gets without the server's packages; none when nothing fits.
+        """Names and versions of the app's packages without the server's; none if no version fits.
 
         :raises InstallError: for a gunicorn that cannot serve, which only an installer finds: behind a marker, or of a package
         """
@@ -142,7 +140,7 @@ class Resolution:
             if kept:
                 arguments += ["-c", self._write("constraints.txt", kept)]
             return self.installer.resolve(self.venv, arguments) if arguments else []
-        # What has no hashes comes second: the server's packages, and projects in the source.
+        # Requirements without hashes come second: the server's packages, and projects in the source.
         folders = [name for name in self.files if os.path.basename(name) == FOLDERS]
         own = self._own_arguments([name for name in self.files if name not in folders])
         found = {package.name: package for package in self.installer.resolve(self.venv, own)}
@@ -158,7 +156,7 @@ class Resolution:
         return list(found.values())
 
     def _refuse_without_hash(self, packages):
-        """Refuse what a project in the source asks for, and no file with hashes has."""
+        """Refuse a requirement of a project in the source that is in no file with hashes."""
         source = f"file://{os.path.join(self.path, 'src')}"
         bare = [requirement_of(one) for one in packages if not one.address.startswith(source)]
         if bare:
@@ -169,7 +167,7 @@ class Resolution:
             )
 
     def _with_pkg_resources(self, found, versions):
-        """The packages, with what gunicorn 20 imports and does not ask for."""
+        """The packages, and those that gunicorn 20 imports without requiring them."""
         needed, present = server_packages.FOR_GUNICORN_20, versions.get("setuptools", "")
         if re.match(r"\d+", present) and int(re.match(r"\d+", present)[0]) < _WITHOUT_PKG_RESOURCES:
             return found

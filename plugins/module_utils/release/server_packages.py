@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The server's packages beside the app's: the app decides versions, and what the server needs holds all the same.
+"""Combine the server's packages with the app's: the app decides the versions, and the server's extras hold in any case.
 
 Nothing here imports Ansible, so that the functions can be tested and used alone.
 """
@@ -33,12 +33,12 @@ class Named:
 
     @property
     def decides(self) -> bool:
-        """Whether it leaves no choice of the version; a marker may mean another Python than the host's."""
+        """Whether it allows one version only. A marker may exclude this host's Python."""
         return ";" not in self.text and bool(_SPLIT.match(self.text)[3])
 
     @property
     def too_old(self) -> bool:
-        """Whether it leaves no gunicorn that could serve."""
+        """Whether it excludes every gunicorn that could serve."""
         return requirement_name(self.text) == "gunicorn" and ";" not in self.text and _too_old(self.text)
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ def _leaves_choice(text) -> bool:
 def attempts(server, found, names, alone):
     """The server's packages as they can be asked for, each with the versions of the app's packages that are to hold; the best first.
 
-    :param names: what `left_open` says
+    :param names: the result of `left_open`
     :param alone: returns the versions that the app gets without the server's packages, as a dictionary
     """
     held = [f"{name}=={alone()[name]}" for name in sorted(names) if name in alone()]
@@ -136,7 +136,7 @@ def _gunicorn_in(way):
 
 
 def constraints(found) -> list[str]:
-    """What the app says of the server's packages, as constraints, which have no extras."""
+    """The app's requirements of the server's packages, as constraints, which have no extras."""
     places = [_SPLIT.match(place.text).groups() for places in found.values() for place in places]
     return [name + rest for name, _extras, rest in places if rest]
 
@@ -158,7 +158,7 @@ def is_too_old(version) -> bool:
 
 
 def refusal(version, named) -> tuple[str, str]:
-    """Why a gunicorn that the installer has chosen cannot serve, and what to do.
+    """The reason why the chosen gunicorn cannot serve, and what to do.
 
     :param named: where the app names it, or an empty text when a package brings it
     """
@@ -208,7 +208,7 @@ def refused(found, overrides=()):
 
 
 def remedy(found) -> str:
-    """What helps if what the app names does not fit what the server needs."""
+    """The remedy if the app's requirements do not fit the server's."""
     others = [place for name, places in found.items() if name != "gunicorn" for place in places if place.decides]
     if "gunicorn" not in found and others:
         return (

@@ -1,8 +1,8 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Paths of a source that outlive its releases: links of a release into the app's shared folder, and what they lead to.
+"""Paths of a source that outlive its releases: links of a release into the app's shared folder, and their targets.
 
-The shared folder belongs to the app, which may put a link anywhere in it. So what is made there is made as the app's user.
+The shared folder belongs to the app, which may put a link anywhere in it. So the targets are made as the app's user.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SharedPathError(Exception):
 
 
 def link(release: str, paths: t.Iterable[str]) -> None:
-    """Make the links in the source of a release, which is root's again. What a build has left in the way is refused, and not followed."""
+    """Make the links in the source of a release, which is root's again. Refuse a link that a build has left in their place."""
     source = os.path.join(release, "src")
     for text in paths:
         path = text.rstrip("/")
@@ -87,7 +87,7 @@ def provide(release: str) -> None:
     os.waitpid(child, 0)
     if problem:
         raise SharedPathError(
-            f"{shared} cannot get what flask_app_shared_paths names: {problem}. Move what is in the way, or give it to the app's user."
+            f"{shared} cannot get the files of flask_app_shared_paths: {problem}. Move that file away, or make the app's user its owner."
         )
 
 
@@ -99,7 +99,7 @@ def _become(owner: os.stat_result) -> None:
 
 
 def _provide(target: str, first: str, is_folder: bool) -> None:
-    """Make one path, at once or not at all. What is there stays."""
+    """Make one path, in one step. An existing path stays."""
     os.makedirs(target if is_folder else os.path.dirname(target), 0o750, exist_ok=True)
     if not os.path.lexists(first):
         return

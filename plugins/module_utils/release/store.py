@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The releases of one app on this host, and what is remembered about them.
+"""The releases of one app on this host, and their history.
 
 ``<root>/releases/<id>/`` holds one release; it is complete once it has a ``release.json``.
 ``<root>/current`` links to the release that passed its gate last.
@@ -35,7 +35,7 @@ from .package_lock import PackageLock
 
 ID_PATTERN = re.compile(r"[0-9a-f]{16}")
 HISTORY_LENGTH = 20
-#: What each start of an instance needs of its release.
+#: Files of a release that each start of an instance needs.
 _NEEDED = ("pygun.py", "lib/pygun_runtime/launch.py")
 #: Bytes of a state.json.
 _LARGEST_STATE = 4 * 1024 * 1024
@@ -59,11 +59,11 @@ class ReleaseStore:
         return os.path.join(self.releases, release)
 
     def metadata(self, release: str) -> dict[str, t.Any]:
-        """What release.json says; empty if the release is missing or half-built."""
+        """The contents of release.json; empty if the release is missing or half-built."""
         return record.metadata(self.path(release))
 
     def service(self, release: str) -> record.Service:
-        """What a release serves."""
+        """The service of a release."""
         return record.service_of(self.path(release))
 
     def lock(self, release: str) -> PackageLock | None:
@@ -176,7 +176,7 @@ class ReleaseStore:
         return self._read_state()[0]
 
     def damage_of_state(self) -> str:
-        """What is wrong with state.json, as the end of a sentence about it; empty if nothing is."""
+        """The damage of state.json, as the end of a sentence about it; empty if there is none."""
         return self._read_state()[1]
 
     def mend_state(self) -> None:
@@ -231,7 +231,7 @@ class ReleaseStore:
         journal: str = "",
         rollout: str = "",
     ) -> None:
-        """Remember that ``release`` took the place of ``replaced``; ``journal`` tells one transaction from another.
+        """Remember that ``release`` took the place of ``replaced``; ``journal`` identifies the transaction.
 
         ``rollout`` is the same on all hosts that one run of a playbook deployed to.
 
@@ -286,7 +286,7 @@ class ReleaseStore:
         Kept are the current one, the previous one, those in ``protect``, the ``keep`` newest good ones (the first
         two count) and the newest failed one, to reproduce its failure. Half-built ones, and those built within the
         last hour and never activated, are left alone: another deploy may be about to use them. So are those that any
-        process of the host runs from; ``warn`` is told of each.
+        process of the host runs from; ``warn`` gets a text for each of these.
         """
         state = self.state()
         standing = self.ids()
@@ -326,7 +326,7 @@ def _is_entry(found: t.Any) -> bool:
 
 
 def _entries_of_releases(found: t.Any) -> dict[str, dict[str, t.Any]]:
-    """What can be understood of entries by release."""
+    """The entries that can be read, by release."""
     return {
         release: entry
         for release, entry in (found.items() if isinstance(found, dict) else ())

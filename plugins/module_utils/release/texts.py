@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-#: Bytes of one file, and of all together. What is longer is listed without its text.
+#: Bytes of one file, and of all together. Longer files are listed without their text.
 FILE_LIMIT = 16 << 10
 TOTAL_LIMIT = 64 << 10
 _SECRET_NAMES = re.compile(
@@ -23,18 +23,18 @@ SETTINGS = "pygun.py"
 
 
 def readable(path: str) -> bool:
-    """Whether the text of a file may be shown: neither what the collection brings, nor what its name calls secret."""
+    """Whether the text of a file may be shown. Not shown are files of the collection, and those with a secret's name."""
     if path != SETTINGS and not path.startswith(("src/", "requirements/")):
         return False
     return not any(_SECRET_NAMES.fullmatch(part) for part in path.split("/"))
 
 
 def text_of(path: str, content: bytes, settings: str = "") -> str | None:
-    """What may be shown of a file; None when it is too long, no text, or a private key.
+    """The text of a file that may be shown; None if it is too long, not a text, or a private key.
 
     :param path: its path in the release
     :param content: the file, or its first bytes beyond `FILE_LIMIT`
-    :param settings: what may be shown of pygun.py, rendered without a user's own settings; empty when that is not known
+    :param settings: pygun.py, rendered without a user's own settings; empty if that is not known
     """
     if path == SETTINGS:
         if not settings:

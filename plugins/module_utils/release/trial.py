@@ -1,9 +1,9 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether a release could serve, found out before anything that runs is touched.
+"""Find out whether a release could serve, before a running instance is touched.
 
 The release is tried in a process of its own, as the app's user, within limits of time and memory
-(`pygun_runtime/preflight.py`, which travels in the release). What that process says, and how it ends, is the answer.
+(`pygun_runtime/preflight.py`, which travels in the release). The answer is its output and the way in which it ends.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def try_release(
     """Try the release at ``path`` as ``user``.
 
     :param boot_timeout: seconds for importing the app and its health check, as in the release's pygun.py
-    :param memory_limit: bytes of memory it may take; 0 is what the host has free
-    :param environment: what an instance gets from supervisord, beside the app's own variables
+    :param memory_limit: bytes of memory it may take; 0: the free memory of the host
+    :param environment: variables that an instance gets from supervisord, without the app's own
     """
     account = pwd.getpwnam(user)
     limit = memory_limit or memory_of_host("MemAvailable")
@@ -97,7 +97,7 @@ def _command(path: str, descriptor: str) -> list[str]:
 def _wait(process: subprocess.Popen, seconds: float, limit: int) -> str:
     """Wait until the process has ended, is late, or has taken too much memory with its children.
 
-    What is only reserved does not count: libraries reserve much more than they use.
+    Reserved memory does not count: libraries reserve much more than they use.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -143,7 +143,7 @@ def _can_be_sent(text: str) -> bool:
 
 
 def warnings_of(facts: dict[str, t.Any]) -> list[str]:
-    """What a release that may serve has to be warned of; the app could have written it, so it is bounded."""
+    """Warnings of a release that may serve. The app could have written them, so their size is bounded."""
     said = facts.get("warnings")
     said = [text for text in said if isinstance(text, str)] if isinstance(said, list) else []
     return [

@@ -10,7 +10,7 @@ from .rpc import Process, Supervisor, SupervisorError
 
 
 def program_settings(supervisor: Supervisor) -> dict[tuple[str, str], dict[str, t.Any]]:
-    """How supervisord was told to run each process: (group, name) -> settings; empty if it does not say."""
+    """The settings of each process in supervisord: (group, name) -> settings; empty if it does not answer."""
     try:
         found = supervisor.call("supervisor.getAllConfigInfo")
     except SupervisorError:
@@ -19,7 +19,7 @@ def program_settings(supervisor: Supervisor) -> dict[tuple[str, str], dict[str, 
 
 
 def wrong_with(process: Process, setting: dict[str, t.Any]) -> str:
-    """What is not as it should be about a program that is no app; empty if nothing is."""
+    """The problem of a program that is not an app's; empty if there is none."""
     if process.state in ("FATAL", "BACKOFF", "UNKNOWN"):
         return f"is {process.state}" + (f": {process.spawn_error}" if process.spawn_error else "")
     if process.state in ("STOPPED", "STOPPING") and setting.get("autostart", True):

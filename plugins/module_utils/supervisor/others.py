@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Supervisors that the collection did not install, and what stands in the places of ours. Reads only."""
+"""Find supervisors that the collection did not install, and foreign files in the places of ours. Reads only."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def in_our_places(conf_dir: str, tools_dir: str, ctl_link: str = "") -> list[str
 
 
 def links(tools_dir: str, ctl_link: str) -> dict[str, str]:
-    """What brings commands of ours into the search path: links, and what they link to."""
+    """The links that bring our commands into the search path, with their targets."""
     if not ctl_link:
         return {}
     ours = os.path.join(os.path.dirname(ctl_link), "pygun")

@@ -15,7 +15,7 @@ _NOTHING = "%(program_name).0s"
 
 
 def escaped(value: str) -> str:
-    """A text as it stands in supervisor's file, to be read back as it was given."""
+    """Escape a text for supervisor's file, so that supervisor reads the same text."""
     parts = []
     end = 0
     for found in EXPANSION.finditer(value):

@@ -18,7 +18,7 @@ def head(scope: str) -> str:
 
 
 def scope_of(text: str) -> str | None:
-    """Whose file this is; None if nobody wrote it with this module."""
+    """The scope of a file; None if this module has not written it."""
     found = re.match(rf"{re.escape(_MARK)} (\S+): ", text)
     return found.group(1) if found else None
 

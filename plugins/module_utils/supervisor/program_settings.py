@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Programs and event listeners of any kind: what their settings mean, and how supervisor reads them from a file.
+"""Programs and event listeners of any kind: the meaning of their settings, and how supervisor reads them from a file.
 
 The settings have supervisor's own names. A value reaches the program exactly as it was given, with one exception:
 supervisor's expansions ``%(process_num)02d``, ``%(numprocs)d``, ``%(program_name)s``, ``%(group_name)s`` and
@@ -54,7 +54,7 @@ PROGRAM: dict[str, str] = {**_COMMON, "redirect_stderr": "bool", "group": "str"}
 LISTENER: dict[str, str] = {**_COMMON, "events": "list", "buffer_size": "int", "result_handler": "str"}
 REQUIRED = {"program": ("name", "command", "user"), "eventlistener": ("name", "command", "user", "events")}
 SETTINGS = {"program": PROGRAM, "eventlistener": LISTENER}
-#: What supervisor 4.3 sends to listeners.
+#: Events that supervisor 4.3 sends to listeners.
 EVENTS = frozenset(
     """
     EVENT PROCESS_STATE PROCESS_STATE_STOPPED PROCESS_STATE_EXITED PROCESS_STATE_STARTING PROCESS_STATE_STOPPING
@@ -88,7 +88,7 @@ Entry = dict[str, t.Any]
 
 
 def problems(kind: str, entry: Entry, rejected: t.Collection[str] = ()) -> t.Iterator[str]:
-    """What is wrong with a program or an event listener whose values are of the right types.
+    """Problems of a program or an event listener whose values have the right types.
 
     Settings without a value are left to supervisor. No text of a problem holds a value of the environment.
 
@@ -113,7 +113,7 @@ def problems(kind: str, entry: Entry, rejected: t.Collection[str] = ()) -> t.Ite
 
 
 _WHY_REQUIRED = {
-    "user": "supervisord is root, and so would the program be: name its user, be it root.",
+    "user": "supervisord runs as root, and so would the program. Name its user, even if that is root.",
     "events": "Name what it listens to, such as PROCESS_STATE_EXITED or TICK_60.",
 }
 

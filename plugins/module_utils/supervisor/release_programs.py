@@ -157,7 +157,7 @@ def programs_of(app: str, conf_dir: str) -> list[ReleaseProgram]:
 
 
 def program_in(content: bytes | None, path: str) -> ReleaseProgram | None:
-    """The program that the bytes of a file define; None if that is no program of a release."""
+    """The program that the bytes of a file define; None if it is not a program of a release."""
     parser = conf.parse_text((content or b"").decode("utf-8", "replace"))
     return next(release_programs(parser, path), None)
 

@@ -24,11 +24,11 @@ DEAD_STATES = ("BACKOFF", "FATAL", "EXITED", "UNKNOWN")
 
 
 class SupervisorError(Exception):
-    """supervisord could not do what was asked; the text says why."""
+    """supervisord has refused a call; the text says why."""
 
 
 class Unreachable(SupervisorError):
-    """Nobody answers on the socket, or somebody who is not supervisord."""
+    """supervisord does not answer on the socket, or another program does."""
 
 
 class BadName(SupervisorError):
@@ -72,7 +72,7 @@ class ShuttingDown(SupervisorError):
 
 
 def unusable(error: SupervisorError) -> str:
-    """What to tell who runs a module when supervisord could not be asked before the first change."""
+    """The error text if supervisord does not answer before the first change."""
     if isinstance(error, CannotReread):
         return (
             f"supervisord cannot read its configuration: {error}. Correct that file, then run this again."
@@ -129,7 +129,7 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """What supervisord says of one process."""
+    """The state of one process in supervisord."""
 
     group: str
     name: str
@@ -225,7 +225,7 @@ class Supervisor:
         self.call("supervisor.removeProcessGroup", group)
 
     def environment(self) -> dict[str, str]:
-        """What supervisord gives each program, without what is one process's own; empty if it does not run."""
+        """The environment that supervisord gives to every program, without the variables of one process; empty if it does not run."""
         try:
             found = environment_of(int(self.call("supervisor.getPID")))
         except (SupervisorError, OSError):

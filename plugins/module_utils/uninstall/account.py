@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The end of an app's user: its processes, and what of it keeps its number from being given to the next app.
+"""Remove an app's user: end its processes, and find files because of which its number must not go to the next app.
 
 useradd gives the number of a deleted user to the next one. A process or a file of the deleted user would be the next app's.
 """
@@ -73,7 +73,7 @@ def parted(
 
 
 def traces(uid: int, with_supervisord: bool = False) -> list[str]:
-    """What a user owns where every user can leave something, in words."""
+    """Describe the files of a user in places where every user can write."""
     found, entries = [], 0
     folders = [(place, 0) for place in PLACES]
     while folders:

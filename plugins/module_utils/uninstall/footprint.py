@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the collection writes on a host, and where: the one list of it. A file that is added to a role is added here.
+"""The one list of everything that the collection writes on a host. A new file of a role has to be added here.
 
 Five kinds: a file; a folder with all that is in it; a folder that is ours only if nothing else is in it; one of the
 system, which goes like that, but what others have in it is nothing to speak of; and a file of a package that a role has
@@ -47,7 +47,7 @@ _TOOLS = (
     "uv.build",
     "pygun_reader",
 )
-#: Programs of ours beside them.
+#: Our own programs next to them.
 _SCRIPTS = (
     "keeper.py",
     "launch.py",
@@ -68,7 +68,7 @@ _UNITS_OF_THE_HOST = ("pygun-logrotate.timer", "pygun-logrotate.service", SUPERV
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One thing of ours that stands on the host."""
+    """One file, folder, unit or account of ours on the host."""
 
     path: str
     kind: str = "file"
@@ -104,7 +104,7 @@ def standing(things: t.Iterable[Thing]) -> list[Thing]:
 
 
 def _with_leftovers(*paths: str) -> list[Thing]:
-    """Files, and what an interrupted write may have left beside them."""
+    """Files, and the temporary files of an interrupted write next to them."""
     found = []
     for path in paths:
         plain = glob.escape(path)
@@ -143,7 +143,7 @@ class AppPlaces:
         return [*own, *jobs.units(self.name)]
 
     def things(self, data: bool) -> list[Thing]:
-        """Everything of the app, in the order in which it goes: what would start it first, what names it last."""
+        """Everything of the app, in the order of removal: first the files that would start it, last those that name it."""
         root = self.root
         return [
             *_with_leftovers(os.path.join(self.conf_dir, "conf.d", f"{self.name}.conf"), *self.program_files),
@@ -167,7 +167,7 @@ class AppPlaces:
         ]
 
     def _enabled(self) -> list[Thing]:
-        """What starts its sockets at boot; systemd makes the folder for the first socket of a host."""
+        """The links that start its sockets at boot; systemd makes the folder for the first socket of a host."""
         links = standing(Thing(os.path.join(_WANTS, unit)) for unit in self.units()[:2])
         return [*links, Thing(_WANTS, "system")] if links else []
 
@@ -214,7 +214,7 @@ class HostPlaces:
         return [unit for unit in found if unit != SUPERVISORD or others.is_our_unit(f"{UNITS}/{unit}")]
 
     def things(self) -> list[Thing]:
-        """Everything that belongs to no app, in the order in which it goes: what tells where the rest is goes last."""
+        """Everything outside of apps, in the order of removal. The files that say where the others are come last."""
         return [
             *_with_leftovers(*self.program_files),
             *[Thing(path) for path in self.logs()],
@@ -262,7 +262,7 @@ class HostPlaces:
         ]
 
     def _links(self) -> list[Thing]:
-        """What brings commands into the search path. The link of another is not ours."""
+        """The links that bring our commands into the search path. Links of others are left out."""
         wanted = others.links(self.tools_dir, self.ctl_link)
         ours = [Thing(path) for path, target in wanted.items() if others.links_to(path, target)]
         return [*ours, *[Thing(path, "replaced") for path in wanted]]
@@ -270,7 +270,7 @@ class HostPlaces:
 
 @dataclasses.dataclass(frozen=True)
 class BalancerPlaces:
-    """What the role `load_balancer` wrote, beside and in place of what HAProxy's package has."""
+    """The files of the role `load_balancer`, including those that replace files of HAProxy's package."""
 
     haproxy: str = "/etc/haproxy"
     lib: str = "/usr/local/lib/pygun"
@@ -286,7 +286,7 @@ class BalancerPlaces:
         return os.path.exists(os.path.join(self.lib, KEEPER))
 
     def unit(self) -> list[Thing]:
-        """What it added to the unit of HAProxy."""
+        """Its additions to the unit of HAProxy."""
         folder = f"{UNITS}/haproxy.service.d"
         return [Thing(f"{folder}/pygun.conf"), *([Thing(folder, "system")] if self._is_ours else [])]
 
@@ -302,7 +302,7 @@ class BalancerPlaces:
         return [*sockets, aside if aside.exists() else Thing(self.configuration)]
 
     def others(self) -> list[Thing]:
-        """What HAProxy needs no longer, once it runs with another configuration."""
+        """Files that HAProxy no longer needs with another configuration."""
         certs, record = os.path.join(self.haproxy, "certs"), os.path.join(self.lib, "certificates")
         names = [name for name in read_text(record).splitlines() if name == os.path.basename(name) != ""]
         return [

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an uninstallation will do, in the order in which it does it."""
+"""The steps of an uninstallation, in their order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .footprint import Thing, standing
 
 
 class Plan:
-    """What goes, in its order."""
+    """The things to remove, in their order."""
 
     def __init__(self) -> None:
         self.processes: list[str] = []
@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def left(self) -> list[str]:
-        """What stays in our folders: data that nobody told to remove, and the files of others."""
+        """The files that stay in our folders: data without `uninstall_data`, and the files of others."""
         paths = {path.removesuffix(footprint.ASIDE) for path in self._kept if path not in self._gone}
         return [*sorted(paths), *dict.fromkeys(self.kept_accounts)]
 

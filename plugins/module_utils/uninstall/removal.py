@@ -44,12 +44,12 @@ _SCOPE = re.compile(r"; Written by pygun\.stack\.programs for (\S+): ")
 
 
 class UninstallError(Exception):
-    """It cannot be done; the text says what to do, and whether anything was changed."""
+    """The uninstallation is not possible; the text says what to do, and whether anything was changed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What is asked for; see the documentation of the module `uninstall`."""
+    """The parameters; the documentation of the module `uninstall` describes them."""
 
     name: str = ""
     everything: bool = False
@@ -112,7 +112,7 @@ class Uninstall:
         return self._result(plan, True)
 
     def predict(self) -> dict[str, t.Any]:
-        """What `run` would remove. Writes nothing and touches no process."""
+        """Return the result that `run` would have. Writes nothing and touches no process."""
         self._check()
         plan = self._plan()
         return self._result(plan, bool(plan))
@@ -146,7 +146,7 @@ class Uninstall:
             raise UninstallError(f"{options.name!r} is no name of an app. {listed} {NOTHING}")
 
     def _names(self) -> list[str]:
-        """Apps that stand on the host, wholly or in part."""
+        """Apps that are on the host, completely or in part."""
         found = set(self._known)
         for folder, pattern in (
             (places.ETC, r"(.+)\.env"),
@@ -210,12 +210,14 @@ class Uninstall:
         )
 
     def _plan(self) -> Plan:
-        """Everything that goes, and what stays in the folders that hold it."""
+        """Everything to remove, and the files that stay in the same folders."""
         plan, accounts = Plan(), []
         for app in self._apps():
             plan.processes += [process.full_name for process in self._processes(app) if _runs(process)]
             things = standing(app.things(self.options.data))
-            if any(thing.kind != "system" for thing in things):  # a folder of all apps is no trace of this one
+            if any(
+                thing.kind != "system" for thing in things
+            ):  # a folder that all apps share is not a trace of this one
                 plan.add(things)
             accounts += app.account(self._users_of_others(app)) if self.options.data else []
         if self.options.everything:
@@ -227,7 +229,7 @@ class Uninstall:
         return plan
 
     def _build_accounts(self) -> list[build_account.Account]:
-        """The accounts that installed what goes; they own nothing but their caches."""
+        """The accounts that installed what is removed; they own only their caches."""
         name = build_account.name_for(self.options.name)
         return [found for found in build_account.standing() if self.options.everything or found.name == name]
 
@@ -240,7 +242,7 @@ class Uninstall:
             return []
 
     def _processes(self, app: AppPlaces) -> list[Process]:
-        """What supervisord runs of the app; what watches it comes first, or it would start what is stopped."""
+        """The app's processes in supervisord. The memory guard comes first, or it would start stopped instances."""
         groups = [name for path in app.program_files for name in _groups_in(self._confs[path])]
         found = self._all_processes()
         return [process for group in (*groups, app.name) for process in found if process.group == group]
@@ -320,7 +322,7 @@ class Uninstall:
                 _systemctl("reset-failed", *units)
 
     def _remove_balancer(self) -> None:
-        """HAProxy lets the requests that are on their way finish, and goes on with the configuration of before."""
+        """Restore the former configuration of HAProxy, which finishes the requests in flight."""
         places = BalancerPlaces()
         if not standing(places.things()):
             return
@@ -377,7 +379,7 @@ def _scope(text: str) -> str | None:
 
 
 def _log_patterns(path: str) -> t.Iterator[str]:
-    """What the names of the logs look like that a file in conf.d names."""
+    """The patterns of the log files that a file in conf.d names."""
     parser = conf.parse(path)
     for section in parser.sections():
         name = section.partition(":")[2].strip()

@@ -13,7 +13,7 @@ from . import fit, pdm, pipfile, poetry, pylock, uv
 from .lock import Lock
 from .wanted import Wanted
 
-#: The locks that stand in a source under one name, in the order in which they are looked for.
+#: The names of locks in a source, in the order in which they are tried.
 NAMES = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
 
 
@@ -23,7 +23,7 @@ def is_pylock(name: str) -> bool:
 
 
 def of(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) -> Lock | None:
-    """What the lock at ``path`` says, or the uv.lock of the project whose pyproject.toml that is; None without a lock.
+    """Read the lock at ``path``, or the uv.lock of the project whose pyproject.toml that is; None without a lock.
 
     :param root: where the search for a workspace's uv.lock ends
     :param toml: reads a TOML file

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether a lock fits what the project asks for itself: all of it is there, in a version that it takes."""
+"""Check that a lock fits its project: it has each direct dependency, in a version that the project allows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SOURCES = {"git", "url", "path", "file"}
 
 
 def check(lock: Lock, manifest: Path, content: dict) -> None:
-    """Refuse a lock that lacks what the project needs.
+    """Refuse a lock that lacks a dependency of the project.
 
     :param manifest: pyproject.toml or Pipfile of the project
     :raises Refused: with the requirement that is not met
@@ -67,7 +67,7 @@ def name_of(requirement: str) -> str:
 
 
 def _wanted(content: dict) -> Iterator[tuple[str, str, str, str]]:
-    """What a project asks for on hosts of ours, as (place, name, constraint, text)."""
+    """The dependencies of a project on our hosts, as (place, name, constraint, text)."""
     project = content.get("project", {})
     for text in project.get("dependencies", ()):
         match = _REQUIREMENT.fullmatch(text)

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a lock file says, whichever tool wrote it, and how it becomes lines of a requirement file."""
+"""The contents of a lock file of any tool, and their conversion to lines of a requirement file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PARTS = re.compile(r"([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 class Package:
     """One version of a distribution in a lock.
 
-    :param requirement: what an installer is given, without marker and hashes
+    :param requirement: the requirement for the installer, without marker and hashes
     """
 
     name: str
@@ -37,10 +37,10 @@ class Package:
 
 @dataclass
 class Lock:
-    """What a lock file says for the wanted extras and groups.
+    """The packages of a lock file for the wanted extras and groups.
 
     :param path: the file
-    :param command: what writes it again
+    :param command: the command that writes it again
     :param has: the extras and groups that it knows
     """
 
@@ -79,9 +79,9 @@ class Lock:
             ) from error
 
     def give(self, reader: Reader, origin: str, extras: Iterable[str]) -> str:
-        """Hand the packages to a reader of requirements, and say in a few words what was read.
+        """Pass the packages to a reader of requirements, and return a short note on the lock.
 
-        What has no hash comes with the projects of the source: pip takes hashes for all of a file, or for none.
+        Packages without a hash go to the projects of the source: pip wants hashes for all lines of a file, or for none.
 
         :param origin: the file as a release names it
         :param extras: the extras and groups that are among the packages

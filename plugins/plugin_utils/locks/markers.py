@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Environment markers (PEP 508) as a disjunction of conjunctions, with what is known of every host put in.
+"""Environment markers (PEP 508) as a disjunction of conjunctions, evaluated as far as all hosts agree.
 
 A marker here is a set of conjunctions, each a set of comparisons: ``ALWAYS`` is one conjunction without a comparison, ``NEVER`` is none.
 """
@@ -19,7 +19,7 @@ ALWAYS: Marker = frozenset([frozenset()])
 NEVER: Marker = frozenset()
 #: Above this number of conjunctions, an operand of "and" counts as one comparison.
 _LARGEST = 64
-#: What holds on every host: Debian, and the interpreter that it brings.
+#: Values that all hosts have: Debian, and its interpreter.
 _KNOWN = {
     "os_name": "posix",
     "sys_platform": "linux",
@@ -35,7 +35,7 @@ _TOKEN = re.compile(
 
 
 class MarkerError(ValueError):
-    """A text that is no marker."""
+    """The text is not a marker."""
 
 
 @dataclass(frozen=True)

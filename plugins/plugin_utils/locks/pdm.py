@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads ``pdm.lock``: what ``pdm sync --prod --no-self`` would install."""
+"""Read ``pdm.lock``: the packages that ``pdm sync --prod --no-self`` would install."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .lock import Lock, Package, choose, repository
 def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock:
     """Read a lock.
 
-    :param project: what the pyproject.toml beside it holds
+    :param project: the contents of the pyproject.toml next to it
     :param names: extras and groups that are wanted
-    :raises Refused: when it does not say which group needs what
+    :raises Refused: when it does not say which group needs which package
     """
     metadata = content.get("metadata", {})
     lock = Lock(path, "pdm lock")

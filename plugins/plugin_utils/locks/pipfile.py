@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads ``Pipfile.lock``: what ``pipenv sync`` would install."""
+"""Read ``Pipfile.lock``: the packages that ``pipenv sync`` would install."""
 
 from __future__ import annotations
 

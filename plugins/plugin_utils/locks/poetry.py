@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads ``poetry.lock``: what ``poetry install --only main`` would install, without the project itself."""
+"""Read ``poetry.lock``: the packages that ``poetry install --only main`` would install, without the project itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EXPORT = "poetry export --output requirements.txt"
 def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock:
     """Read a lock.
 
-    :param project: what the pyproject.toml beside it holds
+    :param project: the contents of the pyproject.toml next to it
     :param names: extras and groups that are wanted
     :raises Refused: when it can be read with Poetry only
     """
@@ -66,7 +66,7 @@ def _walk(lock: Lock, entries: dict[Package, dict], content: dict, project: dict
             found = [package for package in found if fit.takes(edge.which[0], package.version)]
         if len(found) > 1:
             raise Refused(
-                f"{lock.where(edge.name)} stands there in several versions, and only Poetry knows which is for whom. Lock again with"
+                f"{lock.where(edge.name)} is there in several versions, and only Poetry knows which package needs which. Lock again with"
                 f" Poetry 2 or later (`poetry lock`), or write a requirements.txt next to it: `{_EXPORT}`."
             )
         return found
@@ -84,7 +84,7 @@ def _walk(lock: Lock, entries: dict[Package, dict], content: dict, project: dict
     poetry = project.get("tool", {}).get("poetry", {})
     if "dependencies" not in poetry:
         raise Refused(
-            f"{lock.path} is one of Poetry 1, and no pyproject.toml of Poetry's stands next to it. Lock again with Poetry 2 or later"
+            f"{lock.path} was written by Poetry 1, and there is no pyproject.toml of Poetry's next to it. Lock again with Poetry 2 or later"
             f" (`poetry lock`), or write a requirements.txt next to it: `{_EXPORT}`."
         )
     tables = [

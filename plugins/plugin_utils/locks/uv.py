@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Reads ``uv.lock``: what ``uv sync --frozen --no-dev`` would install."""
+"""Read ``uv.lock``: the packages that ``uv sync --frozen --no-dev`` would install."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOLDERS = ("editable", "directory", "virtual")
 def read(path: Path, content: dict, project: Path, names: Iterable[str]) -> Lock:
     """Read a lock for one of its projects.
 
-    :param content: what the file holds
+    :param content: the contents of the file
     :param project: directory of the project
     :param names: extras and groups that are wanted
     :raises Refused: when the lock does not know the project

@@ -1,12 +1,12 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the variables of the roles mean, checked before anything is changed.
+"""Check the values of the roles' variables before anything is changed.
 
-The argument specs say of what type a variable is. Here stands what it must be beyond that: safe as a name, inside the
+The argument specs say the type of a variable. The rules here say the rest: safe as a name, inside the
 right directory, in agreement with the others. Everything that is wrong is found at once.
 
-A rule is a generator. One that belongs to a variable takes its value and yields what is wrong with it; one that belongs to
-several takes all values and yields pairs of a variable and what is wrong. A text says what is wrong and what to do.
+A rule is a generator. One that belongs to a variable takes its value and yields its problems; one that belongs to
+several takes all values and yields pairs of a variable and a problem. A text says what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _MADE_OF = {
 
 
 class Report:
-    """What was found: ``problems`` forbid the run, ``warnings`` do not. Both are pairs of a variable and what follows it."""
+    """The result of a check: ``problems`` forbid the run, ``warnings`` do not. Both are pairs of a variable and what follows it."""
 
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
@@ -107,7 +107,7 @@ class Report:
 def check(options: dict[str, dict], values: dict[str, t.Any], memory_mb: int = 0) -> Report:
     """Check the variables of roles.
 
-    :param options: what the argument specs say of each variable
+    :param options: the argument spec of each variable
     :param values: the variables that are defined, with nothing left to template
     :param memory_mb: the host's memory, if it is known
     """
@@ -156,7 +156,7 @@ def follows_from_nothing(name: str, option: dict, template: t.Any, values: dict[
 
 
 def _alone(name: str, option: dict, value: t.Any) -> Iterator[str]:
-    """What is wrong with a value by itself: its type, then its characters, then its meaning."""
+    """The problems of a single value: of its type, then of its characters, then of its meaning."""
     kind = option.get("type", "str")
     found = list(check_characters(value, ascii_only=True)) if kind in ("int", "bool") and isinstance(value, str) else []
     found = found or list(check_type(kind, option, value))

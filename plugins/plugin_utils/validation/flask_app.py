@@ -20,9 +20,9 @@ from .value_types import yaml_kind
 
 #: Bytes of one NAME=value that Linux hands to a program (MAX_ARG_STRLEN, less the NUL).
 _ENVIRONMENT_ENTRY = 128 * 1024 - 1
-#: Bytes of all of them that are certain to fit beside the arguments.
+#: Bytes of all of them that certainly fit next to the arguments.
 _ENVIRONMENT = 1024 * 1024
-# What other programs on a Debian host are called: their users, and their directories in /run and /var/log.
+# Names of other programs on a Debian host: their users, and their directories in /run and /var/log.
 _USERS = frozenset(
     """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody _apt adm tty disk
@@ -88,7 +88,7 @@ def _requirements(values: list[str]) -> Iterator[str]:
             text,
         ):
             hint = " (two equals signs)" if re.search(r"[^=!<>~]=[^=]", text) else ""
-            yield f"{shown(value)} is no requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
+            yield f"{shown(value)} is not a requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
 
 
 @rule("flask_app_upgrade")
@@ -191,7 +191,7 @@ def _include(values: list[str]) -> Iterator[str]:
 def _extras(values: list[str]) -> Iterator[str]:
     for value in values:
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value):
-            yield f"{shown(value)} is no name of an extra. Write the name alone, such as postgres."
+            yield f"{shown(value)} is not the name of an extra. Write only the name, such as postgres."
 
 
 @rule("flask_app_release_command")
@@ -208,7 +208,7 @@ def _shared_paths(values: list[str]) -> Iterator[str]:
     for value in values:
         path = value.rstrip("/")
         if not path or any(part in ("", ".", "..") for part in path.split("/")):
-            yield f"{shown(value)} is no path in the source. Write it relative, without . and .., such as instance or uploads/."
+            yield f"{shown(value)} is not a path in the source. Write it relative, without . and .., such as instance or uploads/."
         elif re.search(r"[*?\[]", path):
             yield f"{shown(value)} is a pattern, and a path is expected. Name each file or folder."
         elif paths.count(path) > 1 or any(path.startswith(f"{other}/") for other in paths):
@@ -247,7 +247,7 @@ def _environment(values: dict[str, t.Any]) -> Iterator[str]:
 
 
 def _environment_text(name: str, text: str) -> Iterator[str]:
-    """Any text may be meant; but nobody means a character at its beginning or end that cannot be seen."""
+    """Refuse invisible characters at the beginning or the end of a text; all other texts are allowed."""
     if "\0" in text:
         yield "holds a NUL (U+0000), which no environment can hold. Encode it, for example in base64."
     elif any("\ud800" <= character <= "\udfff" for character in text):

@@ -85,7 +85,7 @@ _NOT_YOURS = {
     "user": "supervisor starts the app as its user. Set flask_app_user.",
     "wsgi_app": "Set flask_app_wsgi.",
 }
-#: What gunicorn does not have, and never or no longer had.
+#: Settings that gunicorn never had or no longer has.
 _ELSEWHERE = {
     "debug": "gunicorn has no such mode any more. Leave it out; flask_app_log_level: debug logs more.",
     "django_settings": "gunicorn takes no settings of Django any more. Set DJANGO_SETTINGS_MODULE in flask_app_env.",

@@ -32,7 +32,7 @@ _MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "o
 
 @rule("flask_app_jobs")
 def check_jobs(jobs: list[dict]) -> Iterator[str]:
-    """What is wrong with each job by itself, and names that come twice."""
+    """The problems of each job by itself, and names that come twice."""
     seen: set[str] = set()
     for number, job in enumerate(jobs, 1):
         name = job.get("name")
@@ -105,7 +105,7 @@ def _schedule(text: str) -> Iterator[str]:
 
 
 def calendar_of_cron(text: str) -> str | None:
-    """The calendar of systemd for a line of cron; None if it is no such line, empty if systemd cannot say it in one."""
+    """The calendar of systemd for a line of cron; None if it is not such a line, empty if systemd cannot say it in one."""
     if text.strip().lower() in _SHORTCUTS:
         return _SHORTCUTS[text.strip().lower()]
     fields = text.split()

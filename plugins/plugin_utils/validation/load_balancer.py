@@ -77,7 +77,7 @@ def _shape_of_service(service: dict[str, t.Any]) -> Iterator[str]:
 
 
 def _service(service: dict[str, t.Any]) -> Iterator[str]:
-    """What is wrong with one service by itself."""
+    """The problems of one service by itself."""
     for key in ("bind", "redirect_bind"):
         value = service.get(key, "")
         if value.startswith("unix:"):

@@ -9,7 +9,7 @@ import re
 import typing as t
 from collections.abc import Iterator
 
-#: What the playbooks read beside the variables of the roles, and the balancer of its hosts.
+#: Variables of the playbooks, besides those of the roles and those that the balancer reads of its hosts.
 OF_PLAYBOOKS = {
     "command",
     "confirm",
@@ -52,7 +52,7 @@ _NAMED, _MEANT = 0.6, 0.8
 def unread(
     options: t.Collection[str], variables: t.Mapping[str, t.Any], given: t.Collection[str] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Variables that nobody reads and that look as if one of the collection was meant.
+    """Variables that no role or playbook reads, with names like those of the collection.
 
     :param options: the variables of the roles
     :param variables: all variables of a host, not templated: what one of them is made of is read

@@ -23,7 +23,7 @@ READ_ONLY_DIRECTORIES = ("/boot", "/efi", "/etc", "/usr", "/bin", "/sbin", "/lib
 
 
 def check_host_path(value: str) -> Iterator[str]:
-    """Paths stand in ini files, units and #! lines, none of which can hold every character."""
+    """Refuse characters in paths that ini files, units or #! lines cannot have."""
     if not value.startswith("/"):
         yield "it is not absolute. Begin it with /; ~ and $VARIABLES are not looked at."
     elif any(part in ("", ".", "..") for part in value[1:].split("/")) and value != "/":

@@ -67,7 +67,7 @@ def _entry(entry: dict) -> Iterator[str]:
 
 
 def _setting(name: t.Any, value: t.Any) -> Iterator[str]:
-    """What is wrong with one setting by itself."""
+    """The problems of one setting by itself."""
     if not isinstance(name, str):
         yield f"the name {shown(name)} is {yaml_kind(name)}. Put it in quotes."
     elif name == SINGLETON:

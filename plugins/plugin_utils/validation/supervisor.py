@@ -157,7 +157,7 @@ def _declared_entry(kind: str, entry: dict) -> Iterator[str]:
 
 
 def check_setting(kind: str, name: str, value: t.Any) -> Iterator[str]:
-    """What is wrong with the type or the characters of a program's setting."""
+    """The problems with the type or the characters of a program's setting."""
     of_type = program_settings.SETTINGS[kind][name]
     if (of_type == "size" and isinstance(value, int)) or (name == "autorestart" and isinstance(value, bool)):
         return

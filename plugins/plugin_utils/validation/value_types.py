@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..text import foreign, shown, unseen
 
-# What Ansible takes for a boolean.
+# Texts that Ansible takes for a boolean.
 _YES = {"y", "yes", "on", "1", "true", "t"}
 _NO = {"n", "no", "off", "0", "false", "f"}
 

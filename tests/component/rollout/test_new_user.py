@@ -68,7 +68,7 @@ def play(tmp_path):
 def test_a_pattern_that_means_no_host_is_an_error(play, playbook, options):
     code, text = play(playbook, *options)
     assert code != 0
-    assert "No host of the inventory is meant by" in text
+    assert "No host of the inventory matches" in text
     assert "The inventory has api, gone" in text
     assert "Nothing was changed." in text
 
@@ -80,7 +80,7 @@ def test_a_syntax_check_needs_no_inventory_of_its_own(play):
 def test_a_limit_that_leaves_no_host_is_an_error(play):
     code, text = play("pygun.stack.logs", "--limit", "gone")
     assert code != 0
-    assert "--limit gone leaves none of the hosts that are meant by 'api': a, b. Nothing was changed." in text
+    assert "--limit gone leaves none of the hosts that match 'api': a, b. Nothing was changed." in text
 
 
 def test_logs_without_a_hit_say_so_and_names_that_nobody_reads_are_told(play, tmp_path):
@@ -142,7 +142,7 @@ def test_a_host_that_cannot_be_reached_ends_the_deploy_with_a_list_of_who_runs_w
     code, text = play("pygun.stack.deploy", "-e", TO_HOSTS_THAT_ARE_GONE)
     assert code != 0
     assert "scoring was not deployed to c; it does not answer. - c, d: cannot be asked" in text
-    assert "No host is known to run the new release. Mend what is wrong, and deploy again." in text
+    assert "No host is known to run the new release. Correct the error, and deploy again." in text
     assert "roll back" not in text, "there is nothing to go back to"
 
 

@@ -154,7 +154,7 @@ def test_a_slow_request_of_another_worker_class_is_found():
 def test_a_worker_with_threads_is_not_blocked_by_one_slow_request():
     slow = instance(0, log=LATE + FRAME)
     slow.record["worker_class"] = "gthread"
-    finding = only(ill(slow), "worker-blocked", "Not a slow request", "views.py:7 in predict")
+    finding = only(ill(slow), "worker-blocked", "not a slow request", "views.py:7 in predict")
     assert "gthread" not in finding.remedy
 
 

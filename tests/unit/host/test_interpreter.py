@@ -70,7 +70,7 @@ def test_one_whose_library_is_closed_is_refused_with_its_own_words(tmp_path):
     python.chmod(0o755)
     for place in (tmp_path, *list(tmp_path.parents)[:-2]):
         place.chmod(0o755)
-    assert "another user than root is told: Could not find the library" in interpreter.refusal(str(python), {})
+    assert "it fails for users other than root: Could not find the library" in interpreter.refusal(str(python), {})
 
 
 def python_of(path, version):
