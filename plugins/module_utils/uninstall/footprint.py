@@ -157,6 +157,7 @@ class AppPlaces:
             *[Thing(path) for path in self.logs()],
             *_log_folders(self.log_dir),
             *_with_leftovers(f"{places.LOGROTATE_DIR}/{self.name}.conf"),
+            *[Thing(f"{LOGROTATE_STATE}/{self.name}.conf.status{ending}") for ending in ("", ".tmp")],
             Thing(os.path.join(self.cache_dir, build_account.name_for(self.name)), "tree"),
             *([Thing(self.shared, "tree")] if data else []),
             Thing(os.path.join(root, "releases"), "tree"),
