@@ -222,6 +222,7 @@ class HostPlaces:
             *_log_folders(self.log_dir),
             *[Thing(path.removesuffix(ASIDE), "replaced") for path in self._programs_of_others()],
             Thing(os.path.join(self.conf_dir, "conf.d"), "empty"),
+            Thing(os.path.join(self.conf_dir, "conf.d.lock")),
             *(_with_leftovers(self._configuration) if others.is_our_configuration(self._configuration) else []),
             Thing(self._configuration, "replaced"),
             Thing(self.conf_dir, "empty"),
