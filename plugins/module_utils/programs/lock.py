@@ -17,16 +17,26 @@ from .groups import POLL
 LOCK_TIMEOUT = 120.0
 
 
+def lock_of(folder: str) -> str:
+    """Where the lock of a folder of programs is."""
+    return f"{folder.rstrip('/')}.lock"
+
+
 @contextlib.contextmanager
 def alone(folder: str) -> t.Iterator[None]:
-    """Let one run at a time change this folder, whatever its scope: supervisord re-reads the files of all scopes."""
+    """Let one run at a time change this folder, whatever its scope: supervisord re-reads the files of all scopes.
+
+    The lock is a file beside the folder: every user may open the folder, and whoever can open a file can hold its lock.
+    """
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.stat(os.path.join(folder, ""))
+        descriptor = os.open(lock_of(folder), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ProgramsError(
             f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
         ) from error
     try:
+        os.fchmod(descriptor, 0o600)
         give_up = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:

@@ -21,6 +21,7 @@ import typing as t
 from ..diagnosis import phrases
 from ..diagnosis.symptoms import TOOK_TOO_MUCH
 from ..host import foreign
+from ..host.adoption import daemons_ended
 from ..host.app_process import become, kill_group, tail, variables
 from ..host.inspection import memory_of_host, memory_used
 
@@ -62,6 +63,7 @@ def try_release(
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as answer,
+        daemons_ended(),
     ):  # files: a pipe that a daemon inherits never ends
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
             _command(path, str(answer.fileno())),

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from on_host import instances
 
-STATE = Path("/var/lib/pygun-logrotate/status")
+STATES = Path("/var/lib/pygun-logrotate")
 
 
 def files(app: str) -> list[Path]:
@@ -223,9 +223,10 @@ def rotate(app: str, days: float) -> dict:
             if path.suffix != ".log":
                 found = path.stat()
                 os.utime(path, (found.st_atime, found.st_mtime - days * 86400))
-        state = re.sub(rf'("/var/log/{app}/[^"]*") .*', r"\1 2020-1-1-0:0:0", STATE.read_text())
+        path = STATES / f"{app}.conf.status"
+        state = re.sub(rf'("/var/log/{app}/[^"]*") .*', r"\1 2020-1-1-0:0:0", path.read_text())
         assert "2020-1-1" in state, state
-        STATE.write_text(state)
+        path.write_text(state)
         systemctl("start", "pygun-logrotate.service")
         return {"files": {path.name: (time.time() - path.stat().st_mtime) / 86400 for path in files(app)}}
 

@@ -311,13 +311,25 @@ def test_a_supervisord_that_is_just_starting_is_waited_for(host):
 
 def test_a_run_waits_for_another(host):
     """Or one would read files that the other is about to put back."""
+    assert host.apply([host.program("one")])["changed"]
+    lock = host.conf.with_name(f"{host.conf.name}.lock")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = host.start([host.program("two")])
+        time.sleep(2)
+        assert list(host.files()) == ["one.conf"]
+    assert host.outcome(process)["changed"]
+
+
+def test_a_user_who_holds_the_folder_keeps_no_run_from_it(host):
+    """Every user may read the folder, and so lock it."""
     descriptor = os.open(host.conf, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    process = host.start([host.program("one")])
-    time.sleep(2)
-    assert host.files() == {}
+    begun = time.monotonic()
+    assert host.apply([host.program("one")])["changed"]
+    assert time.monotonic() - begun < 60
     os.close(descriptor)
-    assert host.outcome(process)["changed"]
 
 
 def test_a_host_without_supervisor_is_said(host):

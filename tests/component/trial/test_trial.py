@@ -73,6 +73,32 @@ def test_a_good_release_passes_and_tells_facts(attempt):
     assert outcome.facts["memory_kb"] > outcome.facts["own_memory_kb"] > 1000
 
 
+DAEMON = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for _ in range(200):
+            if os.fork() == 0:  # and goes on forking
+                open({path!r}, "a").write(f"{{os.getpid()}}\\n")
+                time.sleep({life})
+                os._exit(0)
+            time.sleep(0.05)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_daemon_that_the_app_starts_ends_with_the_trial(attempt, tmp_path):
+    """It has left its parent, its group and its session; it may hold the app's address, or its database."""
+    pids = tmp_path / "pids"
+    source = DAEMON.format(path=str(pids), life=20) + f"while not os.path.exists({str(pids)!r}): pass\n" + HELLO
+    assert attempt(source).problem == ""
+    assert pids.exists()
+    assert [pid for pid in pids.read_text().split() if Path("/proc", pid).exists()] == []
+
+
 def test_what_the_app_loads_counts_as_its_own_memory(attempt):
     facts = attempt("MODEL = b'x' * 64_000_000" + HELLO).facts
     assert 60_000 < facts["own_memory_kb"] < 110_000

@@ -1,0 +1,53 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Daemons of a process that this one starts: they leave their parents and sessions, and end with what started them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+import typing as t
+
+from .inspection import read_text
+
+_SET_CHILD_SUBREAPER = 36  # of prctl(2)
+#: Seconds for which what goes on forking is killed.
+_KILLING = 5.0
+
+
+@contextlib.contextmanager
+def daemons_ended() -> t.Iterator[None]:
+    """Kill what processes that are started within leave behind.
+
+    The kernel gives a process whose parents have ended to this process, wherever else it has gone.
+    """
+    before = _children()
+    adopts = _adopt(True)
+    try:
+        yield
+    finally:
+        give_up = time.monotonic() + _KILLING
+        while adopts and (left := _children() - before) and time.monotonic() < give_up:
+            for pid in left:  # a child whose end nobody has asked for keeps its pid
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        _adopt(False)
+
+
+def _adopt(value: bool) -> bool:
+    return ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, ctypes.c_ulong(value), 0, 0, 0) == 0
+
+
+def _children() -> set[int]:
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return {pid for pid in pids if _parent(pid) == os.getpid()}
+
+
+def _parent(pid: int) -> int:
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if len(fields) > 1 else 0
