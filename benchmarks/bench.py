@@ -60,7 +60,8 @@ def quick(chosen: list[str]) -> list[dict]:
     on_hosts = [part for part in chosen if part in ("deploying", "changing", "model")]
 
     def with_hosts() -> list[dict]:
-        with hosts.running(*(("ours01", "usual01") if on_hosts else ())):
+        needed = [*(["ours01"] if on_hosts else []), *(["usual01"] if set(on_hosts) - {"model"} else [])]
+        with hosts.running(*needed):
             return [run_part(part, "quick") for part in on_hosts]
 
     with ThreadPoolExecutor(1) as other:
