@@ -40,6 +40,8 @@ SIZES = {
 HOST = "ours01"
 #: A release for each change, and none of them pruned: what one takes of the disk is to be seen.
 KEEP = 50
+#: Seconds. The libraries take long to be imported where the machine does something else as well.
+BOOT_TIMEOUT = 120
 
 
 class ModelApp:
@@ -89,7 +91,7 @@ class Service:
     def deploy(self, peak: bool = False) -> hosts.Run:
         return hosts.ours(
             "deploy", [HOST], self.source, peak=peak, name=self.name, bind=f"127.0.0.1:{self.port}",
-            keep_releases=KEEP, **self.settings,
+            keep_releases=KEEP, boot_timeout=BOOT_TIMEOUT, **self.settings,
         )  # fmt: skip
 
 
