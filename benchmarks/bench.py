@@ -13,28 +13,55 @@ from benchmarks import hosts, measure, report
 from tools.shell import CACHE, Failed, say
 
 #: Part -> module, in the order in which they run.
-PARTS = {"serving": "serving", "logging": "access_log", "deploying": "deploying", "changing": "changing"}
+PARTS = {
+    "serving": "serving",
+    "logging": "access_log",
+    "deploying": "deploying",
+    "changing": "changing",
+    "model": "model",
+}
 KEPT = CACHE / "benchmarks"
 
 
 def bench(parts: list[str], mode: str) -> int:
-    """mode: quick only sees that every benchmark works, leaves docs/ alone; short and full write there."""
+    """Measure.
+
+    :param mode: quick only sees that every benchmark works, and leaves docs/ alone. headline measures what the README's
+        table needs. short and full write the page; if no part is chosen, they begin with the headline.
+    """
     if unknown := set(parts) - set(PARTS):
         raise Failed(f"There is no part {', '.join(sorted(unknown))}. The parts are {', '.join(PARTS)}.")
+    if mode == "headline" or (mode != "quick" and not parts):
+        headline([part for part in report.IN_HEADLINE if not parts or part in parts])
+        if mode == "headline":
+            return 0
     chosen = [part for part in PARTS if not parts or part in parts]
-    results = quick(chosen) if mode == "quick" else [run_part(part, mode) for part in chosen]
-    if mode != "quick":
-        report.keep(results)
+    if mode == "quick":
+        results = quick(chosen)
+    else:
+        results = []
+        for part in chosen:  # what is measured is kept, if a later part fails
+            results.append(run_part(part, mode))
+            report.keep(results[-1:])
     print("\n\n".join(report.section(result) for result in results))
     return 0
 
 
+def headline(chosen: list[str]) -> None:
+    """Measure what the README's table needs, and print it. The parts share their hosts."""
+    with hosts.running("ours01", "usual01"):
+        results = [run_part(part, "headline") for part in chosen]
+    report.keep_headline(results)
+    print(report.headline(report.kept_headline()), flush=True)
+
+
 def quick(chosen: list[str]) -> list[dict]:
     """As fast as it goes: what needs hosts shares them, and runs beside what needs none. No figure is worth anything."""
-    on_hosts = [part for part in chosen if part in ("deploying", "changing")]
+    on_hosts = [part for part in chosen if part in ("deploying", "changing", "model")]
 
     def with_hosts() -> list[dict]:
-        with hosts.running(*(("ours01", "usual01") if on_hosts else ())):
+        needed = [*(["ours01"] if on_hosts else []), *(["usual01"] if set(on_hosts) - {"model"} else [])]
+        with hosts.running(*needed):
             return [run_part(part, "quick") for part in on_hosts]
 
     with ThreadPoolExecutor(1) as other:

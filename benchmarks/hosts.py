@@ -38,6 +38,10 @@ class Run:
     tasks: int  # that ran on the busiest host
     changed: int
     hosts: int
+    sent: int = 0  # bytes of all remote executions: commands, and what the connection's program read from Ansible
+    content: int = 0  # of these, archives with files of a release
+    control_peak: int = 0  # bytes of the control node's largest process
+    host_peak: int = 0  # bytes of the largest process on a host, if that was asked for
 
     def figures(self) -> dict[str, float]:
         return {**vars(self), "cpu_per_host": self.cpu / self.hosts}
@@ -64,8 +68,13 @@ def running(*hosts: str) -> Iterator[None]:
 _running: set[str] = set()
 
 
-def ansible(hosts: list[str], *command: str, variables: dict[str, Any] | None = None, forks: int = FORKS) -> Run:
-    """Run it on these hosts, measured. It must work."""
+def ansible(
+    hosts: list[str], *command: str, variables: dict[str, Any] | None = None, forks: int = FORKS, peak: bool = False
+) -> Run:
+    """Run it on these hosts, measured. It must work.
+
+    :param peak: whether to see how large processes on the hosts become, which takes a moment for each round trip
+    """
     with tempfile.TemporaryDirectory() as folder:
         count, log = Path(folder, "count"), CACHE / "logs" / f"bench-{hosts[0]}.log"
         count.touch()
@@ -74,6 +83,7 @@ def ansible(hosts: list[str], *command: str, variables: dict[str, Any] | None = 
         # As at a user's, who has Ansible's bytecode: without it the floor is twice as high.
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environ = {**kept, "MOLECULE_SCENARIO_NAME": SCENARIO, "BENCH_COUNT": str(count), "ANSIBLE_NOCOLOR": "1"}
+        environ["BENCH_PEAK"] = "1" if peak else ""
         began = time.monotonic()
         with log.open("w") as stream:
             process = subprocess.Popen(
@@ -87,7 +97,12 @@ def ansible(hosts: list[str], *command: str, variables: dict[str, Any] | None = 
         if process.returncode:
             raise Failed(f"`{' '.join(command)}` ended with {process.returncode}:\n{text[-6000:]}")
         tasks, changed = recap(text)
-        return Run(seconds, used.ru_utime + used.ru_stime, count.stat().st_size, tasks, changed, len(hosts))
+        noted = [tuple(map(int, line.split())) for line in count.read_text().splitlines()]
+        sent, content, peaks = zip(*noted, strict=True) if noted else ((0,), (0,), (0,))
+        return Run(
+            seconds, used.ru_utime + used.ru_stime, len(noted), tasks, changed, len(hosts),
+            sum(sent), sum(content), used.ru_maxrss * 1024, max(peaks) * 1024,
+        )  # fmt: skip
 
 
 def recap(text: str) -> tuple[int, int]:
@@ -101,8 +116,8 @@ def ping(hosts: list[str], forks: int = FORKS) -> Run:
     return replace(ansible(hosts, "ansible", "containers", "-m", "ansible.builtin.ping", forks=forks), tasks=1)
 
 
-def ours(playbook: str, hosts: list[str], source: Source, forks: int = FORKS) -> Run:
-    """One of the collection's playbooks, with the defaults."""
+def ours(playbook: str, hosts: list[str], source: Source, forks: int = FORKS, peak: bool = False, **more: Any) -> Run:
+    """One of the collection's playbooks, with the defaults, and more variables of the app without their prefix."""
     variables = {
         "flask_app_hosts": "ours",
         "flask_app_name": "sample",
@@ -110,8 +125,10 @@ def ours(playbook: str, hosts: list[str], source: Source, forks: int = FORKS) ->
         "flask_app_wsgi": "wsgi:app",
         "flask_app_health_path": "/healthz",
         "flask_app_bind": "127.0.0.1:5000",
+        **{f"flask_app_{key}": value for key, value in more.items()},
     }
-    return ansible(hosts, "ansible-playbook", f"playbooks/{playbook}.yml", variables=variables, forks=forks)
+    command = ("ansible-playbook", f"playbooks/{playbook}.yml")
+    return ansible(hosts, *command, variables=variables, forks=forks, peak=peak)
 
 
 def usual(hosts: list[str], source: Source) -> Run:

@@ -112,8 +112,17 @@ def figure(taken: Sequence[float | None]) -> dict[str, Any] | None:
         "low": low,
         "high": high,
         "n": len(values),
+        "values": list(taken),
         "noisy": len(values) > 1 and high - low > WIDEST * abs(middle),
     }
+
+
+def ratio(above: dict[str, Any] | None, below: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A figure divided by another round by round: what slows a whole round down is in both. None where one is lacking."""
+    if above is None or below is None:
+        return None
+    pairs = zip(above["values"], below["values"], strict=True)
+    return figure([one / other if one is not None and other else None for one, other in pairs])
 
 
 def machine() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 from html import escape
 from typing import Any
 
+from benchmarks import measure
 from benchmarks.hosts import FORKS
 from tools.shell import ROOT
 
@@ -20,7 +21,9 @@ RESULTS = PLOTS / "results.json"
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOISY = "too noisy"
-LIMITS = ("ours", "nginx")  # begin the names of what is no Python peer
+#: In results.json, beside the parts: the parts as the README's table has them.
+HEADLINE = "headline"
+IN_HEADLINE = ("serving", "deploying", "changing")
 MANY_FILES = "1 host, 10,000 files"
 NONE_YET = (
     "No figures have been taken on a quiet machine yet: they are to follow.",
@@ -30,15 +33,28 @@ NONE_YET = (
 
 def keep(results: list[dict]) -> None:
     """Put what was measured beside the parts that were not measured this time, then write everything."""
+    _keep({**kept(), **{result["part"]: result for result in results}})
+
+
+def keep_headline(results: list[dict]) -> None:
+    """The same for the README's table."""
+    _keep({**kept(), HEADLINE: {**kept_headline(), **{result["part"]: result for result in results}}})
+
+
+def _keep(known: dict[str, dict]) -> None:
     PLOTS.mkdir(parents=True, exist_ok=True)
-    known = kept()
-    known.update({result["part"]: result for result in results})
     RESULTS.write_text(json.dumps(known, indent=1) + "\n")
     write()
 
 
 def kept() -> dict[str, dict]:
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def kept_headline() -> dict[str, dict]:
+    """What the README's table comes from: the headline's own run, else the parts."""
+    known = kept()
+    return known.get(HEADLINE) or {part: known[part] for part in IN_HEADLINE if part in known}
 
 
 def write() -> None:
@@ -59,7 +75,7 @@ def write() -> None:
     for translated, readme in enumerate(READMES):
         before, _, rest = readme.read_text().partition(BEGIN)
         _, _, after = rest.partition(END)
-        readme.write_text(f"{before}{BEGIN}\n{headline(results, bool(translated))}\n{END}{after}")
+        readme.write_text(f"{before}{BEGIN}\n{headline(kept_headline(), bool(translated))}\n{END}{after}")
 
 
 INTRODUCTION = """\
@@ -68,8 +84,9 @@ INTRODUCTION = """\
 Written by `make bench` (`./dev bench`, with `--full` for every combination) from `benchmarks/results.json` beside it;
 changes by hand are overwritten. The figures hold for the machine that each section names: compare them with each other, not
 with another machine's. They are medians over rounds in which everything takes its turn, in brackets the middle half.
-Where rounds differ by more than a quarter, or a fixed piece of work takes longer than it should because the machine does
-something else, it says so in place of a figure.
+What is divided by something else was measured in the same rounds, and the division is made round by round: such a ratio is
+always printed, with its spread. Of other figures, where rounds differ by more than a quarter, or a fixed piece of work takes
+longer than it should because the machine does something else, it says so in place of the figure.
 """
 
 
@@ -98,6 +115,11 @@ def shown(figure: dict | None, result: dict, digits: int = 0, scale: float = 1) 
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
+def spread(figure: dict | None, digits: int = 2) -> str:
+    """A ratio with its spread, however noisy the machine was."""
+    return "-" if figure is None else shown({**figure, "noisy": False}, {"noise": ""}, digits)
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -111,16 +133,17 @@ def serving(result: dict) -> str:
                 name,
                 shown(of["rate"], result),
                 shown(of["cpu_us"], result),
+                spread(ratio(of["cpu_us"], servers["ours"]["cpu_us"])),
                 shown(of["p50_ms"], result, 1),
                 shown(of["p99_ms"], result, 1),
                 f"{of['lost']['median']:.0f}",
             ]
             for name, of in servers.items()
         ]
-        head = ["", "requests/s", "CPU us/request", "p50 ms", "p99 ms", "lost"]
+        head = ["", "requests/s", "CPU us/request", "CPU ÷ ours", "p50 ms", "p99 ms", "lost"]
         parts.append(f"### {cell[0].upper()}{cell[1:]}\n\n{table(head, rows)}")
     rows = [[name, f"{size / 2**20:.0f}"] for name, size in result["memory"].items()]
-    parts.append(f"### Memory\n\n{table(['', 'MiB (PSS)'], rows)}")
+    parts += [f"### Memory\n\n{table(['', 'MiB (PSS)'], rows)}"] if rows else []
     return "\n\n".join(parts)
 
 
@@ -135,7 +158,7 @@ and time-outs in a round."""
 
 def logging(result: dict) -> str:
     rows = [
-        [name, NOISY if result["noise"] else f"{of['cpu_us']:.1f}", shown(of["ratio"], result, 3)]
+        [name, NOISY if result["noise"] else f"{of['cpu_us']:.1f}", spread(of["ratio"], 3)]
         for name, of in result["variants"].items()
     ]
     return (
@@ -151,7 +174,7 @@ def deploying(result: dict) -> str:
         f"Where it does not say otherwise, {FORKS} hosts are worked on at once (Ansible's forks); our playbook takes one host "
         "first, then the others."
     ]
-    head = ["", "tasks", "round trips", "seconds", "CPU s, control node", "CPU s per host"]
+    head = ["", "tasks", "round trips", "seconds", "÷ ours", "CPU s, control node", "CPU s per host"]
     for setting, sides in result["settings"].items():
         rows = [
             [
@@ -159,6 +182,7 @@ def deploying(result: dict) -> str:
                 f"{of['tasks']['median']:.0f}",
                 f"{of['round_trips']['median']:.0f}",
                 shown(of["seconds"], result, 1),
+                spread(ratio(of["seconds"], sides.get("ours", {}).get(what, {}).get("seconds"))),
                 shown(of["cpu"], result, 1),
                 shown(of["cpu_per_host"], result, 2),
             ]
@@ -190,35 +214,72 @@ def changing(result: dict) -> str:
     )
 
 
+def model(result: dict) -> str:
+    runs, size = result["runs"], result["size"]
+
+    def of(service: str, what: str, key: str) -> dict | None:
+        return runs.get(service, {}).get(what, {}).get(key)
+
+    def sent(what: str) -> str:
+        total, content = of("model", what, "sent"), of("model", what, "content")
+        return "-" if total is None else f"{total['median'] / 1000:,.0f} kB; {content['median'] / 1000:,.1f} kB"
+
+    new, peaks, first = of("model", "a new model", "content"), result.get("peaks"), result["first install"]
+    small = of("small", "no change", "seconds")
+    rows = [
+        ["bytes sent for a change of one line: in all; files of the release", sent("a line"), "≤ 200 kB"],
+        ["the same for a change of one setting of gunicorn", sent("a setting"), "≤ 200 kB"],
+        ["seconds, change of one line ÷ the small service's", spread(ratio(of("model", "a line", "seconds"), of("small", "a line", "seconds"))), "≤ 1.3"],
+        ["disk for each further release, kB", f"{result['disk']['median'] / 1000:,.0f}", "≤ 1,000"],
+        ["a new model alone: bytes of files sent ÷ its size", "-" if new is None else f"{new['median'] / size:.4f}", "≤ 1.01"],
+        ["a new model alone: environments built", str(result.get("environments made for a new model", "-")), "0"],
+        ["seconds, no change ÷ the small service's", spread(ratio(of("model", "no change", "seconds"), small)), "≤ 1.0"],
+        ["the same with a file of 2 GiB and 10,000 files", spread(ratio(of("large", "no change", "seconds"), small)), "≤ 1.0"],
+        *(
+            [f"largest process with a new file of 2 GiB, {where}, MB", "-" if peaks is None else f"{peaks[where] / 1e6:.0f}", "≤ 150"]
+            for where in ("control node", "host")
+        ),
+        ["first install ÷ the same packages and the model by hand", f"{first['ratio']:.2f}", "≤ 1.5"],
+        ["seconds, no change", shown(of("model", "no change", "seconds"), result, 1), ""],
+        ["seconds, change of one line", shown(of("model", "a line", "seconds"), result, 1), ""],
+    ]  # fmt: skip
+    return MODEL.format(mib=size / 2**20) + "\n\n" + table(["", "measured", "goal"], rows)
+
+
+MODEL = """\
+A service with {mib:.0f} MiB of model in its source, and pandas, scikit-learn, onnxruntime and pyarrow. Beside it on the same host, in
+the same rounds: the sample app as a small service, and a third one with a file of 2 GiB and 10,000 small ones. None of the large
+files can be compressed. "In all" is what the program that connects reads from Ansible, and its command: Ansible sends with each
+call of a module the module's code and its own (`ansible.builtin.ping`: 169 kB). The first install comes after the small service's,
+which has brought the tools to the host; by hand, it is `uv pip install` of the release's lock without a cache, and a copy of
+the model. The largest process on the host is that of any round trip, with the app that it tries."""
+
 SECTIONS = {
     "serving": ("Serving", serving),
     "logging": ("Logging", logging),
     "deploying": ("Deploying", deploying),
     "changing": ("Changing", changing),
+    "model": ("Deploying a model", model),
 }
 
 
 # --- headline -----------------------------------------------------------------------------------------------------
 
 
-def value_of(results: dict, *path: str) -> Any:
-    """What stands at a place in the results; nothing if it was not measured, or on a noisy machine."""
+def value(results: dict, *path: str) -> dict | None:
+    """The figure at a place in the results, if it was measured."""
     found: Any = results
     for key in path:
-        if not isinstance(found, dict) or key not in found or found.get("noise"):
-            return {}
-        found = found[key]
+        found = found.get(key) if isinstance(found, dict) else None
     return found
 
 
-def value(results: dict, *path: str) -> float | None:
-    """The median at a place in the results, if it was measured and says something."""
-    found = value_of(results, *path)
-    return None if not found or found["noisy"] else found["median"]
-
-
-def ratio(above: float | None, below: float | None, digits: int = 2) -> str:
-    return NOISY if above is None or not below else f"{above / below:.{digits}f}"
+def ratio(above: dict | None, below: dict | None) -> dict | None:
+    """One figure divided by another, round by round; of results that have no rounds yet, by their medians."""
+    if above and below and not ("values" in above and "values" in below):
+        middle = above["median"] / below["median"]
+        return {"median": middle, "low": middle, "high": middle, "noisy": False}
+    return measure.ratio(above, below)
 
 
 #: What a headline figure is called in the README, and in its translation.
@@ -230,8 +291,8 @@ CALLED = {
         "等待 50 毫秒的请求每秒数，{} 个连接 ÷ 教程的配置",
     ),
     "best": (
-        "Requests/s with 50 ms of waiting, {} connections ÷ the best Python peer's",
-        "等待 50 毫秒的请求每秒数，{} 个连接 ÷ 最好的 Python 同类",
+        "Requests/s with 50 ms of waiting, {} connections ÷ gunicorn's own gevent worker's",
+        "等待 50 毫秒的请求每秒数，{} 个连接 ÷ gunicorn 自带的 gevent worker",
     ),
     "tail": ("p99 ÷ p50 of 5 ms of computing, 50 connections", "计算 5 毫秒的请求，50 个连接：p99 ÷ p50"),
     "failed": ("Failed requests in {} changes under load, {}", "负载下 {} 次变更中失败的请求，{}"),
@@ -240,6 +301,11 @@ CALLED = {
     "many": ("Run without a change, {} ÷ a few", "没有变更的一次运行，{} ÷ 几个文件"),
     "tasks": ("Tasks of a run without a change", "没有变更的一次运行的任务数"),
 }
+SPREAD = (
+    "Medians over the rounds, in brackets their spread.",
+    "各轮的中位数，括号内为各轮的范围。",
+)
+NOTE = (" The machine was busy with other work.", "测量时机器还有其他负载。")
 SIDES = {"ours": "本项目", "a program, restarted": "重启程序", "the usual play": "通常写法的 play"}
 
 
@@ -256,20 +322,20 @@ def headline(results: dict, translated: bool = False) -> str:
             ("serving", "cells", "compute, 50 connections", "ours"),
         )
 
-        def cpu(server: str) -> float | None:
+        def cpu(server: str) -> dict | None:
             return value(results, *hello, server, "cpu_us")
 
-        rows.append([called("hello"), ratio(cpu("ours"), cpu("the tutorial's"))])
-        rows.append([called("log"), ratio(cpu("ours"), cpu("ours, no access log"))])
+        rows.append([called("hello"), spread(ratio(cpu("ours"), cpu("the tutorial's")))])
+        rows.append([called("log"), spread(ratio(cpu("ours"), cpu("ours, no access log")))])
         for connections in (500, 2000):
             cell = ("serving", "cells", f"wait, {connections} connections")
             ours = value(results, *cell, "ours", "rate")
-            theirs = value(results, *cell, "the tutorial's", "rate")
-            rows.append([called("wait", f"{connections:,}"), ratio(ours, theirs)])
-            peers = [of["rate"] for name, of in value_of(results, *cell).items() if not name.startswith(LIMITS)]
-            best = max(peers, key=lambda rate: rate["median"], default={"noisy": True})
-            rows.append([called("best", f"{connections:,}"), ratio(ours, None if best["noisy"] else best["median"])])
-        rows.append([called("tail"), ratio(value(results, *compute, "p99_ms"), value(results, *compute, "p50_ms"), 1)])
+            for name, peer in (("wait", "the tutorial's"), ("best", "gunicorn gevent")):
+                rows.append(
+                    [called(name, f"{connections:,}"), spread(ratio(ours, value(results, *cell, peer, "rate")))]
+                )
+        tail = ratio(value(results, *compute, "p99_ms"), value(results, *compute, "p50_ms"))
+        rows.append([called("tail"), spread(tail, 1)])
     if "changing" in results:
         for side, told in results["changing"]["sides"].items():
             count = sum(of["times"] for of in told["changes"].values())
@@ -279,19 +345,21 @@ def headline(results: dict, translated: bool = False) -> str:
         one = ("deploying", "settings", "1 host")
         floor = value(results, *one, "one module call", "no change", "seconds")
         ours = value(results, *one, "ours", "no change", "seconds")
-        rows.append([called("floor"), ratio(ours, floor, 1)])
+        rows.append([called("floor"), spread(ratio(ours, floor), 1)])
         changed = [value(results, *one, side, "other code", "seconds") for side in ("ours", "the usual play")]
-        rows.append([called("code"), ratio(*changed)])
+        rows.append([called("code"), spread(ratio(*changed))])
         many = value(results, "deploying", "settings", MANY_FILES, "ours", "no change", "seconds")
         if many is not None:
-            rows.append([called("many", MANY_FILES), ratio(many, ours)])
+            rows.append([called("many", MANY_FILES), f"{many['median'] / ours['median']:.2f}"])
         tasks = results["deploying"]["settings"]["1 host"]["ours"]["no change"]["tasks"]  # no noise changes it
         rows.append([called("tasks"), f"{tasks['median']:.0f}"])
     if not rows:
         return NONE_YET[translated]
     first = next(iter(results.values()))
     machine = f"{first['processors']} processors ({first['model']}), Python {first['python']}"
-    return f"{table(['', '实测' if translated else 'measured'], rows)}\n\n{first['date']}, {machine}."
+    noisy = any(result["noise"] for result in results.values() if "noise" in result)
+    note = NOTE[translated] if noisy else ""
+    return f"{table(['', '实测' if translated else 'measured'], rows)}\n\n{first['date']}, {machine}. {SPREAD[translated]}{note}"
 
 
 # --- plots --------------------------------------------------------------------------------------------------------

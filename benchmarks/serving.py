@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +87,9 @@ SHORT = [
     Cell("wait", 500),
     Cell("wait", 2000),
 ]
+#: What the README's table needs, and the servers in it.
+HEADLINE = [Cell("hello", 50), Cell("compute", 50), Cell("wait", 500), Cell("wait", 2000)]
+IN_HEADLINE = ("ours", "ours, no access log", "the tutorial's", "gunicorn gevent")
 FULL = [
     Cell(endpoint, connections, keep_alive)
     for endpoint in ENDPOINTS
@@ -234,8 +237,8 @@ class Nginx(Server):
     endpoints = ("hello",)
 
 
-def start_all(folder: Path, venv: Path, steps: int) -> list[Server]:
-    """Ours, the peers, and the limits."""
+def start_all(folder: Path, venv: Path, steps: int, only: Collection[str] = ()) -> list[Server]:
+    """Ours, the peers, and the limits; or some of them."""
     programs, count = venv / "bin", measure.processors()
     many = str(2 * count + 1)  # what gunicorn's documentation advises
 
@@ -272,12 +275,17 @@ def start_all(folder: Path, venv: Path, steps: int) -> list[Server]:
     }  # fmt: skip
     servers: list[Server] = []
     try:
-        servers.append(Ours("ours", folder / "ours", venv, steps))
-        servers.append(Ours("ours, no access log", folder / "silent", venv, steps, log_access=False))
-        servers.append(Ours("ours, bare WSGI", folder / "bare", venv, steps, wsgi="wsgi:bare"))
+        for name, settings in (
+            ("ours", {}),
+            ("ours, no access log", {"log_access": False}),
+            ("ours, bare WSGI", {"wsgi": "wsgi:bare"}),
+        ):
+            if not only or name in only:
+                servers.append(Ours(name, folder / name.replace(" ", "-"), venv, steps, **settings))
         for number, (name, command) in enumerate(peers.items()):
-            servers.append(Server(name, folder / str(number), command, steps))
-        if have("nginx", "nginx-light"):
+            if not only or name in only:
+                servers.append(Server(name, folder / str(number), command, steps))
+        if not only and have("nginx", "nginx-light"):
             servers.append(Nginx("nginx, a constant", folder / "nginx", nginx))
         for server in servers:
             server.check()
@@ -415,16 +423,16 @@ def measure_all(mode: str) -> dict:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     venv = environment.benchmarks().ensure()
-    cells = {"quick": QUICK, "short": SHORT, "full": FULL}[mode]
-    rounds = {"quick": 1, "short": 3, "full": 7}[mode]
-    scale = {"quick": 0.5, "short": 1, "full": 2.5}[mode]
+    cells = {"quick": QUICK, "headline": HEADLINE, "short": SHORT, "full": FULL}[mode]
+    rounds = {"quick": 1, "headline": 3, "short": 3, "full": 7}[mode]
+    scale = {"quick": 0.5, "headline": 0.5, "short": 1, "full": 2.5}[mode]
     steps = steps_for(0.005)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     found: dict[str, dict[str, list[dict]]] = {}
     calibrations = []
     try:
-        memory = memory_of_forms(folder, venv, most=1 if mode == "quick" else None)
-        servers = start_all(folder, venv, steps)
+        memory = memory_of_forms(folder, venv, most={"quick": 1, "headline": 0}.get(mode))
+        servers = start_all(folder, venv, steps, IN_HEADLINE if mode == "headline" else ())
         try:
             if mode != "quick":
                 for server in servers:  # warm-up

@@ -85,10 +85,15 @@ def parser() -> argparse.ArgumentParser:
     scenario = command("molecule", molecule, "run one Molecule scenario, or another Molecule command on it", True)
     scenario.add_argument("scenario")
     scenario.add_argument("step", nargs=argparse.REMAINDER, help="a Molecule command and its options (default: test)")
-    measured = command("bench", bench, "measure serving, logging, deploying and changing; tables go to docs/", True)
+    measured = command(
+        "bench", bench, "measure serving, logging, deploying, changing and a model; tables go to docs/", True
+    )
     measured.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)} (default: all)")
     size = measured.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="see only that each benchmark works, in under 3 minutes")
+    size.add_argument(
+        "--headline", action="store_true", help="measure only what the table of the README needs, in under 5 minutes"
+    )
     size.add_argument("--full", action="store_true", help="every combination, more rounds, more hosts: hours")
     hosts = command("hosts", manage_hosts, "start, restart, save or remove container hosts (Molecule calls it)", True)
     hosts.add_argument("what", choices=["up", "keep", "restart", "down", "save", "image"])
@@ -131,7 +136,8 @@ def test_full(*_) -> int:
 
 
 def bench(arguments: argparse.Namespace, _) -> int:
-    return run_benchmarks(arguments.parts, "quick" if arguments.quick else "full" if arguments.full else "short")
+    modes = [mode for mode in ("quick", "headline", "full") if getattr(arguments, mode)]
+    return run_benchmarks(arguments.parts, *modes or ["short"])
 
 
 def docs(*_) -> None:

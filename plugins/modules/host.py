@@ -323,7 +323,7 @@ programs:
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ..module_utils import python_env
+from ..module_utils import virtual_env
 from ..module_utils.host import devices, interpreter
 from ..module_utils.host.facts import os_release, states
 from ..module_utils.host.files import OWNED, Tree, ends_with
@@ -488,7 +488,7 @@ def main():
         outdated=[one["path"] for one in params["archives"] if not ends_with(one["path"], one["digest"])],
         supervisors=others.running(supervisor["conf_dir"], supervisor["tools_dir"]) if supervisor else [],
         foreign=others.in_our_places(**supervisor) if supervisor else [],
-        ready=python_env.ready(params["venvs"], params["python"]),
+        ready=virtual_env.ready(params["venvs"], params["python"]),
         programs=bool(scope and files_of(scope["name"], scope["conf_dir"])),
     )
 

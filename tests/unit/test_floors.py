@@ -29,6 +29,7 @@ FLOORS = [
     {"module_utils.supervisor"},
     {"module_utils.release"},
     {"module_utils.python_env"},
+    {"module_utils.virtual_env"},
     {"module_utils.resolved"},
     {"module_utils.diagnosis", "module_utils.balancer_state", "module_utils.haproxy", "module_utils.stack_module"},
     {"module_utils.host"},

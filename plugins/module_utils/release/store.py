@@ -29,7 +29,7 @@ from ..host.atomic import (
     write_link,
 )
 from ..host.in_use import in_use
-from ..python_env import made_from, usable
+from ..virtual_env import made_from, usable
 from . import package_lock, record
 from .package_lock import PackageLock
 
