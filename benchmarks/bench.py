@@ -13,7 +13,13 @@ from benchmarks import hosts, measure, report
 from tools.shell import CACHE, Failed, say
 
 #: Part -> module, in the order in which they run.
-PARTS = {"serving": "serving", "logging": "access_log", "deploying": "deploying", "changing": "changing"}
+PARTS = {
+    "serving": "serving",
+    "logging": "access_log",
+    "deploying": "deploying",
+    "changing": "changing",
+    "models": "large_models",
+}
 KEPT = CACHE / "benchmarks"
 
 

@@ -11,6 +11,7 @@ import json
 from html import escape
 from typing import Any
 
+from benchmarks import large_models
 from benchmarks.hosts import FORKS
 from tools.shell import ROOT
 
@@ -195,6 +196,7 @@ SECTIONS = {
     "logging": ("Logging", logging),
     "deploying": ("Deploying", deploying),
     "changing": ("Changing", changing),
+    "models": ("Large models", large_models.section),
 }
 
 

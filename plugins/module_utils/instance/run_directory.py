@@ -26,9 +26,11 @@ _MASTER = {
     "gunicorn": str,
     "env_digest": str,
     "started": float,
+    "dirty_workers": int,
 }
 _WORKER = {"pid": int, "health": str, "accelerator": str}
 _SERVED = {"requests": int}
+_DIRTY = {"pid": int, "dirty_workers": int, "begun": int}
 #: Workers of one instance, beyond which nobody counts.
 _MOST_WORKERS = 1000
 
@@ -61,6 +63,12 @@ class RunDirectory:
     def ready_records(self, instance: str, master: int) -> list[dict[str, t.Any]]:
         """What the workers of this master have written when they had passed their own check."""
         return [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.ready")]
+
+    def dirty_arbiter(self, instance: str, master: int) -> dict[str, int]:
+        """How many dirty workers this master's dirty arbiter wants, how many are up, and how often one has begun; empty without one."""
+        record = self._read(f"{instance}.{master}.dirty", _DIRTY)
+        up = len(self._files(instance, master, r"\d+\.dirty"))
+        return {"wanted": record.get("dirty_workers", 0), "up": up, "begun": record.get("begun", 1)} if record else {}
 
     def requests(self, instance: str, master: int) -> int | None:
         """How many requests the workers of this master have served, to about a second; None if it does not count."""

@@ -15,6 +15,7 @@ if sys.path[:1] == [__file__.rpartition("/")[0]]:
     sys.path[0] = sys.prefix + "/bin"  # where gunicorn's program is; the modules beside this file have a package
 sys.path.append(__file__.rpartition("/pygun_runtime/")[0])
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -27,9 +28,10 @@ from pathlib import Path
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.errors import AppImportError
+from gunicorn.glogging import Logger
 
 import pygun_runtime
-from pygun_runtime import health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
+from pygun_runtime import dirty, health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
 from pygun_runtime.writes import Writes
 
 
@@ -85,16 +87,26 @@ def try_release(announce) -> dict:
     runtime.accelerators.give(0)
     traits.watch_randomness()
     started = time.monotonic()
-    if config.preload_app:
-        import_app(config)
-        said += threads_left_behind()
-    if patching.is_gevent(worker_class):
-        patching.patch()  # as the worker does; the master has done it, if it could know
-    wsgi = import_app(config)
-    imported = time.monotonic() - started
+    with contextlib.ExitStack() as stack:
+        if runtime.dirty:  # before gevent patches anything, as in a master
+            dirty.read_counts_in_children(runtime.boot_timeout)
+            stack.enter_context(dirty.one_of_each(config, runtime.dirty, Logger(config)))
+        if config.preload_app:
+            import_app(config)
+            said += threads_left_behind()
+        if patching.is_gevent(worker_class):
+            patching.patch()  # as the worker does; the master has done it, if it could know
+        wsgi = import_app(config)
+        imported = time.monotonic() - started
+        if runtime.dirty:
+            announce("dirty workers")
+            try:
+                runtime.dirty.wait(started + runtime.boot_timeout)
+            except dirty.Failed as error:
+                raise Refused(f"{phrases.DIRTY_FAILED} {error}") from None
 
-    announce("health", asks=health.below_script_name(runtime.health_path or "/"))
-    status = health.check(wsgi, runtime.health_path, runtime.health_host, config)
+        announce("health", asks=health.below_script_name(runtime.health_path or "/"))
+        status = health.check(wsgi, runtime.health_path, runtime.health_host, config)
     resident, own = _memory()
     return {
         "import_s": round(imported, 3),

@@ -14,7 +14,7 @@ import gunicorn
 from . import env_file as env_files
 from . import forks, handover, headers, logs, patching, processors, prometheus, run
 from .accelerators import Accelerators
-from .lifecycle import HOOKS, Lifecycle
+from .lifecycle import Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
 from .settings import ignored, known
@@ -186,8 +186,8 @@ class Runtime:
         if settings.get("logger_class") == LOGGER and settings.get("statsd_host"):
             settings["logger_class"] = LOGGER_WITH_METRICS
         lifecycle = Lifecycle(self)
-        for name in HOOKS:
-            settings[name] = lifecycle.hook(name, settings.get(name))
+        lifecycle.hook_all(settings)
+        self.dirty = lifecycle.dirty
         lifecycle.begin_boot(sys.argv)
 
     def _placed(self, value):
