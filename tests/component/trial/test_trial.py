@@ -288,9 +288,16 @@ def test_what_is_imported_early_is_imported_patched_as_in_a_master(attempt, more
 
 PATCHING = "from ssl import SSLContext\nfrom gevent import monkey\nmonkey.patch_all()\n"
 THREAD = "import threading\nthreading.Thread(target=threading.Event().wait, name='prices', daemon=True).start()\n"
+SAVED = """
+import warnings
+class InconsistentVersionWarning(UserWarning):
+    pass
+warnings.warn(InconsistentVersionWarning("Trying to unpickle estimator Tree from version 1.1 when using version 1.5."))
+"""
 LATE = {
     "a patch of the app": (PATCHING, "worker_class = 'sync'", "gevent patched too late"),
     "dirty workers": ("from ssl import SSLContext", "preload_app = True; dirty_apps = []", "gevent patched too late"),
+    "a model of another version": (SAVED, "", "from version 1.1 when using version 1.5"),
     "threads": (THREAD, "preload_app = True; worker_class = 'gthread'", "threads as it is imported (prices)"),
 }
 

@@ -64,7 +64,7 @@ def configure(names: dict) -> Config:
 def try_release(announce) -> dict:
     """Go through the steps; returns facts about the release."""
     release = Path(__file__).resolve().parents[2]
-    said = late_patches_of_the_app()
+    said = warnings_of_the_app()
     writes = Writes(str(release))
     announce("settings")
     sys.path.insert(0, os.getcwd())  # as gunicorn does before it reads its settings
@@ -137,14 +137,16 @@ def import_app(config: Config):
     raise Refused(f"{phrases.NOT_THERE} {missing}" + (f"; {phrases.THERE_IS} {there}" if there else ""))
 
 
-def late_patches_of_the_app() -> list[str]:
-    """A list that grows with what gevent says of patches that the app makes itself."""
+def warnings_of_the_app() -> list[str]:
+    """A list that grows with what gevent says of patches that the app makes itself, and scikit-learn of models of another version."""
     said: list[str] = []
     show = warnings.showwarning
 
     def note(message, category, *arguments, **options):
         if category.__name__ == "MonkeyPatchWarning":
             said.append(patching.TOO_LATE + str(message))
+        if category.__name__ == "InconsistentVersionWarning":
+            said.append(str(message).partition("\n")[0])
         show(message, category, *arguments, **options)
 
     warnings.showwarning = note
