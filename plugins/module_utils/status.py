@@ -277,7 +277,7 @@ class Status:
             "holds_socket": False,
             "ready": ready,
             "workers": len(workers),
-            "accelerators": sorted(worker["accelerator"] for worker in workers if "accelerator" in worker),
+            "accelerators": directory.accelerators(process.name, process.pid) if record else [],
             "dirty_workers": dirty.get("up", 0),
             "release": release,
             "lossless": record.get("lossless"),

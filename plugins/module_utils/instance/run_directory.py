@@ -64,6 +64,11 @@ class RunDirectory:
         """What the workers of this master have written when they had passed their own check."""
         return [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.ready")]
 
+    def accelerators(self, instance: str, master: int) -> list[str]:
+        """Those that the workers and dirty workers of this master have."""
+        records = [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.(ready|dirty)")]
+        return sorted(one["accelerator"] for one in records if "accelerator" in one)
+
     def dirty_arbiter(self, instance: str, master: int) -> dict[str, int]:
         """How many dirty workers this master's dirty arbiter wants, how many are up, and how often one has begun; empty without one."""
         record = self._read(f"{instance}.{master}.dirty", _DIRTY)

@@ -165,3 +165,19 @@ def test_a_stop_loses_no_request_that_waits_for_a_dirty_worker(start, host, even
     instance.signal(signal.SIGTERM)
     assert client.receive()[2] == "predicted"
     assert instance.wait_exit() == 0, instance.log()
+
+
+def test_dirty_workers_have_the_accelerators_and_a_successor_has_the_one_of_its_predecessor(start, host, eventually):
+    init = "self.seen = os.environ['CUDA_VISIBLE_DEVICES']; open(f'seen-{os.getpid()}', 'w').write(self.seen)"
+    environ = {"PYGUN_INSTANCES": "2", "CUDA_VISIBLE_DEVICES": None}
+    runtime = "boot_timeout=30, accelerators=[4, 5, 6, 7],"
+    instance = start(init=init, gate=True, runtime=runtime, environ=environ)
+    instance.wait_ready()
+    directory = RunDirectory(str(instance.run))
+    assert directory.accelerators("app-0", instance.pid) == ["4", "6"]
+    seen = {path.read_text(): path for path in (instance.release / "src").glob("seen-*")}
+    assert set(seen) == {"4", "6"}
+    os.kill(int(seen["4"].name.partition("-")[2]), signal.SIGKILL)
+    eventually(lambda: len(list((instance.release / "src").glob("seen-*"))) == 3, what=instance.log)
+    eventually(lambda: directory.accelerators("app-0", instance.pid) == ["4", "6"], what=instance.log)
+    assert instance.ready()[0]["accelerator"] is None

@@ -43,10 +43,12 @@ class DirtyWorkers:
     """The dirty workers of one master.
 
     boot_timeout: seconds that loading their apps may take
+    accelerators: those of the instance, one for each dirty worker
     """
 
-    def __init__(self, boot_timeout: float):
+    def __init__(self, boot_timeout: float, accelerators):
         self.boot_timeout = boot_timeout
+        self.accelerators = accelerators
         self.master = 0
         self.passed = mmap.mmap(-1, 1)  # whether they have been up once, since the master started
         self._shared = mmap.mmap(-1, _SIZE)
@@ -62,7 +64,18 @@ class DirtyWorkers:
         from gunicorn.dirty.worker import DirtyWorker
 
         load = DirtyWorker.load_apps
-        DirtyWorker.load_apps = lambda worker: self._load(worker, load)
+
+        def load_apps(worker):
+            worker.pygun_accelerator = self.accelerators.give(self.free_place(arbiter, worker), worker.log)
+            self._load(worker, load)
+
+        DirtyWorker.load_apps = load_apps
+
+    @staticmethod
+    def free_place(arbiter, worker) -> int:
+        """The smallest number that no other dirty worker has; *worker* itself finds the same as its arbiter."""
+        taken = {one.pygun_place for one in arbiter.workers.values() if one is not worker}
+        return next(number for number in range(len(taken) + 1) if number not in taken)
 
     def record(self) -> dict:
         """What the arbiter says about itself."""

@@ -61,7 +61,7 @@ HOOKS = {
 }
 
 #: Those that an instance with dirty workers needs too.
-DIRTY_HOOKS = {"on_dirty_starting": 1, "dirty_worker_init": 1, "dirty_worker_exit": 2}
+DIRTY_HOOKS = {"on_dirty_starting": 1, "dirty_post_fork": 2, "dirty_worker_init": 1, "dirty_worker_exit": 2}
 
 #: The app's own hook goes first here: what it prepares belongs to what is checked and bounded, and what it forks is no worker.
 _OWN_HOOK_FIRST = {"post_worker_init", "pre_fork", "dirty_worker_init"}
@@ -113,7 +113,7 @@ class Lifecycle:
         """Put the hooks of an instance into *settings*, around the app's own."""
         names = list(HOOKS)
         if settings.get("dirty_apps") and settings.get("dirty_workers", 1) and "dirty_apps" in known():
-            self.dirty = DirtyWorkers(self.runtime.boot_timeout)
+            self.dirty = DirtyWorkers(self.runtime.boot_timeout, self.runtime.accelerators)
             names += DIRTY_HOOKS
         for name in names:
             settings[name] = self.hook(name, settings.get(name))
@@ -261,9 +261,13 @@ class Lifecycle:
         self.dirty.arbiter_begins(arbiter)
         self._try(arbiter.log, self.runtime.records.write_dirty_arbiter, arbiter.ppid, self.dirty.record())
 
+    def dirty_post_fork(self, arbiter, worker) -> None:
+        worker.pygun_place = self.dirty.free_place(arbiter, worker)
+
     def dirty_worker_init(self, worker) -> None:
+        record = {"pid": worker.pid, "accelerator": worker.pygun_accelerator}
+        self._try(worker.log, self.runtime.records.write_dirty, self.dirty.master, worker.pid, record)
         self.dirty.ready(worker)
-        self._try(worker.log, self.runtime.records.write_dirty, self.dirty.master, worker.pid)
 
     def dirty_worker_exit(self, arbiter, worker) -> None:
         self.dirty.ended(arbiter, worker)
@@ -276,7 +280,8 @@ class Lifecycle:
         sys.argv[1:] = []
         instance = (self.runtime.instance or "").rpartition("-")[2]
         os.environ["PYGUN_WORKER"] = f"{instance if instance.isdigit() else 0}-{worker.pygun_place[1]}"
-        worker.pygun_accelerator = self.runtime.accelerators.give(worker.pygun_place[1], worker.log)
+        give = self.runtime.accelerators.give
+        worker.pygun_accelerator = None if self.dirty else give(worker.pygun_place[1], worker.log)
         worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)

@@ -58,9 +58,9 @@ class Records:
             self._remove(f"*.{master}.*", ("dirty",))
             _write(self.folder / f"{self.instance}.{master}.dirty", record)
 
-    def write_dirty(self, master: int, worker: int) -> None:
+    def write_dirty(self, master: int, worker: int, record: dict) -> None:
         if self.folder:
-            _write(self.folder / f"{self.instance}.{master}.{worker}.dirty", {"pid": worker})
+            _write(self.folder / f"{self.instance}.{master}.{worker}.dirty", record)
 
     def remove_dirty(self, master: int, worker: int) -> None:
         if self.folder:
