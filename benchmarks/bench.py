@@ -19,6 +19,7 @@ PARTS = {
     "deploying": "deploying",
     "changing": "changing",
     "model": "model",
+    "models": "large_models",
 }
 KEPT = CACHE / "benchmarks"
 

@@ -11,7 +11,7 @@ import json
 from html import escape
 from typing import Any
 
-from benchmarks import measure
+from benchmarks import large_models, measure
 from benchmarks.hosts import FORKS
 from tools.shell import ROOT
 
@@ -260,6 +260,7 @@ SECTIONS = {
     "deploying": ("Deploying", deploying),
     "changing": ("Changing", changing),
     "model": ("Deploying a model", model),
+    "models": ("Large models", large_models.section),
 }
 
 

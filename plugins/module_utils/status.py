@@ -267,12 +267,18 @@ class Status:
         for worker in workers:
             if worker.get("health", "").startswith("failed"):
                 self._problem(process.full_name, f"worker {worker.get('pid')} {worker['health']} when it started")
+        dirty = directory.dirty_arbiter(process.name, process.pid) if record.get("dirty_workers") else {}
+        if record.get("dirty_workers") and not dirty:
+            self._problem(process.full_name, "has no dirty arbiter")
+        elif dirty and dirty["up"] < dirty["wanted"]:
+            self._problem(process.full_name, f"{dirty['up']} of {dirty['wanted']} dirty workers are up")
         return {
             **_process(process),
             "holds_socket": False,
             "ready": ready,
             "workers": len(workers),
-            "accelerators": sorted(worker["accelerator"] for worker in workers if "accelerator" in worker),
+            "accelerators": directory.accelerators(process.name, process.pid) if record else [],
+            "dirty_workers": dirty.get("up", 0),
             "release": release,
             "lossless": record.get("lossless"),
             "worker_class": record.get("worker_class"),

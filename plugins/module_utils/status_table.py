@@ -146,6 +146,9 @@ def _notes(host: str, found: dict[str, t.Any]) -> list[str]:
         ]
         if taken:
             notes.append(f"{host}: accelerators of {app['name']}: {', '.join(taken)}")
+        dirty = [f"{one['name']} {one['dirty_workers']}" for one in app["processes"] if one.get("dirty_workers")]
+        if dirty:
+            notes.append(f"{host}: dirty workers of {app['name']}: {', '.join(dirty)}")
         if app["stock_gunicorn"]:
             notes.append(
                 f"{host}: {app['name']} runs the gevent worker of gunicorn {app['stock_gunicorn']} itself: a restart can lose requests"

@@ -252,7 +252,8 @@ misfits:
   contains:
     code:
       description: >-
-        V(blocking_driver), V(process_pool), V(scheduler_at_import), V(thread_at_import), V(session_in_memory) or V(random_key).
+        V(blocking_driver), V(process_pool), V(scheduler_at_import), V(thread_at_import), V(session_in_memory),
+        V(random_key) or V(thread_oversubscription).
       type: str
     subject:
       description: The package, class or place in the source.

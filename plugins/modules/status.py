@@ -143,7 +143,7 @@ apps:
       description: The directory of its logs.
       type: str
     processes:
-      description: Its processes as supervisord knows them, each with its own record and the accelerators of its workers.
+      description: Its processes as supervisord knows them, each with its own record, the accelerators of its workers and how many dirty workers are up.
       type: list
       elements: dict
 programs:

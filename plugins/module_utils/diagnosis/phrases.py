@@ -22,3 +22,5 @@ NOT_WSGI = "cannot be asked through WSGI:"
 #: Of the trial: "; there is: MODULE:NAME, ..." follows where something is near.
 NOT_THERE = "flask_app_wsgi names what is not there:"
 THERE_IS = "there is:"
+#: Of a worker whose master has dirty workers: why those are not up follows.
+DIRTY_FAILED = "the dirty workers are not up:"

@@ -29,6 +29,7 @@ def check_instance(state: HostState, seen: AppState, instance: InstanceState) ->
         yield from _check_release(seen, instance)
         yield from _check_worker_class(seen, instance)
         yield from _check_writes(seen, instance)
+        yield from _check_dirty_workers(seen, instance)
     else:
         yield from _check_record(seen, instance)
         yield from _check_failure(seen, instance)
@@ -191,6 +192,40 @@ def _check_timeouts(seen: AppState, instance: InstanceState) -> t.Iterator[Findi
         " flask_app_worker_class: gthread. Raising flask_app_timeout only makes everybody wait longer.",
         app=seen.app.name,
     )
+
+
+def _check_dirty_workers(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:
+    """Dirty workers that gunicorn starts again and again, while the instance serves without them."""
+    process, dirty = instance.process, instance.dirty
+    if not instance.record.get("dirty_workers"):
+        return
+    lines = logs.last_words(instance.log)
+    known = diagnose("\n".join(lines), root=seen.app.root)
+    if not dirty or dirty["up"] < dirty["wanted"]:
+        up = f"{dirty['up']} of {dirty['wanted']} dirty workers" if dirty else "no dirty arbiter"
+        yield Finding(
+            ERROR,
+            "dirty-workers-down",
+            process.full_name,
+            f"{up} of {process.name} {'is' if not dirty else 'are'} up. Its log says:{shown_lines(lines)}",
+            known.cause
+            if known
+            else "A dirty worker ended, and does not come back: its app fails as it is loaded, or another process kills it.",
+            known.remedy
+            if known
+            else f"The traceback is in {instance.log.path}. Mend the app in dirty_apps and deploy, or roll back.",
+            app=seen.app.name,
+        )
+    elif dirty["begun"] > 1:
+        yield Finding(
+            WARNING,
+            "dirty-arbiter-restarted",
+            process.full_name,
+            f"the dirty arbiter of {process.name} was started {dirty['begun']} times",
+            "It ended or was killed. Requests that waited for a dirty worker then failed, and each start loads the models again.",
+            f"Look for 'Dirty arbiter' in {instance.log.path}. If it was killed, `dmesg -T | grep -i oom` shows whether memory ran out.",
+            app=seen.app.name,
+        )
 
 
 def _check_writes(seen: AppState, instance: InstanceState) -> t.Iterator[Finding]:

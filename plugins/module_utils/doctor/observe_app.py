@@ -187,6 +187,7 @@ def _observe_instance(app: App, supervisor: Supervisor, process: Process) -> Ins
         record=directory.record(process.name),
         record_error=directory.wrong(process.name),
         ready_workers=directory.ready_workers(process.name, process.pid),
+        dirty=directory.dirty_arbiter(process.name, process.pid),
     )
 
 

@@ -130,6 +130,8 @@ class InstanceState:
     #: Why its record cannot be read; empty if it can.
     record_error: str = ""
     ready_workers: int = 0
+    #: Its dirty arbiter: how many dirty workers it wants, how many are up, how often one has begun.
+    dirty: dict[str, int] = dataclasses.field(default_factory=dict)
     #: Its answer on its private socket; None if it was not asked.
     answer: Answer | None = None
 

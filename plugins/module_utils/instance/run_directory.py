@@ -26,9 +26,11 @@ _MASTER = {
     "gunicorn": str,
     "env_digest": str,
     "started": float,
+    "dirty_workers": int,
 }
 _WORKER = {"pid": int, "health": str, "accelerator": str}
 _SERVED = {"requests": int}
+_DIRTY = {"pid": int, "dirty_workers": int, "begun": int}
 #: Workers of one instance that are counted at most.
 _MOST_WORKERS = 1000
 
@@ -61,6 +63,17 @@ class RunDirectory:
     def ready_records(self, instance: str, master: int) -> list[dict[str, t.Any]]:
         """The files that the workers of this master wrote after their own check."""
         return [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.ready")]
+
+    def accelerators(self, instance: str, master: int) -> list[str]:
+        """Those that the workers and dirty workers of this master have."""
+        records = [self._read(name, _WORKER) for name in self._files(instance, master, r"\d+\.(ready|dirty)")]
+        return sorted(one["accelerator"] for one in records if "accelerator" in one)
+
+    def dirty_arbiter(self, instance: str, master: int) -> dict[str, int]:
+        """How many dirty workers this master's dirty arbiter wants, how many are up, and how often one has begun; empty without one."""
+        record = self._read(f"{instance}.{master}.dirty", _DIRTY)
+        up = len(self._files(instance, master, r"\d+\.dirty"))
+        return {"wanted": record.get("dirty_workers", 0), "up": up, "begun": record.get("begun", 1)} if record else {}
 
     def requests(self, instance: str, master: int) -> int | None:
         """How many requests the workers of this master have served, to about a second; None if it does not count."""

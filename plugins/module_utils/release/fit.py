@@ -35,6 +35,15 @@ DRIVERS: dict[str, tuple[str, str]] = {
 }
 _SAME = {"psycopg2-binary": "psycopg2"}
 
+_OPENMP = 'Set OMP_NUM_THREADS in flask_app_env, such as flask_app_env: {OMP_NUM_THREADS: "1"}'
+#: Libraries that compute with several threads: how to have fewer.
+_LIMITS = {
+    "torch": _OPENMP,
+    "lightgbm": _OPENMP,
+    "xgboost": _OPENMP,
+    "onnxruntime": "Give InferenceSession a SessionOptions with intra_op_num_threads = 1",
+}
+
 _SESSIONS = {
     "socketio": "Socket.IO keeps sessions and rooms in the memory of one worker, and other requests and events reach others. Give SocketIO a"
     ' message_queue and transports=["websocket"] (the clients too), or run one worker: flask_app_instances: 1 and flask_app_workers: 1.',
@@ -57,7 +66,9 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
             found.append(_misfit("process_pool", pools, text))
     found += _started(facts)
     workers = facts.get("workers")
-    if instances * (workers if isinstance(workers, int) else 1) > 1:
+    total = instances * (workers if isinstance(workers, int) else 1)
+    found += _oversubscribed(facts, total)
+    if total > 1:
         found += [
             _misfit("session_in_memory", name, _SESSIONS[name])
             for name in _list(facts, "sessions")
@@ -103,6 +114,22 @@ def _started(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
         )
     if threads and not facts.get("preload"):
         yield _misfit("thread_at_import", threads, f"The app starts threads as it is imported, {threads}: they{once}")
+
+
+def _oversubscribed(facts: dict[str, t.Any], workers: int) -> t.Iterator[dict[str, str]]:
+    """Libraries that start threads for every processor, in workers that are one for every processor already."""
+    processors = facts.get("processors")
+    for one in _list(facts, "computing"):
+        name, _space, threads = one.partition(" ")
+        if name not in _LIMITS or not threads.isdecimal() or not isinstance(processors, int):
+            continue
+        if workers > 1 and 1 < int(threads[:6]) and workers * int(threads[:6]) >= 2 * max(processors, 1):
+            yield _misfit(
+                "thread_oversubscription",
+                name,
+                f"{name} computes with {threads[:6]} threads in each of {workers} workers, and the host has {processors} processors: under"
+                f" load the workers slow each other down. {_LIMITS[name]}, or run fewer workers (flask_app_instances, flask_app_workers).",
+            )
 
 
 def _list(facts: dict[str, t.Any], name: str) -> list[str]:

@@ -34,13 +34,16 @@ def _variable(value: str) -> Iterator[str]:
 def _enough(values: Values) -> Iterator[tuple[str, str]]:
     entries, instances = values["flask_app_accelerators"], values["flask_app_instances"]
     _name, workers = values.gunicorn("workers", "flask_app_workers")
+    given, kind, said = values["flask_app_gunicorn"], "worker", "flask_app_workers"
+    if given.get("dirty_apps"):
+        workers, kind, said = int(given.get("dirty_workers", 1)), "dirty worker", "dirty_workers"
     needed = instances * max(1, workers)
     if entries and len(entries) < needed:
-        each = f"{workers} worker{'s' if workers > 1 else ''}" if workers else "one worker at least"
+        each = f"{workers} {kind}{'s' if workers > 1 else ''}" if workers else "one worker at least"
         yield (
             "flask_app_accelerators",
-            f"has {len(entries)} for {needed} workers: {instances} instances (flask_app_instances) with {each} each"
-            " (flask_app_workers). Name more, or lower one of the two; an entry may occur twice, and then serves two workers.",
+            f"has {len(entries)} for {needed} {kind}s: {instances} instances (flask_app_instances) with {each} each"
+            f" ({said}). Name more, or lower one of the two; an entry may occur twice, and then serves two workers.",
         )
 
 

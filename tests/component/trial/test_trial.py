@@ -315,9 +315,16 @@ def test_what_is_imported_early_is_imported_patched_as_in_a_master(attempt, more
 
 PATCHING = "from ssl import SSLContext\nfrom gevent import monkey\nmonkey.patch_all()\n"
 THREAD = "import threading\nthreading.Thread(target=threading.Event().wait, name='prices', daemon=True).start()\n"
+SAVED = """
+import warnings
+class InconsistentVersionWarning(UserWarning):
+    pass
+warnings.warn(InconsistentVersionWarning("Trying to unpickle estimator Tree from version 1.1 when using version 1.5."))
+"""
 LATE = {
     "a patch of the app": (PATCHING, "worker_class = 'sync'", "gevent patched too late"),
     "dirty workers": ("from ssl import SSLContext", "preload_app = True; dirty_apps = []", "gevent patched too late"),
+    "a model of another version": (SAVED, "", "from version 1.1 when using version 1.5"),
     "threads": (THREAD, "preload_app = True; worker_class = 'gthread'", "threads as it is imported (prices)"),
 }
 
@@ -445,3 +452,42 @@ def test_the_trial_leaves_no_file_of_metrics(attempt, tmp_path):
     source = "import os\nopen(f\"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_{os.getpid()}.db\", 'w')\n" + HELLO
     assert attempt(source, env={"PROMETHEUS_MULTIPROC_DIR": str(folder)}).problem == ""
     assert list(folder.iterdir()) == []
+
+
+MODEL = """
+import os
+from gunicorn.dirty import DirtyApp
+
+class Model(DirtyApp):
+    def init(self):
+        {init}
+
+    def __call__(self, action, *args, **kwargs):
+        return "predicted"
+
+def app(environ, start_response):
+    from gunicorn.dirty import get_dirty_client
+    answer = get_dirty_client().execute("wsgi:Model", "predict")
+    start_response("200 OK", [])
+    return [answer.encode()]
+"""
+DIRTY = {
+    "is well": ("pass", "wsgi:Model", ""),
+    "cannot load its model": ("raise ValueError('no weights')", "wsgi:Model", "wsgi:Model: ValueError: no weights"),
+    "dies": ("os._exit(7)", "wsgi:Model", "wsgi:Model: its process ended"),
+    "is not there": ("pass", "other:Model", "No module named 'other'"),
+}
+
+
+@pytest.mark.parametrize("what", DIRTY)
+def test_a_dirty_app_is_tried_with_the_release(attempt, what, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    init, name, says = DIRTY[what]
+    outcome = attempt(MODEL.replace("{init}", init), more=f"dirty_apps = [{name!r}]; dirty_workers = 4")
+    if says:
+        assert outcome.step == "dirty workers"
+        assert outcome.problem.startswith("the dirty workers are not up: ")
+        assert says in outcome.problem
+        assert "Traceback" in outcome.output or what == "dies"
+    else:
+        assert (outcome.problem, outcome.facts.get("health")) == ("", "200 OK")

@@ -11,7 +11,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.instance.running_progr
 from ansible_collections.pygun.stack.plugins.module_utils.release.record import Question
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.release_programs import ReleaseProgram
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process
-from tests.unit.doctor.hosts import app, codes, host, instance, only
+from tests.unit.doctor.hosts import RELEASE, app, codes, host, instance, only
 
 LATE = f"WORKER TIMEOUT (pid:7)\n{phrases.CUT_OFF} GET /slow\n{phrases.WORKER_BLOCKED}\n"
 FRAME = '  File "/srv/shop/releases/0/src/views.py", line 7, in predict\n'
@@ -218,3 +218,31 @@ def test_a_program_of_an_app_that_runs_another_release_is_found():
 def test_a_program_that_is_not_meant_to_run_is_none():
     told = ProgramState(Process("mail", "mail", "STOPPED", 0, "", 0, ""), {"autostart": False})
     assert codes(ill(instance(0), programs=[told])) == []
+
+
+# -- dirty workers
+
+DIRTY_RECORD = {
+    "pid": 200,
+    "release": RELEASE,
+    "workers": 1,
+    "worker_class": "sync",
+    "lossless": False,
+    "dirty_workers": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("dirty", "code", "says", "severity"),
+    [
+        ({"wanted": 2, "up": 1, "begun": 1}, "dirty-workers-down", "1 of 2 dirty workers of shop-0 are up", "error"),
+        ({}, "dirty-workers-down", "no dirty arbiter of shop-0 is up", "error"),
+        ({"wanted": 2, "up": 2, "begun": 3}, "dirty-arbiter-restarted", "was started 3 times", "warning"),
+    ],
+)
+def test_dirty_workers_that_are_gone_are_found(dirty, code, says, severity):
+    only(ill(instance(0, record=DIRTY_RECORD, dirty=dirty)), code, says, severity=severity)
+
+
+def test_dirty_workers_that_are_up_are_no_finding():
+    assert codes(ill(instance(0, record=DIRTY_RECORD, dirty={"wanted": 2, "up": 2, "begun": 1}))) == []

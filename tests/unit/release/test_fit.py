@@ -55,6 +55,23 @@ def test_sessions_in_memory_fit_to_one_worker(workers, instances, fits):
     assert codes(facts, instances) == ([] if fits else ["session_in_memory", "session_in_memory", "random_key"])
 
 
+@pytest.mark.parametrize(
+    ("computing", "processors", "workers", "fits"),
+    [
+        ("torch 4", 4, 2, False),
+        ("onnxruntime 8", 8, 4, False),
+        ("torch 4", 4, 1, True),
+        ("torch 1", 4, 16, True),
+        ("torch 2", 8, 2, True),
+        ("other 8", 8, 8, True),
+        ("torch x", 8, 8, True),
+    ],
+)
+def test_threads_that_compute_for_every_processor_in_every_worker_do_not_fit(computing, processors, workers, fits):
+    facts = {"computing": [computing], "processors": processors, "workers": workers}
+    assert codes(facts) == ([] if fits else ["thread_oversubscription"])
+
+
 def test_facts_are_bounded_since_the_app_could_have_written_them():
     assert codes({}) == []
     assert codes({"gevent": True, "packages": {"psycopg2": 1}, "threads": 7, "workers": "x", "sessions": [{}]}) == []

@@ -113,6 +113,13 @@ def test_the_accelerators_of_each_instance_are_noted():
     assert "accelerators" not in table({"web-1": found(app(processes=holder))})
 
 
+def test_the_dirty_workers_of_each_instance_are_noted():
+    held = [{"name": "scoring-0", "dirty_workers": 2}, {"name": "scoring-1", "dirty_workers": 1}, {"name": "scoring-2"}]
+    assert "\nweb-1: dirty workers of scoring: scoring-0 2, scoring-1 1\n" in table(
+        {"web-1": found(app(processes=held))}
+    )
+
+
 def test_a_host_that_does_not_answer_has_its_line_and_its_reason():
     lines = table({"web-1": found(app()), "web-2": SILENT}).splitlines()
     assert any(line.split() == ["web-2", "no", "answer"] for line in lines)

@@ -28,6 +28,7 @@ from gunicorn.errors import HaltServer
 
 from . import (
     body_limit,
+    dirty,
     forks,
     headers,
     health,
@@ -40,6 +41,8 @@ from . import (
     signals,
     threads,
 )
+from .dirty import DirtyWorkers
+from .settings import known
 from .time_limit import TimeLimit, TimeLimitExceeded
 
 #: The hooks that an instance needs, and how many arguments gunicorn gives them.
@@ -57,8 +60,11 @@ HOOKS = {
     "on_exit": 1,
 }
 
+#: Those that an instance with dirty workers needs too.
+DIRTY_HOOKS = {"on_dirty_starting": 1, "dirty_post_fork": 2, "dirty_worker_init": 1, "dirty_worker_exit": 2}
+
 #: The app's own hook goes first here: what it prepares belongs to what is checked and bounded, and what it forks is no worker.
-_OWN_HOOK_FIRST = {"post_worker_init", "pre_fork"}
+_OWN_HOOK_FIRST = {"post_worker_init", "pre_fork", "dirty_worker_init"}
 
 EARLY_EXITS = 3
 BOOT_FAILED = 3  # gunicorn's WORKER_BOOT_ERROR: a worker's exit code that ends the master
@@ -101,6 +107,16 @@ class Lifecycle:
         self.limit = TimeLimit()
         self.arguments: list[str] = []
         self.told = mmap.mmap(-1, signal.NSIG)  # see signals.Handlers; the workers share it
+        self.dirty: DirtyWorkers | None = None  # if the app has any
+
+    def hook_all(self, settings: dict) -> None:
+        """Put the hooks of an instance into *settings*, around the app's own."""
+        names = list(HOOKS)
+        if settings.get("dirty_apps") and settings.get("dirty_workers", 1) and "dirty_apps" in known():
+            self.dirty = DirtyWorkers(self.runtime.boot_timeout, self.runtime.accelerators)
+            names += DIRTY_HOOKS
+        for name in names:
+            settings[name] = self.hook(name, settings.get(name))
 
     def hook(self, name: str, own):
         """Our hook *name*, joined with the one that pygun.py defines itself (None, a function or "module.function")."""
@@ -109,12 +125,13 @@ class Lifecycle:
             return ours if name != "pre_request" or self.runtime.body_timeout else request_id.begin
         from gunicorn.config import validate_callable
 
-        own = validate_callable(HOOKS[name])(own)
+        parameters = {**HOOKS, **DIRTY_HOOKS}[name]
+        own = validate_callable(parameters)(own)
         first, second = (own, ours) if name in _OWN_HOOK_FIRST else (ours, own)
         # gunicorn counts the parameters of a hook, so *args will not do.
-        if HOOKS[name] == 1:
+        if parameters == 1:
             return lambda a: (first(a), second(a))[0]
-        if HOOKS[name] == 2:
+        if parameters == 2:
             return lambda a, b: (first(a, b), second(a, b))[0]
         return lambda a, b, c: (first(a, b, c), second(a, b, c))[0]
 
@@ -144,6 +161,7 @@ class Lifecycle:
             server.systemd = True  # the public socket is not ours: gunicorn must not unlink its path
         server.pygun_early_exits = 0
         server.pygun_reloads = 0
+        server.pygun_dirty = self.dirty
         server.pygun_gate = server.num_workers if self.runtime.gated else 0
         server.pygun_started = time.time()
         _tolerate_failing_workers_in_stop(server)
@@ -153,11 +171,16 @@ class Lifecycle:
         server.pygun_own_handlers = signals.hold_in_master(server, self.told)
         self._try(server.log, self.runtime.records.clear)
         self._try(server.log, prometheus.sweep)
+        if self.dirty:
+            dirty.read_counts_in_children(self.runtime.boot_timeout)
+            dirty.stop_after_workers(server)
         self._write_record(server)
 
     def on_reload(self, server) -> None:
         self._end_boot()
         server.pygun_reloads += 1
+        if self.dirty:  # the arbiter goes on with the memory that it has
+            self.dirty = server.pygun_dirty = server.pygun_dirty or self.dirty
         if isinstance(server.log, logs.Logger):
             server.log.follow(server.cfg)
         server.pygun_own_handlers.update(signals.hold_in_master(server, self.told))
@@ -184,6 +207,7 @@ class Lifecycle:
             "env_digest": runtime.env_digest,
             "started": server.pygun_started,
             "gated": runtime.gated,
+            "dirty_workers": server.cfg.dirty_workers if self.dirty else 0,
         }
         self._try(server.log, runtime.records.write_master, record)
 
@@ -231,6 +255,24 @@ class Lifecycle:
         if self.runtime.handover:
             self.runtime.handover.remove_private()
 
+    # ---- in the dirty arbiter and its workers ----------------------------------------------------------------------
+
+    def on_dirty_starting(self, arbiter) -> None:
+        self.dirty.arbiter_begins(arbiter)
+        self._try(arbiter.log, self.runtime.records.write_dirty_arbiter, arbiter.ppid, self.dirty.record())
+
+    def dirty_post_fork(self, arbiter, worker) -> None:
+        worker.pygun_place = self.dirty.free_place(arbiter, worker)
+
+    def dirty_worker_init(self, worker) -> None:
+        record = {"pid": worker.pid, "accelerator": worker.pygun_accelerator}
+        self._try(worker.log, self.runtime.records.write_dirty, self.dirty.master, worker.pid, record)
+        self.dirty.ready(worker)
+
+    def dirty_worker_exit(self, arbiter, worker) -> None:
+        self.dirty.ended(arbiter, worker)
+        self._try(arbiter.log, self.runtime.records.remove_dirty, arbiter.ppid, worker.pid)
+
     # ---- in a worker ---------------------------------------------------------------------------------------------
 
     def post_fork(self, server, worker) -> None:
@@ -238,7 +280,8 @@ class Lifecycle:
         sys.argv[1:] = []
         instance = (self.runtime.instance or "").rpartition("-")[2]
         os.environ["PYGUN_WORKER"] = f"{instance if instance.isdigit() else 0}-{worker.pygun_place[1]}"
-        worker.pygun_accelerator = self.runtime.accelerators.give(worker.pygun_place[1], worker.log)
+        give = self.runtime.accelerators.give
+        worker.pygun_accelerator = None if self.dirty else give(worker.pygun_place[1], worker.log)
         worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
             log_capture.install_in_gevent(logs.instance_log().say)
@@ -311,6 +354,12 @@ class Lifecycle:
 
     def _check_health(self, worker, boot) -> str:
         """ "ok" or "failed: why"; a gated worker whose check fails ends here."""
+        if self.dirty:
+            self.limit.stop()
+            try:
+                self.dirty.wait(boot.started + self.runtime.boot_timeout)
+            except dirty.Failed as error:
+                return self._unhealthy(worker, boot, f"{phrases.DIRTY_FAILED} {error}")
         seconds = self.runtime.boot_timeout - (time.monotonic() - boot.started)
         if not boot.gated:
             seconds = min(seconds, LENIENT_HEALTH_LIMIT)
@@ -331,6 +380,10 @@ class Lifecycle:
             worker.log.exception("The health check raised an exception")
             why = f"GET {asked} {phrases.RAISED} {type(error).__name__}: {error}"
             detail = ""
+        return self._unhealthy(worker, boot, why, detail)
+
+    @staticmethod
+    def _unhealthy(worker, boot, why: str, detail: str = "") -> str:
         if boot.gated:
             worker.log.error("Health check failed, refusing to serve: %s%s", why, detail)
             sys.exit(BOOT_FAILED)

@@ -43,6 +43,11 @@ def patch_for(file: str, source: str, limit: float) -> None:
         patch()
 
 
+def asks_for_dirty_workers(file: str) -> bool:
+    """Whether the settings in *file* name dirty apps."""
+    return _worker_classes(Path(file).read_text(encoding="utf-8-sig"))[1]
+
+
 def patch() -> None:
     """What gunicorn's worker does too; the second time changes nothing. What gevent warns of is added to `said`."""
     from gevent import monkey

@@ -15,6 +15,7 @@ if sys.path[:1] == [__file__.rpartition("/")[0]]:
     sys.path[0] = sys.prefix + "/bin"  # where gunicorn's program is; the modules beside this file have a package
 sys.path.append(__file__.rpartition("/pygun_runtime/")[0])
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -27,9 +28,10 @@ from pathlib import Path
 from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.errors import AppImportError
+from gunicorn.glogging import Logger
 
 import pygun_runtime
-from pygun_runtime import health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
+from pygun_runtime import dirty, health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
 from pygun_runtime.writes import Writes
 
 
@@ -62,7 +64,7 @@ def configure(names: dict) -> Config:
 def try_release(announce) -> dict:
     """Go through the steps; returns facts about the release."""
     release = Path(__file__).resolve().parents[2]
-    said = late_patches_of_the_app()
+    said = warnings_of_the_app()
     writes = Writes(str(release))
     announce("settings")
     sys.path.insert(0, os.getcwd())  # as gunicorn does before it reads its settings
@@ -85,16 +87,26 @@ def try_release(announce) -> dict:
     runtime.accelerators.give(0)
     traits.watch_randomness()
     started = time.monotonic()
-    if config.preload_app:
-        import_app(config)
-        said += threads_left_behind()
-    if patching.is_gevent(worker_class):
-        patching.patch()  # as the worker does; the master has done it, if it could know
-    wsgi = import_app(config)
-    imported = time.monotonic() - started
+    with contextlib.ExitStack() as stack:
+        if runtime.dirty:  # before gevent patches anything, as in a master
+            dirty.read_counts_in_children(runtime.boot_timeout)
+            stack.enter_context(dirty.one_of_each(config, runtime.dirty, Logger(config)))
+        if config.preload_app:
+            import_app(config)
+            said += threads_left_behind()
+        if patching.is_gevent(worker_class):
+            patching.patch()  # as the worker does; the master has done it, if it could know
+        wsgi = import_app(config)
+        imported = time.monotonic() - started
+        if runtime.dirty:
+            announce("dirty workers")
+            try:
+                runtime.dirty.wait(started + runtime.boot_timeout)
+            except dirty.Failed as error:
+                raise Refused(f"{phrases.DIRTY_FAILED} {error}") from None
 
-    announce("health", asks=health.below_script_name(runtime.health_path or "/"))
-    status = health.check(wsgi, runtime.health_path, runtime.health_host, config)
+        announce("health", asks=health.below_script_name(runtime.health_path or "/"))
+        status = health.check(wsgi, runtime.health_path, runtime.health_host, config)
     resident, own = _memory()
     return {
         "import_s": round(imported, 3),
@@ -125,14 +137,16 @@ def import_app(config: Config):
     raise Refused(f"{phrases.NOT_THERE} {missing}" + (f"; {phrases.THERE_IS} {there}" if there else ""))
 
 
-def late_patches_of_the_app() -> list[str]:
-    """A list that grows with what gevent says of patches that the app makes itself."""
+def warnings_of_the_app() -> list[str]:
+    """A list that grows with what gevent says of patches that the app makes itself, and scikit-learn of models of another version."""
     said: list[str] = []
     show = warnings.showwarning
 
     def note(message, category, *arguments, **options):
         if category.__name__ == "MonkeyPatchWarning":
             said.append(patching.TOO_LATE + str(message))
+        if category.__name__ == "InconsistentVersionWarning":
+            said.append(str(message).partition("\n")[0])
         show(message, category, *arguments, **options)
 
     warnings.showwarning = note

@@ -4,7 +4,8 @@
 
 `<instance>.json` describes the master, `<instance>.<master>.<worker>.ready` one worker that may accept.
 `<instance>.<master>.<worker>.requests` says how many requests it has served, `<instance>.<master>.requests` how many
-were served by workers that are gone.
+were served by workers that are gone. `<instance>.<master>.dirty` describes a
+dirty arbiter, `<instance>.<master>.<worker>.dirty` a dirty worker that is up.
 Files appear whole (written beside, then renamed). Without a run directory, nothing is written.
 """
 
@@ -51,6 +52,20 @@ class Records:
         if self.folder:
             self._ready(master, worker).unlink(missing_ok=True)
 
+    def write_dirty_arbiter(self, master: int, record: dict) -> None:
+        """Describe a dirty arbiter that begins: dirty workers of one before are gone."""
+        if self.folder:
+            self._remove(f"*.{master}.*", ("dirty",))
+            _write(self.folder / f"{self.instance}.{master}.dirty", record)
+
+    def write_dirty(self, master: int, worker: int, record: dict) -> None:
+        if self.folder:
+            _write(self.folder / f"{self.instance}.{master}.{worker}.dirty", record)
+
+    def remove_dirty(self, master: int, worker: int) -> None:
+        if self.folder:
+            self._remove(f"*.{master}.{worker}", (".dirty",))
+
     def write_served(self, master: int, worker: int, requests: int) -> None:
         if self.folder:
             _write(self._served(master, worker), {"requests": requests})
@@ -64,8 +79,8 @@ class Records:
         self._served(master, worker).unlink()
         _write(total, {"requests": requests})
 
-    def _remove(self, pattern: str) -> None:
-        for kind in (".ready", "requests"):  # "requests" stands alone in the sum of a master
+    def _remove(self, pattern: str, kinds: tuple[str, ...] = (".ready", "requests", "dirty")) -> None:
+        for kind in kinds:  # "requests" and "dirty" stand alone where they are those of a master
             for path in self.folder.glob(pattern + kind):
                 if path.name.startswith(f"{self.instance}."):
                     make_way(path)

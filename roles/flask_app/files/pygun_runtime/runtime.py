@@ -14,7 +14,7 @@ import gunicorn
 from . import env_file as env_files
 from . import forks, handover, headers, logs, patching, processors, prometheus, run
 from .accelerators import Accelerators
-from .lifecycle import HOOKS, Lifecycle
+from .lifecycle import Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
 from .readiness import Records
 from .settings import ignored, known
@@ -47,7 +47,8 @@ class Runtime:
     log_health: whether healthy answers of health_path have access lines; those of "" and "/" always have
     log_query: whether query strings are logged
     log_redact: names of query parameters, and of variables of env_file, whose values are masked
-    accelerators: one entry for each worker of all instances, set in its environment before it imports the app
+    accelerators: one entry for each worker of all instances, set in its environment before it imports the app; for each dirty
+        worker in the place of those, if the app has any
     accelerator_variable: the variable that has it
     """
 
@@ -89,6 +90,7 @@ class Runtime:
         self.records = Records(self.run_dir, self.instance)
         values, self.env_digest = self._load_environment(env_file)
         prometheus.make_directory()
+        self.asks_for_dirty_workers = patching.asks_for_dirty_workers(file)
         patching.patch_for(file, self.source, boot_timeout)
         self.notes += [("warning", text) for text in patching.said]
         logs.configure(
@@ -151,11 +153,11 @@ class Runtime:
         return ControlSocket.default
 
     def workers(self, maximum: int | None = None) -> int:
-        """Worker processes for this instance: one for each of its accelerators, if the app has any.
+        """Worker processes for this instance: one for each of its accelerators, if these are not for dirty workers.
 
         Otherwise its share of the processors, at least 1, at most *maximum*.
         """
-        if self.accelerators.own:
+        if self.accelerators.own and not self.asks_for_dirty_workers:
             return len(self.accelerators.own)
         instances = os.environ.get("PYGUN_INSTANCES", "1")
         return processors.share(int(instances) if instances.isdigit() else 1, maximum)
@@ -186,8 +188,8 @@ class Runtime:
         if settings.get("logger_class") == LOGGER and settings.get("statsd_host"):
             settings["logger_class"] = LOGGER_WITH_METRICS
         lifecycle = Lifecycle(self)
-        for name in HOOKS:
-            settings[name] = lifecycle.hook(name, settings.get(name))
+        lifecycle.hook_all(settings)
+        self.dirty = lifecycle.dirty
         lifecycle.begin_boot(sys.argv)
 
     def _placed(self, value):

@@ -60,6 +60,8 @@ def traits(source: str, gevent: bool) -> dict:
         "threads": sorted({*_threads(source), *_greenlets(objects.greenlet, source)})[:MOST_TOLD],
         "pools": list(_pools(source))[:MOST_TOLD],
         "sessions": sorted({*_socketio(objects.socketio), *_sessions(objects.session)}),
+        "computing": list(_computing()),
+        "processors": len(os.sched_getaffinity(0)),
         "random_key": any(_is_random(getattr(one, "secret_key", None)) for one in objects.flask),
     }
 
@@ -189,6 +191,21 @@ def _pools_in(tree: ast.AST):
                 module = "multiprocessing"
             if node.attr in _POOLS.get(module, ()):
                 yield f"{module}.{node.attr}", node.lineno
+
+
+# -- threads that compute -----------------------------------------------------------------------------------------------
+
+
+def _computing():
+    """Libraries that compute with several threads, each with how many one process has: "torch 4"."""
+    if torch := sys.modules.get("torch"):
+        yield f"torch {torch.get_num_threads()}"
+    if "onnxruntime" in sys.modules:  # a session starts its own
+        yield f"onnxruntime {len(os.listdir('/proc/self/task')) - threading.active_count()}"
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    for name in ("lightgbm", "xgboost"):
+        if name in sys.modules:
+            yield f"{name} {limit if limit.isdigit() else len(os.sched_getaffinity(0))}"
 
 
 # -- sessions -----------------------------------------------------------------------------------------------------------
