@@ -20,6 +20,7 @@ from .diagnosis.symptoms import diagnose
 from .host import build_account, foreign, inspection
 from .host.atomic import remove_file, remove_tree
 from .host.build_account import Account, InstallError
+from .host.logins import masked
 from .host.sizes import bytes_of, size_of
 from .resolved import chosen_by_pip, chosen_by_uv, normalize, requirement_of
 
@@ -443,5 +444,5 @@ def not_found(text):
 
 def _last_lines(text, count=25):
     """The last lines, or all of them, without the passwords in addresses."""
-    lines = [re.sub(r"(://)[^/@\s]+@", r"\1***@", line) for line in text.strip().splitlines()]
+    lines = [masked(line) for line in text.strip().splitlines()]
     return "\n".join(lines[-count:])

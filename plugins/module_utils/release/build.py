@@ -17,6 +17,7 @@ import subprocess
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, remove_tree, write_atomically
+from ..host.logins import masked
 from . import package_lock, record, shared_paths
 from .app_files import AppFiles
 from .contents import Contents
@@ -102,6 +103,7 @@ def release_id(params, python, lock):
     }
     if params["shared_paths"]:
         identity["shared_paths"] = params["shared_paths"]
+    identity.update(package_lock.options_of_installer(params))
     if params["app_python"].startswith("/"):
         identity["interpreter"] = params["app_python"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -236,7 +238,7 @@ def _metadata(params, release, python, known=None):
         "content": params["content"],
         "origin": params["origin"],
         "requirements": params["requirements"],
-        "packages": params["packages"],
+        "packages": [masked(text) for text in params["packages"]],
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
         "pygun_py_shown": params["pygun_py_shown"],

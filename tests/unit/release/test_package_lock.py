@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.host.logins import Logins, masked
 from ansible_collections.pygun.stack.plugins.module_utils.release import differences, package_lock
 from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock, Unreadable
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
@@ -57,16 +58,73 @@ def test_a_line_that_another_host_could_have_made_up_is_refused(line):
 
 
 @pytest.mark.parametrize("login", ["deploy:s3cret", "ghp_token"])
-def test_no_login_stands_in_a_lock_and_each_host_puts_in_its_own(tmp_path, login):
-    text = f"x @ git+https://{login}@git.example/team/x.git@main\n"
-    (tmp_path / "app.txt").write_text(text)
+def test_no_login_stands_in_a_lock_and_each_host_puts_in_its_own(login):
+    text = f"x @ git+https://{login}@git.example/team/x.git@main"
     address = f"git+https://{login}@git.example/team/x.git@{'a' * 40}"
     made = lock(Resolved("x", "", address))
     assert login not in made.text
-    logins = package_lock.logins_in([str(tmp_path / "app.txt")], [])
-    assert PackageLock.parse(made.text).requirements(logins) == ([], [f"x @ {address}"])
+    assert PackageLock.parse(made.text).requirements(Logins([text])) == ([], [f"x @ {address}"])
     # ssh has a user there, and no secret.
     assert "git@git.example" in lock(Resolved("x", "", "git+ssh://git@git.example/x.git@abc")).text
+
+
+@pytest.mark.parametrize(
+    ("given", "resolved"),
+    [
+        ("x @ https://h/x-1.whl?token=s3cret&raw=1", "https://h/x-1.whl?token=s3cret&raw=1"),
+        ("x @ https://h/x-1.whl?X-Amz-Signature=s3cret#sha256=ab", "https://h/x-1.whl?X-Amz-Signature=s3cret"),
+        (
+            "x[async] @ git+https://s3cret@h/team/x.git@v1#subdirectory=a",
+            "git+https://s3cret@h/team/x.git@abc#subdirectory=a",
+        ),
+        ("x @ git+ssh://git:s3cret@h/x.git", "git+ssh://git:s3cret@h/x.git@abc"),
+        ("x @ https://me:s3@cret@h/x.whl", "https://me:s3@cret@h/x.whl"),
+        ("https://s3cret@h/x-1.whl", "https://s3cret@h/x-1.whl"),
+        ("dependencies = ['x @ https://s3cret@h/x-1.whl', ", "https://s3cret@h/x-1.whl"),
+    ],
+)
+def test_no_token_of_any_address_stands_in_a_lock(given, resolved):
+    other = "y @ https://other@h/y.whl?token=other"  # of the same host
+    made = lock(Resolved("x", "", resolved))
+    assert "cret" not in made.text
+    assert "cret" not in masked(given)
+    assert PackageLock.parse(made.text).requirements(Logins([given, other]))[1] == [f"x @ {resolved}"]
+    assert PackageLock.parse(made.text).requirements(Logins([other, given]))[1] == [f"x @ {resolved}"]
+
+
+def test_two_packages_of_one_address_have_their_own_field():
+    given = ["x @ https://h/get?key=x.whl", "Y_y @ https://h/get?key=y.whl"]
+    made = lock(*(Resolved(name, "", text.split(" @ ")[1]) for name, text in zip(["x", "y-y"], given)))
+    assert made.requirements(Logins(given))[1] == [given[0], given[1].replace("Y_y", "y-y")]
+
+
+def test_a_field_that_says_which_file_is_meant_stays():
+    assert masked("https://h/x?version=2&token=a#egg=x") == "https://h/x?version=2&token=***#egg=x"
+
+
+#: What a module is told of the place that packages come from, and how they are built.
+PLACE = {"index_url": "", "wheelhouse": "", "extra_args": []}
+INPUTS = {"needs": "", "packages": [], "server_packages": [], "overrides": [], "uv": "uv", **PLACE}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_new"),
+    [
+        ({"index_url": "https://h/simple"}, True),
+        ({"wheelhouse": "/opt/wheels"}, True),
+        ({"wheelhouse": "/opt/wheels", "index_url": "https://h/simple"}, True),
+        ({"extra_args": ["--no-binary=x"]}, True),
+        ({}, False),
+    ],
+)
+def test_packages_are_resolved_anew_when_they_come_from_elsewhere(change, is_new):
+    keys = {package_lock.inputs_key({**INPUTS, **given}, "3.11.2") for given in ({}, change)}
+    assert len(keys) == 1 + is_new
+
+
+def test_another_password_resolves_nothing_anew():
+    urls = ("https://me:one@h/simple", "https://me:two@h/simple")
+    assert len({package_lock.inputs_key({**INPUTS, "index_url": url}, "3.11.2") for url in urls}) == 1
 
 
 def test_an_index_that_has_got_more_files_of_the_same_version_changes_nothing():
@@ -85,7 +143,7 @@ def test_the_hashes_and_the_options_of_the_app_are_found(tmp_path):
     files = [str(tmp_path / "app.txt")]
     assert package_lock.hashes_in(files) == {"flask": HASHES[:1], "x-y": HASHES[1:3]}
     assert package_lock.options_in(files) == ["--extra-index-url https://u:p@h/simple", "--pre"]
-    assert "u:p" not in package_lock.without_logins(package_lock.options_in(files)[0])
+    assert "u:p" not in masked(package_lock.options_in(files)[0])
 
 
 @pytest.mark.parametrize(
