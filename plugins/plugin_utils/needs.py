@@ -12,8 +12,9 @@ from pathlib import Path
 
 import tomllib
 
+from ..module_utils.host.logins import masked
 from ..module_utils.python_env import normalize, requirement_name
-from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, with_origin
+from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
 from . import locks, requirement_files
 from .hashes import REQUIRE
 from .locks.wanted import Wanted
@@ -112,6 +113,22 @@ def of(
             entries.append(entry_from_file(name, file, scratch))
             paths += [name] if name != _CONSTRAINTS else []
     return Needs(entries, paths, found.read, unread)
+
+
+def asked_for(files: Iterable[Path], packages: Iterable[str]) -> dict[str, str]:
+    """A diff with what the app asks for, where no host has resolved it yet.
+
+    :param packages: further requirements
+    """
+    found = [text for file in files for _number, text in logical(file.read_text(encoding="utf-8"))]
+    found = [text for text in found if not text.startswith("-")] + list(packages)
+    plain = {re.sub(r"\s+--hash.*", "", masked(text.replace(SOURCE, "."))) for text in found}
+    return {
+        "before_header": "packages",
+        "after_header": "packages asked for (the deploy resolves them, with what they need)",
+        "before": "",
+        "after": "".join(f"{text}\n" for text in sorted(plain, key=str.lower)),
+    }
 
 
 def _given(source: Path | None, name: str) -> Path:

@@ -139,6 +139,8 @@ class Needed:
 
     def __init__(self, params: dict[str, t.Any], path: str, python: str) -> None:
         self.params, self.python = params, python
+        #: Names of the packages that were built in this run.
+        self.from_source: set[str] = set()
         self.source = os.path.join(path, "src")
         self.files = [os.path.join(path, name) for name in params["requirements"]]
         self.options = package_lock.options_in(self.files)
@@ -192,6 +194,7 @@ class Needed:
                     stream.writelines(f"{line}\n" for line in [*self.options, *packages])
                 installer.install(venv, ["--no-deps", "-r", file])
                 remove_file(file)
+        self.from_source |= installer.from_source
         installer.take_over(venv)
         installer.tidy_cache()
 
