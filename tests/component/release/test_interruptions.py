@@ -54,9 +54,10 @@ _TIMES = ("built_at", "files.json", "environment.json", "release.json", "uv_cach
 class Site(Host):
     """A host whose packages an account of its own installs, as the module `release` has it done."""
 
-    def run(self, files: dict[str, str], **more) -> building.Built:
+    def run(self, files: dict[str, str], begun=lambda: None, **more) -> building.Built:
         params = self.params(files, shared_paths=["uploads"], python=PYTHON, **more)
         version = python_env.python_version(PYTHON)
+        begun()
         with locked(str(self.place), "tester", patience=5):
             build_account.end_processes(ACCOUNT)
             self.store.recover()
@@ -150,8 +151,7 @@ def test_a_build_that_is_killed_at_any_step_is_made_whole_by_the_next(site, befo
     served, trace = site.tree(), tmp_path / "steps"
 
     def traced():
-        killed_at(0, trace)
-        site.run(NEXT)
+        site.run(NEXT, lambda: killed_at(0, trace))
         os._exit(0)
 
     assert in_a_child(traced) == 0
@@ -164,8 +164,7 @@ def test_a_build_that_is_killed_at_any_step_is_made_whole_by_the_next(site, befo
         assert site.tree() == served
 
         def walk(step=step):
-            killed_at(step)
-            site.run(NEXT)
+            site.run(NEXT, lambda: killed_at(step))
             os._exit(0)
 
         code = in_a_child(walk)
