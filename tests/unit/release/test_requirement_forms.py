@@ -183,14 +183,75 @@ def test_a_source_that_only_uv_knows_is_refused_without_its_lock(tmp_path, sourc
 
 
 @pytest.mark.parametrize(
-    ("name", "command"),
+    ("name", "text", "command"),
     [
-        ("Pipfile", "pipenv lock"),
-        ("environment.yml", "pip list --format=freeze"),
+        ("Pipfile", "", "`pipenv lock && pipenv requirements > requirements.txt`"),
+        (
+            "environment.yml",
+            "name: web\ndependencies: [pip: [flask]]\n",
+            "`conda run -n web python -m pip list --format=freeze",
+        ),
+        ("env-prod.yaml", "", "conda run -n NAME"),
     ],
 )
-def test_a_form_that_no_installer_reads_is_refused_with_the_command_that_converts_it(tmp_path, name, command):
+def test_a_form_that_no_installer_reads_is_refused_with_the_command_that_converts_it(tmp_path, name, text, command):
     for given in ([], [name]):
-        with pytest.raises(pack.PackError, match=f"{name} is read by neither.*{command}"):
-            read(tmp_path, {name: ""}, given)
-    assert read(tmp_path, {name: ""}, packages=True)[0].get("folders.txt") is None
+        with pytest.raises(pack.PackError) as refused:
+            read(tmp_path, {name: text}, given)
+        assert [part for part in (f"{name} is", command) if part not in str(refused.value)] == []
+    assert read(tmp_path, {name: text}, packages=True)[0].get("folders.txt") is None
+
+
+TWO = {"requirements/base.txt": "", "requirements/dev.txt": "", "requirements/prod.txt": "-r base.txt\n"}
+POETRY = "[tool.poetry]\npackage-mode = false\n[build-system]\nrequires = ['poetry-core']\n"
+DYNAMIC = (
+    BUILD
+    + "[project]\nname = 'x'\ndynamic = ['dependencies']\n[tool.setuptools.dynamic]\ndependencies = {file = './r.in'}\n"
+)
+SCRIPT = "# /// script\n# requires-python = '>=3.11'\n# dependencies = ['flask']\n# ///\nimport flask\n"
+#: What a source says of its packages where nothing looks for it, and the one thing to write.
+ELSEWHERE = {
+    "a folder of requirements": (TWO, "flask_app_requirements: [requirements/prod.txt]"),
+    "the base of requirements": ({"requirements/base.txt": "", "requirements/test.txt": ""}, "[requirements/base.txt]"),
+    "settings of tools beside it": (
+        {"requirements-web.txt": "", "pyproject.toml": "[tool.x]\n"},
+        "[requirements-web.txt]",
+    ),
+    "a misspelled name": ({"requirement.txt": ""}, "flask_app_requirements: [requirement.txt]"),
+    "in a folder": ({"backend/requirements.txt": ""}, "flask_app_requirements: [backend/requirements.txt]"),
+    "Pixi": ({"pixi.toml": ""}, "`pixi list`"),
+    "setup.cfg": ({"setup.cfg": "[options]\ninstall_requires = flask\n"}, 'requires = ["setuptools"]'),
+    "a script": ({"app.py": SCRIPT}, "`uv export --script app.py --output-file requirements.txt`"),
+    "Poetry without a lock": ({"pyproject.toml": POETRY}, "`poetry lock`"),
+    "groups": ({"pyproject.toml": "[dependency-groups]\nprod = ['flask']\n"}, "flask_app_extras: [prod]"),
+    "a dynamic file": ({"pyproject.toml": DYNAMIC}, "names './r.in', and there is no such file"),
+    "an ignored one": ({"pyproject.toml": DYNAMIC, "r.in": "", ".gitignore": "*.in\n"}, "left out of the release"),
+}
+
+
+@pytest.mark.parametrize(("files", "says"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_source_of_which_nothing_would_be_read_is_refused_with_the_one_thing_to_write(tmp_path, files, says):
+    with pytest.raises(pack.PackError) as refused:
+        read(tmp_path, files)
+    assert says in str(refused.value)
+
+
+QUIET = {
+    "other settings": {"setup.cfg": "[flake8]\nmax-line-length = 100\n", "docs/conf.py": "", "data/env.json": ""},
+    "what the app itself does not need": {"requirements-dev.txt": "", "docs/requirements.txt": "pytest\n"},
+    "a group that is not for servers": {
+        "pyproject.toml": "[project]\nname = 'x'\n[dependency-groups]\ndev = ['ruff']\n"
+    },
+    "a file that says that nothing is needed": {"requirements.txt": "", "requirements-x.txt": ""},
+    "a dynamic file": {"pyproject.toml": DYNAMIC, "r.in": "flask\n"},
+}
+
+
+@pytest.mark.parametrize("files", QUIET.values(), ids=QUIET)
+def test_a_source_that_needs_nothing_more_is_not_refused(tmp_path, files):
+    read(tmp_path, files)
+
+
+def test_what_a_compiled_file_is_made_of_is_read_if_there_is_none(tmp_path):
+    assert read(tmp_path, {"requirements.in": "flask\n"})[0] == {"app.txt": ["flask"]}
+    assert read(tmp_path, {"requirements.in": "flask\n", "requirements.txt": "x\n"})[0] == {"app.txt": ["x"]}
