@@ -17,8 +17,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text, transfer
+from ..module_utils.release.requirement_lines import FOLDERS, lines
+from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, requirement_mistakes, text, transfer
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
             with progress.shown(f"{self._who}: reading the source"):
                 collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
             requirement_files = self._files(collected)
-            self._refuse_old_gunicorn(requirement_files, args)
+            self._refuse_versions(requirement_files, args)
             if on_control_node["require_hashes"]:
                 args["require_hashes"] = True
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
@@ -222,9 +222,13 @@ class ActionModule(ActionBase):
         """Where the app names packages of the server."""
         return server_packages.named(args.get("server_packages") or [], map(str, files), args.get("packages") or [])
 
-    def _refuse_old_gunicorn(self, files, args):
+    def _refuse_versions(self, files, args):
         for where, why in server_packages.refused(self._named(files, args), args.get("overrides") or []):
             raise pack.PackError(f"{where}{why}")
+        if not args.get("overrides"):  # which may decide
+            contradiction = requirement_mistakes.of_all(place for file in files for place in lines(str(file)))
+            if contradiction:
+                raise pack.PackError(contradiction)
 
     def _refuse_full_disk(self, entries, known, free, args, extra=()):
         """Refuse a host that has no room for what is new. A build of a project in the source works on copies."""

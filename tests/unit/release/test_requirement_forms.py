@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import needs, pack
+from ansible_collections.pygun.stack.plugins.plugin_utils import needs, pack, requirement_mistakes
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 
 ROOT = "${PROJECT_ROOT}"
@@ -116,6 +116,18 @@ FAILS = {
     "a command": ("pip install flask\n", {}, ["no requirement", "NAME==VERSION"]),
     "one equals sign": ("flask=3.1.2\n", {}, ["flask==3.1.2"]),
     "latin-1": (b"fl\xe4sk\n", {}, ["not UTF-8"]),
+    "a package of Conda": ("https://conda.anaconda.org/conda-forge/noarch/x-3.0-py_0.conda#ab\n", {}, ["a package of Conda", "conda run"]),
+    "an old one": ("https://repo.example/pkgs/linux-64/x-3.0-py311_0.tar.bz2\n", {}, ["a package of Conda"]),
+    "a list of Conda": ("@EXPLICIT\n", {}, ["packages of Conda"]),
+    "a page of a forge": ("x @ https://github.com/team/x\n", {}, ["Write git+https://github.com/team/x,"]),
+    "a repository": ("https://t0ken@git.example/a/team/x.git\n", {}, ["Write git+https://***@git.example/a/team/x.git,"]),
+    "a repository by scp": ("-e git+git@github.com:team/x.git@v1#egg=x\n", {}, ["git+ssh://git@github.com/team/x.git@v1#egg=x"]),
+    "git's own transport": ("git://github.com/team/x.git#egg=x\n", {}, ["Write git+https://github.com/team/x.git#egg=x."]),
+    "a package of Windows": ("pywin32==306\n", {}, ["for Windows only", "pywin32==306 ; sys_platform == 'win32'"]),
+    "Python itself": ("python>=3.9\n", {}, ["Python is no package", "flask_app_python"]),
+    "no version": ("flask==latest\n", {}, ["'latest' is no version", "flask for the newest"]),
+    "a list": ("- flask\n", {}, ["an entry of a list", "Write flask."]),
+    "an index without a scheme": ("--index-url pypi.example/simple\n", {}, ["Write https://pypi.example/simple."]),
 }  # fmt: skip
 
 
@@ -124,6 +136,44 @@ def test_what_can_only_fail_is_refused_with_file_line_and_remedy(tmp_path, text,
     with pytest.raises(pack.PackError) as caught:
         read(tmp_path, {"requirements.txt": text, **files})
     assert [part for part in [str(tmp_path), *says] if part not in str(caught.value)] == [], caught.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://github.com/t/x/archive/main.zip",
+        "x @ https://files.example/simple/x-1.0.tar.bz2",
+        "git+ssh://git@github.com/t/x.git@v1",
+        "pywin32==306 ; sys_platform == 'win32'",
+        "python-dotenv==1.0",
+        "flask==v3.0",
+        "flask==3.*",
+        "--index-url=https://h/simple",
+        "-i /srv/index",
+        "--pre",
+    ],
+)
+def test_what_only_looks_like_a_mistake_is_read(tmp_path, text):
+    assert read(tmp_path, {"requirements.txt": f"{text}\n"})[0]["app.txt"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_refused"),
+    [
+        (["flask==3.0", "Flask[async]==3.1 --hash=sha256:00"], True),
+        (["flask==3.0", "flask==3.0.0"], False),
+        (["torch==2.1", "torch==2.1+cpu"], False),
+        (["flask==3.0", "flask>=3"], False),
+        (["x==1 ; python_version < '3.9'", "x==2 ; python_version >= '3.9'"], False),
+        (["x==1.*", "x==1.2"], False),
+        (["-r x==1", "x==2"], False),
+    ],
+)
+def test_two_versions_of_one_package_are_refused_with_both_lines(lines, is_refused):
+    said = requirement_mistakes.of_all((f"line {number}", text) for number, text in enumerate(lines, 1))
+    assert bool(said) == is_refused
+    if said:
+        assert said.startswith("line 1 names flask==3.0, and line 2 names Flask[async]==3.1:")
 
 
 def test_a_password_in_a_refused_line_is_not_shown(tmp_path):
