@@ -71,7 +71,7 @@ class ActionModule(ReleaseAction):
         for file in files:
             if file.name == FOLDERS:
                 packages = [*packages, *needs.to_build(file, Path(collected.source))]
-        self._refuse_old_gunicorn(files, args)
+        self._refuse_versions(files, args)
         server = args.get("server_packages") or []
         given = [*(args.get("overrides") or []), *(text for file in files for _where, text in notes(file, "override"))]
         return wheels.collect(

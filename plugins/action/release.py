@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -15,8 +17,8 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
-from ..module_utils.release.requirement_lines import FOLDERS
-from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, text, transfer
+from ..module_utils.release.requirement_lines import FOLDERS, lines
+from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, requirement_mistakes, text, transfer
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
@@ -63,7 +65,7 @@ class ActionModule(ActionBase):
             with progress.shown(f"{self._who}: reading the source"):
                 collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
             requirement_files = self._files(collected)
-            self._refuse_old_gunicorn(requirement_files, args)
+            self._refuse_versions(requirement_files, args)
             if on_control_node["require_hashes"]:
                 args["require_hashes"] = True
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
@@ -75,7 +77,7 @@ class ActionModule(ActionBase):
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
             args["shared_paths"] = collected.shared_paths
             args.update(needs=needs_digest(collected.entries, collected.requirements), locks=locks.digests())
-            args.update(lock_wanted=not args["locks"] and len(task_vars.get("ansible_play_hosts_all", ())) > 1)
+            args.update(lock_wanted=len(task_vars.get("ansible_play_hosts_all", ())) > 1)
             args.update(app_files.for_host(on_control_node["extra_files"]))
             result["notes"] = notes
             answer = self._module(args, task_vars)
@@ -96,17 +98,14 @@ class ActionModule(ActionBase):
                 answer = self._module({**args, "files": files}, task_vars)
             else:
                 self._say_who_resolves(locks, answer, args.get("name"), task_vars)
-                extra = (
-                    app_files.fetched(on_control_node["extra_files"], known, shared) if args.get("wheelhouse") else []
-                )
-                self._refuse_full_disk(entries, known, free, args, extra)
-                with locks.one_resolves(answer["inputs"]):
-                    args.update(locks=locks.digests(), lock=locks.text(answer["inputs"]), pygun_py_shown=shown)
-                    answer = self._build(shared, entries, known, extra, args, task_vars)
-                    if answer.get("lacking"):  # an older release has gone meanwhile
-                        answer = self._build(shared, entries, (), extra, args, task_vars)
-                    locks.keep(answer)
+                args.update(pygun_py_shown=shown)
+                files = on_control_node["extra_files"] if args.get("wheelhouse") else []
+                build = functools.partial(self._build, locks, answer["inputs"], task_vars=task_vars)
+                answer = self._send_and_build(shared, entries, known, free, files, args, build)
+                result["notes"] = notes + self._show_builds(answer, host, args)
             before, packages = answer.pop("texts", {}), answer.pop("packages_diff", None)
+            if self._task.check_mode and answer.get("packages") == "resolved":
+                packages = needs.asked_for(requirement_files, [*on_control_node["packages"], *args["server_packages"]])
             if answer.get("diff") and self._task.diff:
                 packages = [packages] if packages else []
                 answer["diff"] = [answer["diff"], *packages, *_text_diffs(before, entries, shown)]
@@ -223,9 +222,13 @@ class ActionModule(ActionBase):
         """The places in which the app names packages of the server."""
         return server_packages.named(args.get("server_packages") or [], map(str, files), args.get("packages") or [])
 
-    def _refuse_old_gunicorn(self, files, args):
+    def _refuse_versions(self, files, args):
         for where, why in server_packages.refused(self._named(files, args), args.get("overrides") or []):
             raise pack.PackError(f"{where}{why}")
+        if not args.get("overrides"):  # which may decide
+            contradiction = requirement_mistakes.of_all(place for file in files for place in lines(str(file)))
+            if contradiction:
+                raise pack.PackError(contradiction)
 
     def _refuse_full_disk(self, entries, known, free, args, extra=()):
         """Refuse a host that has no room for what is new. A build of a project in the source works on copies."""
@@ -240,8 +243,57 @@ class ActionModule(ActionBase):
                 f" {text.size(needed)}. Make room there: `df -h {place}` says how much."
             )
 
-    def _build(self, shared, entries, known, extra, args, task_vars):
-        """Send the files that the host lacks, and build the release there."""
+    def _send_and_build(self, shared, entries, known, free, files, args, build):
+        """Send what the host does not know, and have the release built.
+
+        :param files: those of flask_app_files that the host may not fetch
+        """
+        answer = {}
+        for has in (known, ()):
+            extra = app_files.fetched(files, has, shared)
+            self._refuse_full_disk(entries, has, free, args, extra)
+            with self._sent(shared, entries, has, extra) as archive:
+                answer = build({**args, "archive": archive})
+            if not answer.get("lacking"):  # or an older release has gone meanwhile
+                break
+        return answer
+
+    def _build(self, locks, inputs, args, task_vars):
+        """Have the release built. The first host of its kind resolves the packages; then all hosts install side by side."""
+        built, resolution = [], ""
+        with locks.one_resolves(inputs) as is_first:
+            if is_first and len(task_vars.get("ansible_play_batch", ())) > 1:
+                answer = self._build_with(locks, inputs, {**args, "resolution": "only"}, task_vars)
+                if answer.get("failed") or answer.get("lacking"):
+                    return answer
+                built, resolution = answer["built_from_source"], "done"
+            elif is_first:
+                return self._build_with(locks, inputs, args, task_vars)
+        answer = self._build_with(locks, inputs, {**args, "resolution": resolution}, task_vars)
+        if "built_from_source" in answer:
+            answer["built_from_source"] = sorted({*built, *answer["built_from_source"]})
+        return answer
+
+    def _build_with(self, locks, inputs, args, task_vars):
+        args.update(locks=locks.digests(), lock=locks.text(inputs))
+        with progress.shown(f"{self._who}: building the release"):
+            answer = self._module(args, task_vars)
+        locks.keep(answer)
+        return answer
+
+    @staticmethod
+    def _show_builds(answer, host, args):
+        """Say which packages came as source: their builds run code, before anything of the app does."""
+        names = ", ".join(answer.get("built_from_source", ()))
+        if not names:
+            return []
+        note = f"Built from source on {host}, which runs code of the packages as the app's build account: {names}."
+        Display().display(f"{args.get('name')}: {note}")
+        return [note]
+
+    @contextlib.contextmanager
+    def _sent(self, shared, entries, known, extra):
+        """Send the files that the host does not know. Their archive is there meanwhile."""
         new = sum(entry.size for entry in [*pack.lacking(entries, known), *extra])
         try:
             with progress.shown(f"{self._who}: packing", progress.Amount(new)) as amount:
@@ -252,9 +304,7 @@ class ActionModule(ActionBase):
         self._make_tmp_path()
         folder = self._connection._shell.tmpdir
         try:
-            remote = self._send(archive)
-            with progress.shown(f"{self._who}: building the release"):
-                return self._module({**args, "archive": remote}, task_vars)
+            yield self._send(archive)
         finally:
             self._remove_tmp_path(folder)
 

@@ -221,6 +221,13 @@ options:
     description: Whether other hosts of the run may need the lock. Set by the action plugin.
     type: bool
     default: false
+  resolution:
+    description:
+      - V(only) if packages are to be resolved, and nothing built, so that the other hosts of the run need not wait for the build.
+        V(done) if this host has done so. Set by the action plugin.
+    type: str
+    choices: ['', only, done]
+    default: ''
 attributes:
   check_mode:
     description:
@@ -230,7 +237,7 @@ attributes:
   diff_mode:
     description:
       - Lists the files that differ from the current release, and shows the text of what changes in them, up to a limit.
-      - Shows which packages are added, removed or changed, unless they have to be resolved in check mode.
+      - Shows which packages are added, removed or changed. In check mode, if they have to be resolved, it shows those that are asked for.
       - Not shown is what may be secret, such as V(.env), a private key, and O(pygun_py), in whose place O(pygun_py_shown) is shown.
     support: full
 """
@@ -297,6 +304,12 @@ notes:
     - Packages are those of requirements.txt.
     - Packages come from PyPI, without hashes.
     - "3 files are left out, since git ignores them: 2 MB; the largest: static/dist/app.js (2 MB)."
+built_from_source:
+  description: Packages that this run had to build, which runs code of theirs as the app's build account. Without projects of the app's own source.
+  returned: when the release was built
+  type: list
+  elements: str
+  sample: [uwsgidecorators]
 code:
   description: The entry of the page Troubleshooting, if the cause is a known one, or null. The message has its text.
   returned: failure
@@ -315,7 +328,7 @@ from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account, interpreter
 from ..module_utils.release import app_files, contents
-from ..module_utils.release.build import build, plan
+from ..module_utils.release.build import build, plan, resolve
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
 from ..module_utils.release.environments import Environments
 from ..module_utils.release.lock import Held, locked
@@ -393,6 +406,7 @@ def main():
             "locks": {"type": "dict", "default": {}},
             "lock": text,
             "lock_wanted": {"type": "bool", "default": False},
+            "resolution": {"type": "str", "default": "", "choices": ["", "only", "done"]},
             "by": text,
             "service": {"type": "dict", "default": {}},
         },
@@ -422,8 +436,9 @@ def main():
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
     result.update(packages=wanted.packages, inputs=wanted.inputs)
+    shares_lock = params["lock_wanted"] and wanted.inputs not in params["locks"]
     if result["exists"] or not (params["archive"] or params["files"]):
-        if params["lock_wanted"] and wanted.lock:
+        if shares_lock and wanted.lock:
             result.update(lock=wanted.lock.text, lock_digest=wanted.lock.digest)
         if not standing:
             # A release that is built in its place lends nothing.
@@ -447,7 +462,8 @@ def main():
             build_account.end_processes(account)  # of a run that was killed: they would go on with what is removed now
             store.recover()
             Environments(params["root"]).recover()
-            built = build(params, wanted, python, store, account)
+            work = resolve if params["resolution"] == "only" else build
+            built = work(params, wanted, python, store, account)
     except contents.Lacking as error:
         module.exit_json(changed=False, lacking=str(error), **result)
     except Held as error:
@@ -461,10 +477,13 @@ def main():
             code=getattr(known, "code", None),
             **result,
         )
+    result["built_from_source"] = built.from_source
+    result.update({"lock": built.lock.text, "lock_digest": built.lock.digest} if shares_lock else {})
+    if params["resolution"] == "only":
+        module.exit_json(changed=False, **result)
     for text in filter(None, (*built.lock.warnings, built.warning)):
         module.warn(text)
     result.update(release=built.release, path=store.path(built.release), exists=built.exists, packages=built.packages)
-    result.update({"lock": built.lock.text, "lock_digest": built.lock.digest} if params["lock_wanted"] else {})
     differences = shown(store, before, manifest_of(store, built.release), current, built.release)
     differences.update(packages_shown(store, current, built.lock))
     module.exit_json(changed=not built.exists, **differences, **result)

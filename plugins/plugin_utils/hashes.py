@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from ..module_utils.host.logins import masked
 from ..module_utils.python_env import requirement_name
 from ..module_utils.release.requirement_lines import FOLDERS, SOURCE, lines
 from .checkout import without_password
@@ -40,9 +41,9 @@ def refuse_without(files: Collection[Path], packages: Collection[str], server: C
     """
     begun = "flask_app_require_hashes is true, and"
     if packages:
-        raise PackError(f"{begun} flask_app_packages names {packages[0]}, where no hash can stand. {_WRITE}")
+        raise PackError(f"{begun} flask_app_packages names {masked(packages[0])}, where no hash can stand. {_WRITE}")
     found = _packages(files)
-    bare = [f"{text} ({where})" for where, text in found if "--hash=" not in text]
+    bare = [f"{masked(text)} ({where})" for where, text in found if "--hash=" not in text]
     if bare:
         more = f" and {len(bare) - _LISTED_AT_MOST} more" if len(bare) > _LISTED_AT_MOST else ""
         raise PackError(f"{begun} there is no hash of {', '.join(bare[:_LISTED_AT_MOST])}{more}. {_WRITE}")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import tomllib
 
+from ..module_utils.host.logins import masked
 from ..module_utils.python_env import normalize, requirement_name
-from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, with_origin
-from . import locks, requirement_files
+from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
+from . import locks, requirement_files, unread_needs
 from .hashes import REQUIRE
 from .locks.wanted import Wanted
 from .pack import Entry, PackError, entry_from_file
@@ -24,8 +25,6 @@ _WRITE = "Write a requirements.txt next to it and deploy again:"
 #: Files that no installer reads as requirements, each with the command that converts it to a requirements.txt.
 _CONVERT = {
     "Pipfile": "pipenv lock && pipenv requirements > requirements.txt",
-    "environment.yml": "pip list --format=freeze > requirements.txt",
-    "environment.yaml": "pip list --format=freeze > requirements.txt",
 }
 _ALL_OF_IT = "requirements/app.txt"
 _LOCKED = f"requirements/{LOCKED}"
@@ -95,6 +94,7 @@ def of(
         _read(path, reader, wanted)
     wanted.refuse_unknown([path.name for path in read])
     if source and not given:
+        _refuse_unread(source, inside, reader, packages)
         _add_source(source, reader)
     found = reader.found
     entries, paths = [], []
@@ -114,6 +114,22 @@ def of(
     return Needs(entries, paths, found.read, unread)
 
 
+def asked_for(files: Iterable[Path], packages: Iterable[str]) -> dict[str, str]:
+    """A diff with what the app asks for, where no host has resolved it yet.
+
+    :param packages: further requirements
+    """
+    found = [text for file in files for _number, text in logical(file.read_text(encoding="utf-8"))]
+    found = [text for text in found if not text.startswith("-")] + list(packages)
+    plain = {re.sub(r"\s+--hash.*", "", masked(text.replace(SOURCE, "."))) for text in found}
+    return {
+        "before_header": "packages",
+        "after_header": "packages asked for (the deploy resolves them, with what they need)",
+        "before": "",
+        "after": "".join(f"{text}\n" for text in sorted(plain, key=str.lower)),
+    }
+
+
 def _given(source: Path | None, name: str) -> Path:
     path = Path(name) if os.path.isabs(name) or source is None else source / name
     if not path.is_file():
@@ -125,8 +141,10 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
     """The file that names the packages of a source, in a list, and a sentence on a lock that is not read because of it."""
     pylocks = sorted(filter(locks.is_pylock, inside), key=lambda name: (name != "pylock.toml", name))
     known = [*pylocks, *locks.NAMES]
-    names = ["requirements.txt", *known, "pyproject.toml", "setup.py", *_CONVERT]
+    names = ["requirements.txt", *known, "pyproject.toml", "setup.py", "requirements.in", *_CONVERT]
     found = [name for name in names if name in inside and not (packages and name in _CONVERT)]
+    if "pyproject.toml" in found and not _says_something(toml(source / "pyproject.toml")):
+        found.remove("pyproject.toml")
     if source is None or not found:
         return [], ""
     others = [name for name in found[1:] if name in known] if found[0] not in known else []
@@ -136,7 +154,26 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
     return [source / found[0]], unread
 
 
+def _refuse_unread(source: Path, inside: set[str], reader: Reader, packages: bool) -> None:
+    """Refuse a source of which nothing was read, and which says what it needs elsewhere: it would deploy without its packages."""
+    path, found = source / "pyproject.toml", reader.found
+    project = toml(path) if path.name in inside else {}
+    is_read = packages or found.lines or found.folders or set(found.read) - {path.name}
+    text = "" if is_read else unread_needs.refusal(source, inside, project)
+    if path.name in found.read:
+        text = text or unread_needs.missing_file(source, project, inside)
+    if text:
+        raise Refused(text)
+
+
+def _says_something(content: dict) -> bool:
+    """Whether a pyproject.toml may say what a project needs, and has not only settings of tools."""
+    return bool({"project", "build-system", "dependency-groups"} & set(content) or "poetry" in content.get("tool", {}))
+
+
 def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
+    if unread_needs.is_conda(path.name):
+        raise Refused(unread_needs.of_conda(path))
     if path.name in _CONVERT:
         raise Refused(f"{path} is read by neither uv nor pip. {_WRITE} `{_CONVERT[path.name]}`.")
     path, root = Path(os.path.abspath(path)), reader.root
@@ -171,7 +208,8 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
     lines = [
         (f"dependency-groups.{name}", text) for name in wanted.take(groups) for text in _of_group(path, groups, name)
     ]
-    if "build-system" in content or "dependencies" in project.get("dynamic", ()):
+    is_no_package = poetry.get("package-mode") is False and "project" not in content
+    if not is_no_package and ("build-system" in content or "dependencies" in project.get("dynamic", ())):
         _project(path, reader, extras)
     elif "project" in content:
         reader.found.read.append(path.name)
@@ -179,7 +217,7 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
         lines += [(f"project.optional-dependencies.{name}", text) for name in extras for text in known.get(name, ())]
     elif poetry:
         raise Refused(
-            f"{path} is Poetry's, and names no build system and has no poetry.lock next to it. Write one with `poetry lock`, and deploy again."
+            f"{path} is Poetry's, names nothing that could be built, and has no poetry.lock next to it. Write one with `poetry lock`, and deploy again."
         )
     for place, text in lines:
         _refuse_source(path, content, text)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..module_utils.release.installable import wheel_refusal
 from ..module_utils.release.requirement_lines import SOURCE, logical, other_file, with_origin
+from . import requirement_mistakes
 from .pack import PackError
 from .text import foreign, shown, unseen
 
@@ -157,6 +158,7 @@ class Reader:
             found = next((at for at in (folder / links, self._in_root(links)) if at and at.exists()), None)
             target.append(with_origin(f"--find-links {self._placed(found, links, where)}", origin))
         elif text.startswith("-") and not editable:
+            self._refuse(where, requirement_mistakes.of_option(text))
             target.append(with_origin(text, origin))
         else:
             self._requirement(editable or text, folder, where, origin, target)
@@ -167,6 +169,7 @@ class Reader:
         name, address = (named[1].strip(), named[2]) if named else ("", text)
         address, separator, marker = self._without_marker(address)
         self._check_address(address, text, where)
+        self._refuse(where, requirement_mistakes.of_address(address))
         foreign_wheel = "" if separator else wheel_refusal(address)
         if foreign_wheel:
             raise Refused(
@@ -187,6 +190,7 @@ class Reader:
                 with_origin(line, origin)
             )
         else:
+            self._refuse(where, requirement_mistakes.of_plain(text))
             self._check_plain(text, where)
             target.append(with_origin(f"{text}{' ' + options if options else ''}", origin))
 
@@ -261,6 +265,11 @@ class Reader:
         """A path as every control node writes it, since it belongs to the release."""
         inside = self.root is not None and path.is_relative_to(self.root)
         return path.relative_to(self.root).as_posix() if inside else path.name
+
+    @staticmethod
+    def _refuse(where: str, mistake: str) -> None:
+        if mistake:
+            raise Refused(f"{where}{mistake}")
 
     @staticmethod
     def _check_variables(text: str, where: str) -> None:

@@ -46,15 +46,19 @@ class RunLocks:
                     part.rename(target)
 
     @contextmanager
-    def one_resolves(self, inputs: str) -> Iterator[None]:
-        """Let one host resolve packages that no host has resolved. Hosts with the same inputs wait and then find the lock."""
+    def one_resolves(self, inputs: str) -> Iterator[bool]:
+        """Let one host resolve packages that no host has resolved. Hosts with the same inputs wait and then find the lock.
+
+        Yield whether this host is the one.
+        """
         if self.text(inputs):
-            yield
+            yield False
             return
         with self._locked(f"resolving-{inputs}") as lock:
-            if self.text(inputs):
+            is_resolved = bool(self.text(inputs))
+            if is_resolved:
                 fcntl.flock(lock, fcntl.LOCK_UN)
-            yield
+            yield not is_resolved
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[Any]:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
+
+from ..module_utils.host.logins import masked
 
 #: Unicode's categories of invisible characters: control, format, surrogate, separators.
 _UNSEEN = {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}
@@ -55,7 +56,7 @@ def serves(name: str, host: str, how: str, release: str, bind: str | None) -> st
 
 def shown(value: object) -> str:
     """A value as a message shows it: on one line, not too long, without the password of an address."""
-    text = re.sub(r"(://)[^/@\s]+@", r"\1***@", str(value))
+    text = masked(str(value))
     if len(text) > _SHOWN_AT_MOST:
         text = f"{text[:_SHOWN_AT_MOST]}... ({len(str(value))} characters)"
     return repr(text) if isinstance(value, str) else text

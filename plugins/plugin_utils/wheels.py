@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..module_utils.host.logins import masked
 from ..module_utils.release.server_packages import (
     FOR_GUNICORN_20,
     Named,
@@ -280,7 +281,7 @@ def _run(command: list[str], environment: dict[str, str], target: Target | None)
         check=False,
     )
     if done.returncode:
-        lines = [re.sub(r"(://)[^/@\s]+@", r"\1***@", line) for line in (done.stderr + done.stdout).splitlines()]
+        lines = masked(done.stderr + done.stdout).splitlines()
         told = "\n".join(lines[-20:])
         what = f"The wheels for {target.text} cannot be collected" if target else f"{command[-1]} cannot be installed"
         raise WheelsError(

@@ -17,6 +17,7 @@ import subprocess
 from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, remove_tree, write_atomically
+from ..host.logins import masked
 from . import package_lock, record, shared_paths
 from .app_files import AppFiles
 from .contents import Contents
@@ -56,6 +57,8 @@ class Built:
     packages: str
     exists: bool = False
     warning: str = ""
+    #: Packages that came as source.
+    from_source: tuple[str, ...] = ()
 
 
 def plan(params, python, store):
@@ -70,6 +73,7 @@ def plan(params, python, store):
     if given:
         kind, digest = GIVEN if given != digest else KEPT, given
         lock = next((one for one in [_given(params), *locks] if one and one.digest == digest), None)
+        kind = RESOLVED if params.get("resolution") == "done" else kind
     return Plan(release_id(params, python, digest), inputs, digest, lock, kind if digest else RESOLVED, former)
 
 
@@ -102,6 +106,7 @@ def release_id(params, python, lock):
     }
     if params["shared_paths"]:
         identity["shared_paths"] = params["shared_paths"]
+    identity.update(package_lock.options_of_installer(params))
     if params["app_python"].startswith("/"):
         identity["interpreter"] = params["app_python"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -114,16 +119,9 @@ def build(params, wanted, python, store, account=None):
     :param account: the build account, which runs the packages' code. Until root owns all files again, only it and root can enter the release
     """
     path = store.path(wanted.release)
-    os.umask(0o022)  # root's may keep everybody else from what it makes
     with contextlib.ExitStack() as undo:
         undo.enter_context(kept_aside(path))
-        os.makedirs(path, mode=0o700)
-        contents = Contents(path, params["requirements"])
-        contents.unpack(params["archive"], store, [file["path"] for file in params.get("fetch") or ()])
-        needed = Needed(params, path, python)
-        if account:
-            os.chown(path, 0, account.gid)
-            os.chmod(path, 0o710)
+        contents, needed = _unpack(params, path, python, store, account)
         files = _app_files(params, account)
         files.fetch(path, store, contents.former)
         with contents.lent("lib", account):
@@ -154,7 +152,32 @@ def build(params, wanted, python, store, account=None):
         )  # a power cut must not leave a release that only looks complete
         known = {"inputs": wanted.inputs, "lock": built.lock.digest, "environment": environment}
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python, known), 0o644)
-    return dataclasses.replace(built, release=release)
+    return dataclasses.replace(built, release=release, from_source=tuple(sorted(needed.from_source)))
+
+
+def resolve(params, wanted, python, store, account=None):
+    """Resolve the packages of a release for all hosts of its kind, which can then install them side by side. Nothing else stays."""
+    path = store.path(wanted.release)
+    try:
+        contents, needed = _unpack(params, path, python, store, account)
+        with contents.lent("src", account):
+            lock = _resolve(params, wanted, path, needed, account)
+    finally:
+        remove_tree(path)
+    return Built(wanted.release, lock, RESOLVED, from_source=tuple(sorted(needed.from_source)))
+
+
+def _unpack(params, path, python, store, account):
+    """The files of a release in its folder, and what they say of its environment."""
+    os.umask(0o022)  # root's may keep everybody else from what it makes
+    os.makedirs(path, mode=0o700)
+    contents = Contents(path, params["requirements"])
+    contents.unpack(params["archive"], store, [file["path"] for file in params.get("fetch") or ()])
+    needed = Needed(params, path, python)
+    if account:
+        os.chown(path, 0, account.gid)
+        os.chmod(path, 0o710)
+    return contents, needed
 
 
 def _app_files(params, account):
@@ -168,7 +191,7 @@ def _environment(params, wanted, path, needed, store, account):
     """Find or make the environment of a release. Return what was built so far, and the name of the environment."""
     lock, kind, warning = wanted.lock, wanted.packages, ""
     if lock is None:
-        lock, kind = _resolve(params, wanted, path, account), RESOLVED
+        lock, kind = _resolve(params, wanted, path, needed, account), RESOLVED
         warning = (
             "The lock of the other hosts of this run cannot be used here; packages were resolved."
             if wanted.digest
@@ -187,16 +210,18 @@ def _environment(params, wanted, path, needed, store, account):
         # The index may no longer have packages that this host has installed before.
         last = str(error).strip().splitlines()[-1:]
         warning = f"The packages of the release before cannot be installed again, and were resolved: {' '.join(last)}"
-        fresh = _resolve(params, wanted, path, account)
+        fresh = _resolve(params, wanted, path, needed, account)
         if fresh.digest == lock.digest:
             raise
         return Built(wanted.release, fresh, RESOLVED, warning=warning), _install(params, fresh, needed, store, account)
 
 
-def _resolve(params, wanted, path, account):
+def _resolve(params, wanted, path, needed, account):
     """Resolve the packages to a lock. Return the former lock if the new one has the same packages."""
     names = [] if package_lock.ALL in params["upgrade"] else params["upgrade"]
-    found = Resolution(params, path, account, wanted.former, names).lock()
+    resolution = Resolution(params, path, account, wanted.former, names)
+    found = resolution.lock()
+    needed.from_source |= resolution.installer.from_source
     return wanted.former if wanted.former and wanted.former.same_as(found) else found
 
 
@@ -236,7 +261,7 @@ def _metadata(params, release, python, known=None):
         "content": params["content"],
         "origin": params["origin"],
         "requirements": params["requirements"],
-        "packages": params["packages"],
+        "packages": [masked(text) for text in params["packages"]],
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
         "pygun_py_shown": params["pygun_py_shown"],

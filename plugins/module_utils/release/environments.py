@@ -10,6 +10,7 @@ The caller holds the app's lock while it writes.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import hashlib
 import json
@@ -22,6 +23,7 @@ from .. import python_env
 from ..host import foreign
 from ..host.atomic import kept_aside, now, put_back, remove_file, remove_tree, sync_directory, write_atomically
 from ..host.in_use import in_use
+from ..host.logins import Logins, masked
 from . import installable, package_lock
 from .fetcher import sha256_of
 from .package_lock import PackageLock
@@ -30,6 +32,8 @@ from .requirement_lines import SOURCE, lines
 _NAME = re.compile(r"[0-9a-f]{16}")
 _MARK = "environment.json"
 _LARGEST_MARK = 64 * 1024
+_PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
+_LARGEST_PROJECT_FILE = 1 << 20
 
 
 class Environments:
@@ -135,19 +139,28 @@ class Needed:
 
     def __init__(self, params: dict[str, t.Any], path: str, python: str) -> None:
         self.params, self.python = params, python
+        #: Names of the packages that were built in this run.
+        self.from_source: set[str] = set()
         self.source = os.path.join(path, "src")
         self.files = [os.path.join(path, name) for name in params["requirements"]]
         self.options = package_lock.options_in(self.files)
         texts = [text for file in self.files for _where, text in lines(file)] + list(params["packages"])
         named = {found.strip("/") for text in texts for found in re.findall(rf"{re.escape(SOURCE)}([^\s\[;#]*)", text)}
+        self.logins = Logins([*texts, *self._texts_of_projects(named)])
         self.digests = {relative: digest_of(os.path.join(self.source, relative)) for relative in sorted(named)}
+
+    def _texts_of_projects(self, named: t.Iterable[str]) -> t.Iterator[str]:
+        """The files by which projects of the source say what they need."""
+        for path in (os.path.join(self.source, folder, name) for folder in named for name in _PROJECT_FILES):
+            with contextlib.suppress(OSError, foreign.Unreadable):
+                yield foreign.read(path, _LARGEST_PROJECT_FILE).decode("utf-8", "replace")
 
     def name(self, lock: PackageLock) -> str:
         """Sixteen hexadecimal digits that are the same for the same packages, Python and installer."""
         content = self.params["content"]
         identity = {
             "lock": lock.digest,
-            "options": [package_lock.without_logins(text) for text in self.options],
+            "options": [masked(text) for text in self.options],
             "source": {relative: self.digests.get(relative, content) for relative in lock.folders()},
             "links": self.digests if any(SOURCE in text for text in self.options) else {},
             "installer": "uv" if self.params["uv"] else "pip",
@@ -155,6 +168,9 @@ class Needed:
             "python": [*self.python.split(".")[:2], os.path.realpath(self.params["python"])],
             "platform": python_env.platform(),
         }
+        identity.update(package_lock.options_of_installer(self.params))
+        tokens = {p.name: self.logins.restored(p.name, p.address) for p in lock.packages if "=***" in p.address}
+        identity.update({"tokens": tokens} if tokens else {})  # the field of a query may say which file it is
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
     def contents(self, lock: PackageLock) -> dict[str, t.Any]:
@@ -169,7 +185,7 @@ class Needed:
         installer.environment["PROJECT_ROOT"] = self.source  # requirement_lines.SOURCE
         installer.environment.update(installable.environment_for(self.files))
         installer.create(venv, self.params["python"])
-        hashed, others = lock.requirements(package_lock.logins_in(self.files, given))
+        hashed, others = lock.requirements(self.logins)
         # pip wants a hash for all that it installs at once, or for nothing.
         for number, packages in enumerate([hashed + others] if uv else [hashed, others]):
             if packages:
@@ -178,6 +194,7 @@ class Needed:
                     stream.writelines(f"{line}\n" for line in [*self.options, *packages])
                 installer.install(venv, ["--no-deps", "-r", file])
                 remove_file(file)
+        self.from_source |= installer.from_source
         installer.take_over(venv)
         installer.tidy_cache()
 

@@ -14,6 +14,7 @@ import re
 import typing as t
 
 from ..host import foreign
+from ..host.logins import Logins, masked
 from ..python_env import platform, requirement_name
 from ..resolved import Resolved, requirement_of
 from .requirement_lines import SOURCE, lines, other_file
@@ -28,9 +29,6 @@ _LINE = re.compile(
     r"(?P<name>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)(?:==(?P<version>[A-Za-z0-9][A-Za-z0-9._+!-]*)| @ (?P<address>[^\s;]+))"
     r"(?P<hashes>(?: --hash=sha256:[0-9a-f]{64})*)"
 )
-_LOGIN = re.compile(r"(?<!ssh)(://)([^/@\s]+)@([^/\s]+)")
-#: Replaces a login in an address of a lock, for readers and for accounts without secrets.
-_HIDDEN = "***"
 
 
 class Unreadable(ValueError):
@@ -116,14 +114,16 @@ class PackageLock:
             set(one.hashes) & set(two.hashes) or not (one.hashes and two.hashes) for one, two in pairs
         )
 
-    def requirements(self, logins: dict[str, str]) -> tuple[list[str], list[str]]:
+    def requirements(self, logins: Logins) -> tuple[list[str], list[str]]:
         """The lines for an installer: those with hashes, and the others.
 
-        :param logins: see `logins_in`
+        :param logins: those of the app
         """
         found: tuple[list[str], list[str]] = ([], [])
         for package in self.packages:
-            found[0 if package.hashes else 1].append(_line(_with_login(package, logins)))
+            found[0 if package.hashes else 1].append(
+                _line(package._replace(address=logins.restored(package.name, package.address)))
+            )
         return found
 
 
@@ -134,12 +134,7 @@ def _line(package: Resolved) -> str:
 def _plain(address: str, source: str) -> str:
     if source and address.startswith(f"file://{source}"):
         address = f"file://{SOURCE}{address.removeprefix(f'file://{source}')}"
-    return _LOGIN.sub(rf"\1{_HIDDEN}@\3", address)
-
-
-def _with_login(package: Resolved, logins: dict[str, str]) -> Resolved:
-    address = _LOGIN.sub(lambda match: f"{match[1]}{logins.get(match[3], match[2])}@{match[3]}", package.address)
-    return package._replace(address=address)
+    return masked(address)
 
 
 def _in_source(address: str) -> str | None:
@@ -147,21 +142,10 @@ def _in_source(address: str) -> str | None:
     return re.sub(r"[#?].*", "", address.removeprefix(start)).strip("/") if address.startswith(start) else None
 
 
-def logins_in(files: t.Iterable[str], packages: t.Iterable[str]) -> dict[str, str]:
-    """The logins in the addresses that an app names, each with its host: no lock has them."""
-    texts = [text for path in files for _where, text in lines(path)] + list(packages)
-    return {host: login for text in texts for _start, login, host in _LOGIN.findall(text)}
-
-
 def options_in(files: t.Iterable[str]) -> list[str]:
     """The options in requirement files that say where packages are, and which: they hold for a lock, too."""
     found = [text for path in files for _where, text in lines(path) if text.startswith("-") and not other_file(text)]
     return [text for text in dict.fromkeys(found) if not re.match(r"--require-hashes|-e\b|--editable", text)]
-
-
-def without_logins(text: str) -> str:
-    """A text whose addresses have no logins."""
-    return _LOGIN.sub(rf"\1{_HIDDEN}@\3", text)
 
 
 def hashes_in(files: t.Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -182,6 +166,11 @@ def names_to_upgrade(value: t.Any) -> list[str]:
     return [ALL] if any(name.lower() in (ALL, "yes") for name in names) else names
 
 
+def options_of_installer(params: dict[str, t.Any]) -> dict[str, list[str]]:
+    """The further arguments of the installer, which may decide what it installs, and how it builds that."""
+    return {"extra_args": [masked(text) for text in params["extra_args"]]} if params["extra_args"] else {}
+
+
 def inputs_key(params: dict[str, t.Any], python: str) -> str:
     """Sixteen hexadecimal digits that are the same as long as nothing changes that packages are resolved from.
 
@@ -196,4 +185,7 @@ def inputs_key(params: dict[str, t.Any], python: str) -> str:
         "python": python.split(".")[:2],
         "platform": platform(),
     }
+    # Only what is set: the locks of hosts that were built without stay good.
+    place = "wheelhouse" if params["wheelhouse"] else masked(params["index_url"])
+    inputs.update({"index": place} if place else {}, **options_of_installer(params))
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]

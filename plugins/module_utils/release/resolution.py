@@ -10,6 +10,7 @@ import re
 
 from .. import python_env
 from ..host.atomic import remove_tree
+from ..host.logins import masked
 from ..resolved import normalize, requirement_of
 from . import installable, package_lock, server_packages
 from .package_lock import PackageLock
@@ -125,7 +126,10 @@ class Resolution:
         return True
 
     def _own_arguments(self, files):
-        own = [argument for name in files for argument in ("-r", name)] + self.params["packages"]
+        own = [argument for name in files for argument in ("-r", name)]
+        own += [text for text in self.params["packages"] if masked(text) == text]
+        secret = [text for text in self.params["packages"] if masked(text) != text]
+        own += ["-r", self._write("packages.txt", secret)] if secret else []  # and not in the list of processes
         if own and self.kept:
             own += ["-c", self._write("kept.txt", self.kept)]
         overrides = self.params["overrides"] + [text for name in files for _where, text in notes(name, "override")]

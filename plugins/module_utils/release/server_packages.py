@@ -11,6 +11,7 @@ import dataclasses
 import os
 import re
 
+from ..host.logins import masked
 from ..python_env import normalize, requirement_name
 from .requirement_lines import lines
 
@@ -42,7 +43,7 @@ class Named:
         return requirement_name(self.text) == "gunicorn" and ";" not in self.text and _too_old(self.text)
 
     def __str__(self) -> str:
-        return f"{self.text} ({self.where})"
+        return f"{masked(self.text)} ({self.where})"
 
 
 def _too_old(requirement: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from ..host.logins import masked
+
 #: Bytes of one file, and of all together. Longer files are listed without their text.
 FILE_LIMIT = 16 << 10
 TOTAL_LIMIT = 64 << 10
@@ -48,4 +50,4 @@ def text_of(path: str, content: bytes, settings: str = "") -> str | None:
         return None
     if _PRIVATE_KEY.search(text):
         return None
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    return masked(text)

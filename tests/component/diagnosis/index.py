@@ -58,8 +58,11 @@ def _link(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterator[str]:
-    """The address of an index of these packages, or of one that answers everything with one status."""
+def served(packages: Path, status: int = 200, tls: Path | None = None, query: str = "") -> Iterator[str]:
+    """The address of an index of these packages, or of one that answers everything with one status.
+
+    :param query: what an address of a file has to end with
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_arguments: object) -> None:
@@ -72,8 +75,12 @@ def served(packages: Path, status: int = 200, tls: Path | None = None) -> Iterat
             self.do_GET()
 
         def do_GET(self) -> None:
-            name = self.path.rstrip("/").rpartition("/")[2]
+            path, _mark, asked = self.path.partition("?")
+            name = path.rstrip("/").rpartition("/")[2]
             file = packages / name
+            if file.is_file() and asked != query:
+                self.send_error(403)
+                return
             if status != 200:
                 self.send_error(status)
                 return

@@ -124,6 +124,52 @@ def test_a_file_that_is_not_the_one_of_the_lock_is_refused(new_host, packages):
         new_host("second").deploy(APP, first)
 
 
+@pytest.mark.parametrize(("installer", "form"), [("uv", "requirement"), ("uv", "project"), ("pip", "packages")])
+def test_a_token_stands_in_no_file_of_root_and_all_hosts_install_with_it_also_later(
+    tmp_path, packages, new_host, installer, form
+):
+    with index.served(packages, query="token=s3cret") as address:
+        name = f"plain @ {address}/plain-1.0-py3-none-any.whl?token=s3cret"
+        files, more = {**RUNTIME, "src/wsgi.py": ""}, {}
+        if form == "packages":
+            more = {"packages": [name]}
+        elif form == "requirement":
+            files["requirements/app.txt"] = f"{name}\n"
+        else:
+            files["requirements/folders.txt"] = "common @ file://${PROJECT_ROOT}/libs/common\n"
+            files["src/libs/common/backend.py"] = BACKEND.replace("plain", name)
+            files["src/libs/common/pyproject.toml"] = f"{PROJECT}# {name}\n"
+        uv = UV if installer == "uv" else None
+        first = new_host("first", uv).deploy(files, **more)
+        second, later = new_host("second", uv), {**files, "src/wsgi.py": "app = 2\n"}
+        given = second.deploy(files, first, **more)
+        assert (given.release, second.versions(given)["plain"]) == (first.release, "1.0")
+        shutil.rmtree(second.place / "environments")
+        shutil.rmtree(second.place / "cache", ignore_errors=True)
+        assert second.versions(second.deploy(later, **more))["plain"] == "1.0"
+    assert "s3cret" not in first.lock.text
+    made = [path for path in (tmp_path / "second").rglob("*") if path.name in ("lock.txt", "release.json")]
+    assert made
+    assert [path for path in made if "s3cret" in path.read_text()] == []
+
+
+def test_an_argument_of_the_installer_makes_another_environment_and_release(new_host):
+    host = new_host()
+    first, second = host.deploy(APP), host.deploy(APP, extra_args=["--no-cache"])
+    assert host.venv(first) != host.venv(second)
+    assert (first.lock, first.release != second.release) == (second.lock, True)
+
+
+@pytest.mark.parametrize(("most", "stays"), [("1KB", False), ("100MB", True)])
+def test_a_cache_above_its_limit_is_emptied_and_environments_do_not_miss_it(new_host, most, stays):
+    host = new_host()
+    built = host.deploy(APP, cache_max=most)
+    assert (host.place / "cache").exists() == stays
+    assert host.versions(built) == {"plain": "1.0", "other": "1.0"}
+    code = "import plain, other"
+    assert subprocess.run([f"{host.venv(built)}/bin/python", "-c", code], check=False).returncode == 0
+
+
 def test_a_change_of_the_source_installs_nothing(new_host, packages, monkeypatch):
     host = new_host()
     first = host.deploy(APP)

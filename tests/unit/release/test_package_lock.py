@@ -2,16 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The lock of a release: what it says, what it never says, and how the hosts of a run share it."""
 
+import contextlib
+import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.action.release import ActionModule
+from ansible_collections.pygun.stack.plugins.module_utils.host.logins import Logins, masked
 from ansible_collections.pygun.stack.plugins.module_utils.release import differences, package_lock
 from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock, Unreadable
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
 from ansible_collections.pygun.stack.plugins.module_utils.resolved import Resolved, chosen_by_uv
-from ansible_collections.pygun.stack.plugins.plugin_utils.pack import Entry, entry_from_bytes
+from ansible_collections.pygun.stack.plugins.plugin_utils import needs
+from ansible_collections.pygun.stack.plugins.plugin_utils.pack import Entry, Shared, entry_from_bytes
 from ansible_collections.pygun.stack.plugins.plugin_utils.run_locks import RunLocks, needs_digest
 
 HASHES = tuple(f"sha256:{digit * 64}" for digit in "0123")
@@ -57,16 +63,73 @@ def test_a_line_that_another_host_could_have_made_up_is_refused(line):
 
 
 @pytest.mark.parametrize("login", ["deploy:s3cret", "ghp_token"])
-def test_no_login_stands_in_a_lock_and_each_host_puts_in_its_own(tmp_path, login):
-    text = f"x @ git+https://{login}@git.example/team/x.git@main\n"
-    (tmp_path / "app.txt").write_text(text)
+def test_no_login_stands_in_a_lock_and_each_host_puts_in_its_own(login):
+    text = f"x @ git+https://{login}@git.example/team/x.git@main"
     address = f"git+https://{login}@git.example/team/x.git@{'a' * 40}"
     made = lock(Resolved("x", "", address))
     assert login not in made.text
-    logins = package_lock.logins_in([str(tmp_path / "app.txt")], [])
-    assert PackageLock.parse(made.text).requirements(logins) == ([], [f"x @ {address}"])
+    assert PackageLock.parse(made.text).requirements(Logins([text])) == ([], [f"x @ {address}"])
     # ssh has a user there, and no secret.
     assert "git@git.example" in lock(Resolved("x", "", "git+ssh://git@git.example/x.git@abc")).text
+
+
+@pytest.mark.parametrize(
+    ("given", "resolved"),
+    [
+        ("x @ https://h/x-1.whl?token=s3cret&raw=1", "https://h/x-1.whl?token=s3cret&raw=1"),
+        ("x @ https://h/x-1.whl?X-Amz-Signature=s3cret#sha256=ab", "https://h/x-1.whl?X-Amz-Signature=s3cret"),
+        (
+            "x[async] @ git+https://s3cret@h/team/x.git@v1#subdirectory=a",
+            "git+https://s3cret@h/team/x.git@abc#subdirectory=a",
+        ),
+        ("x @ git+ssh://git:s3cret@h/x.git", "git+ssh://git:s3cret@h/x.git@abc"),
+        ("x @ https://me:s3@cret@h/x.whl", "https://me:s3@cret@h/x.whl"),
+        ("https://s3cret@h/x-1.whl", "https://s3cret@h/x-1.whl"),
+        ("dependencies = ['x @ https://s3cret@h/x-1.whl', ", "https://s3cret@h/x-1.whl"),
+    ],
+)
+def test_no_token_of_any_address_stands_in_a_lock(given, resolved):
+    other = "y @ https://other@h/y.whl?token=other"  # of the same host
+    made = lock(Resolved("x", "", resolved))
+    assert "cret" not in made.text
+    assert "cret" not in masked(given)
+    assert PackageLock.parse(made.text).requirements(Logins([given, other]))[1] == [f"x @ {resolved}"]
+    assert PackageLock.parse(made.text).requirements(Logins([other, given]))[1] == [f"x @ {resolved}"]
+
+
+def test_two_packages_of_one_address_have_their_own_field():
+    given = ["x @ https://h/get?key=x.whl", "Y_y @ https://h/get?key=y.whl"]
+    made = lock(*(Resolved(name, "", text.split(" @ ")[1]) for name, text in zip(["x", "y-y"], given)))
+    assert made.requirements(Logins(given))[1] == [given[0], given[1].replace("Y_y", "y-y")]
+
+
+def test_a_field_that_says_which_file_is_meant_stays():
+    assert masked("https://h/x?version=2&token=a#egg=x") == "https://h/x?version=2&token=***#egg=x"
+
+
+#: What a module is told of the place that packages come from, and how they are built.
+PLACE = {"index_url": "", "wheelhouse": "", "extra_args": []}
+INPUTS = {"needs": "", "packages": [], "server_packages": [], "overrides": [], "uv": "uv", **PLACE}
+
+
+@pytest.mark.parametrize(
+    ("change", "is_new"),
+    [
+        ({"index_url": "https://h/simple"}, True),
+        ({"wheelhouse": "/opt/wheels"}, True),
+        ({"wheelhouse": "/opt/wheels", "index_url": "https://h/simple"}, True),
+        ({"extra_args": ["--no-binary=x"]}, True),
+        ({}, False),
+    ],
+)
+def test_packages_are_resolved_anew_when_they_come_from_elsewhere(change, is_new):
+    keys = {package_lock.inputs_key({**INPUTS, **given}, "3.11.2") for given in ({}, change)}
+    assert len(keys) == 1 + is_new
+
+
+def test_another_password_resolves_nothing_anew():
+    urls = ("https://me:one@h/simple", "https://me:two@h/simple")
+    assert len({package_lock.inputs_key({**INPUTS, "index_url": url}, "3.11.2") for url in urls}) == 1
 
 
 def test_an_index_that_has_got_more_files_of_the_same_version_changes_nothing():
@@ -85,7 +148,7 @@ def test_the_hashes_and_the_options_of_the_app_are_found(tmp_path):
     files = [str(tmp_path / "app.txt")]
     assert package_lock.hashes_in(files) == {"flask": HASHES[:1], "x-y": HASHES[1:3]}
     assert package_lock.options_in(files) == ["--extra-index-url https://u:p@h/simple", "--pre"]
-    assert "u:p" not in package_lock.without_logins(package_lock.options_in(files)[0])
+    assert "u:p" not in masked(package_lock.options_in(files)[0])
 
 
 @pytest.mark.parametrize(
@@ -154,6 +217,97 @@ def test_one_host_resolves_and_the_others_of_its_kind_wait_for_it(tmp_path):
     for thread in threads:
         thread.join(20)
     assert len(resolved) == 1
+
+
+def action_on(host, calls=None, answer_to=lambda args: {}):
+    """The action plugin for a host, whose module gives answers of ours."""
+    action = ActionModule.__new__(ActionModule)
+    action._who = f"scoring, {host}"
+
+    def module(args, _task_vars):
+        if calls is not None:
+            calls.append((host, args["resolution"], args["lock"]))
+        return answer_to(args)
+
+    action._module = module
+    return action
+
+
+def test_hosts_wait_for_the_resolution_of_the_first_and_then_install_side_by_side(tmp_path):
+    hosts, calls, both = ["a", "b"], [], threading.Barrier(2)
+
+    def answer_to(args):
+        if args["resolution"] == "only":
+            threading.Event().wait(0.2)
+            return {**answer("debian12", "the lock"), "built_from_source": ["x"]}
+        both.wait(20)  # fails if one waits until the other is ready
+        return {"inputs": "debian12", "packages": "resolved", "built_from_source": []}
+
+    def host(name):
+        action = action_on(name, calls, answer_to)
+        given = action._build(RunLocks(tmp_path), "debian12", {"resolution": ""}, {"ansible_play_batch": hosts})
+        return given["built_from_source"]
+
+    with ThreadPoolExecutor() as pool:
+        built = list(pool.map(host, hosts))
+    assert sorted(built) == [[], ["x"]]
+    first = calls[0][0]
+    assert calls[0] == (first, "only", "")
+    assert sorted(calls[1:]) == sorted((name, "done" if name == first else "", "the lock") for name in hosts)
+
+
+def test_a_host_that_is_alone_resolves_and_builds_in_one_step(tmp_path):
+    calls = []
+    action = action_on("a", calls, lambda _args: answer("debian12", "the lock"))
+    action._build(RunLocks(tmp_path), "debian12", {"resolution": ""}, {"ansible_play_batch": ["a"]})
+    assert calls == [("a", "", "")]
+    assert RunLocks(tmp_path).text("debian12") == "the lock"
+
+
+def test_a_resolution_that_fails_ends_the_deploy_of_this_host_and_the_next_one_tries(tmp_path):
+    calls = []
+    action = action_on("a", calls, lambda _args: {"failed": True, "inputs": "debian12"})
+    for _time in range(2):
+        assert action._build(RunLocks(tmp_path), "debian12", {"resolution": ""}, {"ansible_play_batch": ["a", "b"]})[
+            "failed"
+        ]
+    assert calls == [("a", "only", "")] * 2
+
+
+def test_what_a_host_has_lost_meanwhile_is_sent_with_the_files_that_only_the_control_node_can_fetch(tmp_path):
+    content = b"model"
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / f"fetched-{digest}").write_bytes(content)
+    file = {"path": "m.bin", "url": "http://127.0.0.1:9/m.bin", "sha256": digest}
+    sent, action = [], action_on("a")
+
+    @contextlib.contextmanager
+    def send(_shared, _entries, known, extra):
+        sent.append((known, [entry.digest for entry in extra]))
+        yield "archive"
+
+    action._sent = send
+    answers = iter([{"lacking": "m.bin"}, {"release": RELEASE}])
+    known, args = (f"file:{digest}",), {"requirements": [], "root": "/srv/x"}
+    given = action._send_and_build(Shared(tmp_path), [], known, 1 << 30, [file], args, lambda _args: next(answers))
+    assert given == {"release": RELEASE}
+    assert sent == [(known, []), ((), [digest])]
+
+
+def test_a_check_before_the_first_resolution_shows_what_is_asked_for(tmp_path):
+    (tmp_path / "app.txt").write_text(
+        f"-c constraints.txt\nflask>=3  # from requirements.txt, line 1\nx==1 --hash={HASHES[0]}\n"
+        "common @ file://${PROJECT_ROOT}/libs/common\ny @ https://s3cret@h/y.whl\n"
+    )
+    asked = needs.asked_for([tmp_path / "app.txt"], ["gunicorn==27.0.1"])
+    assert asked["before"] == ""
+    assert asked["after"].splitlines() == [
+        "common @ file://./libs/common",
+        "flask>=3",
+        "gunicorn==27.0.1",
+        "x==1",
+        "y @ https://***@h/y.whl",
+    ]
 
 
 def test_the_needs_are_those_of_the_requirements_and_of_projects_in_the_source(tmp_path):

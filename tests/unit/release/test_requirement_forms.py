@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import needs, pack
+from ansible_collections.pygun.stack.plugins.plugin_utils import needs, pack, requirement_mistakes
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 
 ROOT = "${PROJECT_ROOT}"
@@ -116,6 +116,18 @@ FAILS = {
     "a command": ("pip install flask\n", {}, ["no requirement", "NAME==VERSION"]),
     "one equals sign": ("flask=3.1.2\n", {}, ["flask==3.1.2"]),
     "latin-1": (b"fl\xe4sk\n", {}, ["not UTF-8"]),
+    "a package of Conda": ("https://conda.anaconda.org/conda-forge/noarch/x-3.0-py_0.conda#ab\n", {}, ["a package of Conda", "conda run"]),
+    "an old one": ("https://repo.example/pkgs/linux-64/x-3.0-py311_0.tar.bz2\n", {}, ["a package of Conda"]),
+    "a list of Conda": ("@EXPLICIT\n", {}, ["packages of Conda"]),
+    "a page of a forge": ("x @ https://github.com/team/x\n", {}, ["Write git+https://github.com/team/x,"]),
+    "a repository": ("https://t0ken@git.example/a/team/x.git\n", {}, ["Write git+https://***@git.example/a/team/x.git,"]),
+    "a repository by scp": ("-e git+git@github.com:team/x.git@v1#egg=x\n", {}, ["git+ssh://git@github.com/team/x.git@v1#egg=x"]),
+    "git's own transport": ("git://github.com/team/x.git#egg=x\n", {}, ["Write git+https://github.com/team/x.git#egg=x."]),
+    "a package of Windows": ("pywin32==306\n", {}, ["for Windows only", "pywin32==306 ; sys_platform == 'win32'"]),
+    "Python itself": ("python>=3.9\n", {}, ["Python is no package", "flask_app_python"]),
+    "no version": ("flask==latest\n", {}, ["'latest' is no version", "flask for the newest"]),
+    "a list": ("- flask\n", {}, ["an entry of a list", "Write flask."]),
+    "an index without a scheme": ("--index-url pypi.example/simple\n", {}, ["Write https://pypi.example/simple."]),
 }  # fmt: skip
 
 
@@ -124,6 +136,44 @@ def test_what_can_only_fail_is_refused_with_file_line_and_remedy(tmp_path, text,
     with pytest.raises(pack.PackError) as caught:
         read(tmp_path, {"requirements.txt": text, **files})
     assert [part for part in [str(tmp_path), *says] if part not in str(caught.value)] == [], caught.value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://github.com/t/x/archive/main.zip",
+        "x @ https://files.example/simple/x-1.0.tar.bz2",
+        "git+ssh://git@github.com/t/x.git@v1",
+        "pywin32==306 ; sys_platform == 'win32'",
+        "python-dotenv==1.0",
+        "flask==v3.0",
+        "flask==3.*",
+        "--index-url=https://h/simple",
+        "-i /srv/index",
+        "--pre",
+    ],
+)
+def test_what_only_looks_like_a_mistake_is_read(tmp_path, text):
+    assert read(tmp_path, {"requirements.txt": f"{text}\n"})[0]["app.txt"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_refused"),
+    [
+        (["flask==3.0", "Flask[async]==3.1 --hash=sha256:00"], True),
+        (["flask==3.0", "flask==3.0.0"], False),
+        (["torch==2.1", "torch==2.1+cpu"], False),
+        (["flask==3.0", "flask>=3"], False),
+        (["x==1 ; python_version < '3.9'", "x==2 ; python_version >= '3.9'"], False),
+        (["x==1.*", "x==1.2"], False),
+        (["-r x==1", "x==2"], False),
+    ],
+)
+def test_two_versions_of_one_package_are_refused_with_both_lines(lines, is_refused):
+    said = requirement_mistakes.of_all((f"line {number}", text) for number, text in enumerate(lines, 1))
+    assert bool(said) == is_refused
+    if said:
+        assert said.startswith("line 1 names flask==3.0, and line 2 names Flask[async]==3.1:")
 
 
 def test_a_password_in_a_refused_line_is_not_shown(tmp_path):
@@ -183,14 +233,75 @@ def test_a_source_that_only_uv_knows_is_refused_without_its_lock(tmp_path, sourc
 
 
 @pytest.mark.parametrize(
-    ("name", "command"),
+    ("name", "text", "command"),
     [
-        ("Pipfile", "pipenv lock"),
-        ("environment.yml", "pip list --format=freeze"),
+        ("Pipfile", "", "`pipenv lock && pipenv requirements > requirements.txt`"),
+        (
+            "environment.yml",
+            "name: web\ndependencies: [pip: [flask]]\n",
+            "`conda run -n web python -m pip list --format=freeze",
+        ),
+        ("env-prod.yaml", "", "conda run -n NAME"),
     ],
 )
-def test_a_form_that_no_installer_reads_is_refused_with_the_command_that_converts_it(tmp_path, name, command):
+def test_a_form_that_no_installer_reads_is_refused_with_the_command_that_converts_it(tmp_path, name, text, command):
     for given in ([], [name]):
-        with pytest.raises(pack.PackError, match=f"{name} is read by neither.*{command}"):
-            read(tmp_path, {name: ""}, given)
-    assert read(tmp_path, {name: ""}, packages=True)[0].get("folders.txt") is None
+        with pytest.raises(pack.PackError) as refused:
+            read(tmp_path, {name: text}, given)
+        assert [part for part in (f"{name} is", command) if part not in str(refused.value)] == []
+    assert read(tmp_path, {name: text}, packages=True)[0].get("folders.txt") is None
+
+
+TWO = {"requirements/base.txt": "", "requirements/dev.txt": "", "requirements/prod.txt": "-r base.txt\n"}
+POETRY = "[tool.poetry]\npackage-mode = false\n[build-system]\nrequires = ['poetry-core']\n"
+DYNAMIC = (
+    BUILD
+    + "[project]\nname = 'x'\ndynamic = ['dependencies']\n[tool.setuptools.dynamic]\ndependencies = {file = './r.in'}\n"
+)
+SCRIPT = "# /// script\n# requires-python = '>=3.11'\n# dependencies = ['flask']\n# ///\nimport flask\n"
+#: What a source says of its packages where nothing looks for it, and the one thing to write.
+ELSEWHERE = {
+    "a folder of requirements": (TWO, "flask_app_requirements: [requirements/prod.txt]"),
+    "the base of requirements": ({"requirements/base.txt": "", "requirements/test.txt": ""}, "[requirements/base.txt]"),
+    "settings of tools beside it": (
+        {"requirements-web.txt": "", "pyproject.toml": "[tool.x]\n"},
+        "[requirements-web.txt]",
+    ),
+    "a misspelled name": ({"requirement.txt": ""}, "flask_app_requirements: [requirement.txt]"),
+    "in a folder": ({"backend/requirements.txt": ""}, "flask_app_requirements: [backend/requirements.txt]"),
+    "Pixi": ({"pixi.toml": ""}, "`pixi list`"),
+    "setup.cfg": ({"setup.cfg": "[options]\ninstall_requires = flask\n"}, 'requires = ["setuptools"]'),
+    "a script": ({"app.py": SCRIPT}, "`uv export --script app.py --output-file requirements.txt`"),
+    "Poetry without a lock": ({"pyproject.toml": POETRY}, "`poetry lock`"),
+    "groups": ({"pyproject.toml": "[dependency-groups]\nprod = ['flask']\n"}, "flask_app_extras: [prod]"),
+    "a dynamic file": ({"pyproject.toml": DYNAMIC}, "names './r.in', and there is no such file"),
+    "an ignored one": ({"pyproject.toml": DYNAMIC, "r.in": "", ".gitignore": "*.in\n"}, "left out of the release"),
+}
+
+
+@pytest.mark.parametrize(("files", "says"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_a_source_of_which_nothing_would_be_read_is_refused_with_the_one_thing_to_write(tmp_path, files, says):
+    with pytest.raises(pack.PackError) as refused:
+        read(tmp_path, files)
+    assert says in str(refused.value)
+
+
+QUIET = {
+    "other settings": {"setup.cfg": "[flake8]\nmax-line-length = 100\n", "docs/conf.py": "", "data/env.json": ""},
+    "what the app itself does not need": {"requirements-dev.txt": "", "docs/requirements.txt": "pytest\n"},
+    "a group that is not for servers": {
+        "pyproject.toml": "[project]\nname = 'x'\n[dependency-groups]\ndev = ['ruff']\n"
+    },
+    "a file that says that nothing is needed": {"requirements.txt": "", "requirements-x.txt": ""},
+    "a dynamic file": {"pyproject.toml": DYNAMIC, "r.in": "flask\n"},
+}
+
+
+@pytest.mark.parametrize("files", QUIET.values(), ids=QUIET)
+def test_a_source_that_needs_nothing_more_is_not_refused(tmp_path, files):
+    read(tmp_path, files)
+
+
+def test_what_a_compiled_file_is_made_of_is_read_if_there_is_none(tmp_path):
+    assert read(tmp_path, {"requirements.in": "flask\n"})[0] == {"app.txt": ["flask"]}
+    assert read(tmp_path, {"requirements.in": "flask\n", "requirements.txt": "x\n"})[0] == {"app.txt": ["x"]}
