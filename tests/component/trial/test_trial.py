@@ -413,6 +413,17 @@ def test_an_app_that_only_reads_its_release_is_not_named(attempt):
     assert trial.warnings_of(attempt(reads + HELLO).facts) == []
 
 
+def test_an_app_that_keeps_a_database_in_tmp_is_named(attempt, tmp_path):
+    opens = "import sqlite3, tempfile\nfor path in ({0!r}, tempfile.mkdtemp() + '/cache.db'):\n    sqlite3.connect(path)\n"
+    path = f"/tmp/pygun-{tmp_path.name}.db"  # noqa: S108
+    try:
+        (said,) = trial.warnings_of(attempt(opens.format(path) + HELLO).facts)
+    finally:
+        Path(path).unlink(missing_ok=True)
+    assert f"an SQLite database below /tmp ({path})" in said
+    assert "flask_app_env" in said
+
+
 def test_the_trial_leaves_no_file_of_metrics(attempt, tmp_path):
     folder = tmp_path / "metrics"
     source = "import os\nopen(f\"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_{os.getpid()}.db\", 'w')\n" + HELLO
