@@ -414,7 +414,9 @@ def test_an_app_that_only_reads_its_release_is_not_named(attempt):
 
 
 def test_an_app_that_keeps_a_database_in_tmp_is_named(attempt, tmp_path):
-    opens = "import sqlite3, tempfile\nfor path in ({0!r}, tempfile.mkdtemp() + '/cache.db'):\n    sqlite3.connect(path)\n"
+    opens = (
+        "import sqlite3, tempfile\nfor path in ({0!r}, tempfile.mkdtemp() + '/cache.db'):\n    sqlite3.connect(path)\n"
+    )
     path = f"/tmp/pygun-{tmp_path.name}.db"  # noqa: S108
     try:
         (said,) = trial.warnings_of(attempt(opens.format(path) + HELLO).facts)
