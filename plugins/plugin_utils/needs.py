@@ -127,6 +127,8 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
     known = [*pylocks, *locks.NAMES]
     names = ["requirements.txt", *known, "pyproject.toml", "setup.py", *_CONVERT]
     found = [name for name in names if name in inside and not (packages and name in _CONVERT)]
+    if source and found[:1] == ["pyproject.toml"] and not _is_project(toml(source / found[0])):
+        del found[0]
     if source is None or not found:
         return [], ""
     others = [name for name in found[1:] if name in known] if found[0] not in known else []
@@ -134,6 +136,13 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
         f"{others[0]} is not read, since {found[0]} comes first; flask_app_requirements can name it." if others else ""
     )
     return [source / found[0]], unread
+
+
+def _is_project(content: dict) -> bool:
+    """Whether a pyproject.toml has more than settings of tools, such as a linter."""
+    return bool(
+        content.keys() & {"build-system", "project", "dependency-groups"} or "poetry" in content.get("tool", {})
+    )
 
 
 def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
