@@ -96,6 +96,22 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " flask_app_src (`wsgi` is wsgi.py), or of a folder that the setting `pythonpath` names.",
     ),
     Symptom(
+        "pkg-resources",
+        "app",
+        r"ModuleNotFoundError: No module named 'pkg_resources",
+        "The app, or a package of it, imports pkg_resources, a part of setuptools up to version 81.",
+        "Add `setuptools<81` to the app's requirements (or lock file), or take a newer version of the package that imports it: the"
+        " traceback names it.",
+    ),
+    Symptom(
+        "metadata-missing",
+        "app",
+        r"PackageNotFoundError: (?:No package metadata was found for )?([\w.-]+)|pkg_resources\.DistributionNotFound: The '([^'\s]+)",
+        "The app asks which version of {0} is installed (or for its entry points), and {0} is not installed.",
+        "If {0} is the app itself, have it installed next to its requirements: flask_app_requirements: [requirements.txt, pyproject.toml]"
+        " (or setup.py). If it is another package, add it to the requirements (or lock file).",
+    ),
+    Symptom(
         "package-imports",
         "app",
         r"/site-packages/(\w+)[^\n]*\n(?:(?! *File )[^\n]*\n){0,3}ModuleNotFoundError: No module named '([^']+)'",
