@@ -242,7 +242,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "permission-denied",
         "anybody",
-        r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|(attempt to write a readonly database|unable to open database file)",
+        r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|((?:attempt to write a readonly database|unable to open database file): /[^\n]*)"
+        r"|(attempt to write a readonly database|unable to open database file)",
         "The app's user may not do something: {0}.",
         "The app runs as its own user. Name a file or folder of its source in flask_app_shared_paths, such as [instance]; or have it write"
         " below /srv/NAME/shared, which outlives releases: PYGUN_SHARED_DIR in the app's environment is that path. What is gone after a"

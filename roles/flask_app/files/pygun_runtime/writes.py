@@ -27,6 +27,7 @@ class Writes:
         self.release = release
         self.paths: list[str] = []
         self.databases: list[str] = []
+        self.last_database = ""
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple) -> None:
@@ -51,10 +52,15 @@ class Writes:
             self.paths.append(whole)
 
     def _add_database(self, path) -> None:
-        whole = os.path.abspath(os.fsdecode(path))
+        whole = self.last_database = os.path.abspath(os.fsdecode(path))
         kept = (self.release + "/", os.environ.get("PYGUN_SHARED_DIR", self.release) + "/")
         if whole.startswith(_TEMPORARY) and not whole.startswith(kept) and not _MEANT_TO_GO.search(whole):
             self.databases = sorted({*self.databases, whole})
+
+    def naming(self, error: str) -> str:
+        """An error's text, with the file that SQLite does not name."""
+        unnamed = ("unable to open database file", "attempt to write a readonly database")
+        return f"{error}: {self.last_database}" if self.last_database and error.endswith(unnamed) else error
 
     def warnings(self) -> list[str]:
         """A text about each kind, if there are any."""
