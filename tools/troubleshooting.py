@@ -72,6 +72,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "[ERROR] Worker (pid:742) exited with code 1.",
         "ValueError: env PROMETHEUS_MULTIPROC_DIR is not set or not a directory",
         "KeyError: 'DATABASE_URL'",
+        "RuntimeError: SCORING_CONFIG environment variable not set",
+        "ValueError: could not convert string to float: 'x'",
     ),
     "installer": (
         "cause: invalid peer certificate: UnknownIssuer",

@@ -282,7 +282,17 @@ def an_app_that_exits(folder: Path) -> str:
 
 @prints("app-error")
 def an_app_with_an_exception(folder: Path) -> str:
+    return gunicorn(folder, "float('x')\n")
+
+
+@prints("variable-missing")
+def an_app_without_a_variable(folder: Path) -> str:
     return gunicorn(folder, "import os\nos.environ['NO_SUCH_VARIABLE']\n")
+
+
+@prints("variable-missing")
+def an_app_that_names_the_variable(folder: Path) -> str:
+    return gunicorn(folder, "raise RuntimeError('SCORING_CONFIG environment variable not set')\n")
 
 
 @prints("disk-full")
