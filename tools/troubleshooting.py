@@ -28,6 +28,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "ModuleNotFoundError: No module named 'pygun.py'; 'pygun' is not a package",
         "flask_app_wsgi names what is not there: 'wsgi' has no 'aplication'; there is: wsgi:application",
         "flask_app_wsgi names what is not there: no module 'main'",
+        "ModuleNotFoundError: No module named 'pkg_resources'",
+        "importlib.metadata.PackageNotFoundError: No package metadata was found for scoring",
         '  File "/srv/scoring/current/venv/lib/python3.13/site-packages/gunicorn/workers/ggevent.py", line 16, in <module>\n'
         "    from packaging.version import parse\nModuleNotFoundError: No module named 'packaging'",
         "ModuleNotFoundError: No module named 'sklearn'",
@@ -70,6 +72,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "[ERROR] Worker (pid:742) exited with code 1.",
         "ValueError: env PROMETHEUS_MULTIPROC_DIR is not set or not a directory",
         "KeyError: 'DATABASE_URL'",
+        "RuntimeError: SCORING_CONFIG environment variable not set",
+        "ValueError: could not convert string to float: 'x'",
     ),
     "installer": (
         "cause: invalid peer certificate: UnknownIssuer",

@@ -143,7 +143,7 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
     known = [*pylocks, *locks.NAMES]
     names = ["requirements.txt", *known, "pyproject.toml", "setup.py", "requirements.in", *_CONVERT]
     found = [name for name in names if name in inside and not (packages and name in _CONVERT)]
-    if "pyproject.toml" in found and not _says_something(toml(source / "pyproject.toml")):
+    if source and "pyproject.toml" in found and not _says_something(toml(source / "pyproject.toml")):
         found.remove("pyproject.toml")
     if source is None or not found:
         return [], ""

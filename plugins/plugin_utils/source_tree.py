@@ -35,6 +35,8 @@ ALWAYS_EXCLUDED = (
 _LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:[^\n]*\n)*?oid sha256:[0-9a-f]{64}\n")
 _LFS_LARGEST = 1024
 _NAMED_AT_MOST = 3
+#: At the root of a published source distribution. Its maker has chosen its files, built ones that git ignores among them.
+_PUBLISHED = "PKG-INFO"
 
 
 @dataclass
@@ -67,7 +69,7 @@ class SourceTree:
     Left out are what ``.gitignore`` files name (git decides, also in a folder that is no repository), what is never
     part of a release, and what a pattern in ``exclude`` matches (a name, or a path relative to ``root``). What a pattern in
     ``include`` matches, or whose directory it matches, belongs to the release although git ignores it. A symbolic link in ``links``
-    may lead to an absolute path.
+    may lead to an absolute path. An unpacked source distribution outside of any repository is whole: git ignores nothing of it.
 
     :param digest_of: returns the digest of a file's content
     :raises PackError: when git cannot be asked
@@ -178,7 +180,7 @@ class SourceTree:
         """The paths that git ignores below the root: files, and directories with a slash at the end."""
         git, root = self._git, self.root
         if git is None:
-            if any(root.rglob(".gitignore")):
+            if not self._is_published() and any(root.rglob(".gitignore")):
                 raise PackError(
                     f"{root} has a .gitignore, and git is not installed on the control node to read it."
                     " Install git, or name what to leave out in flask_app_exclude and remove the .gitignore."
@@ -193,7 +195,7 @@ class SourceTree:
                 return set()
             # A tracked file is part of the source even if a pattern matches it: --others leaves it out of this list.
             done = run_git(git, ["-C", str(root), *listing])
-        elif any(root.rglob(".gitignore")):
+        elif not self._is_published() and any(root.rglob(".gitignore")):
             with tempfile.TemporaryDirectory() as scratch:
                 run_git(git, ["init", "-q", "--bare", scratch])
                 done = run_git(git, [f"--git-dir={scratch}", f"--work-tree={root}", "-C", str(root), *listing])
@@ -202,6 +204,9 @@ class SourceTree:
         if done.returncode:
             raise PackError(f"git cannot list what {root} ignores: {done.stderr.decode(errors='replace').strip()}")
         return set(os.fsdecode(done.stdout).split("\0"))
+
+    def _is_published(self) -> bool:
+        return (self.root / _PUBLISHED).is_file()
 
 
 def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:

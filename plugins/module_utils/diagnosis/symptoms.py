@@ -96,20 +96,37 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " flask_app_src (`wsgi` is wsgi.py), or of a folder that the setting `pythonpath` names.",
     ),
     Symptom(
+        "pkg-resources",
+        "app",
+        r"ModuleNotFoundError: No module named 'pkg_resources",
+        "The app, or a package of it, imports pkg_resources, a part of setuptools up to version 81.",
+        "Add `setuptools<81` to the app's requirements (or lock file) or to flask_app_packages, or take a newer version of the package that imports it: the"
+        " traceback names it.",
+    ),
+    Symptom(
+        "metadata-missing",
+        "app",
+        r"PackageNotFoundError: (?:No package metadata was found for )?([\w.-]+)|pkg_resources\.DistributionNotFound: The '([^'\s]+)",
+        "The app asks which version of {0} is installed (or for its entry points), and {0} is not installed.",
+        "If {0} is the app itself, have it installed next to its requirements: flask_app_requirements: [requirements.txt, pyproject.toml]"
+        " (or setup.py). If it is another package, add it to the requirements (or lock file).",
+    ),
+    Symptom(
         "package-imports",
         "app",
         r"/site-packages/(\w+)[^\n]*\n(?:(?! *File )[^\n]*\n){0,3}ModuleNotFoundError: No module named '([^']+)'",
         "The package {0} imports {1}, which is not installed: {0} does not declare it, or only for an extra of its own, or the"
         " lock file leaves it out.",
-        "Add the package that has {1} to the app's requirements (or write the lock file again). If {1} is an old name, take a newer"
-        " version of {0}.",
+        "Add the package that has {1} to the app's requirements (or write the lock file again), or name it in flask_app_packages. If {1} is an"
+        " old name, take a newer version of {0}.",
     ),
     Symptom(
         "module-not-found",
         "app",
         r"ModuleNotFoundError: No module named '([^']+)'",
         "The app imports {0}, and neither its source nor its venv has it.",
-        "Add the package to the app's requirements (or lock file), or correct the import. If {0} is the app's own"
+        "Add the package to the app's requirements (or lock file), name it in flask_app_packages, or the extra of the app that brings it in"
+        " flask_app_extras; or correct the import. If {0} is the app's own"
         " module, check flask_app_wsgi, that .gitignore does not leave the file out (flask_app_include takes it along), and, if it lies"
         " in a folder of the source such as src, set flask_app_gunicorn: {{pythonpath: src}}.",
     ),
@@ -226,7 +243,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "permission-denied",
         "anybody",
-        r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|(attempt to write a readonly database|unable to open database file)",
+        r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|((?:attempt to write a readonly database|unable to open database file): /[^\n]*)"
+        r"|(attempt to write a readonly database|unable to open database file)",
         "The app's user may not do something: {0}.",
         "The app runs as its own user. Name a file or folder of its source in flask_app_shared_paths, such as [instance]; or have it write"
         " below /srv/NAME/shared, which outlives releases: PYGUN_SHARED_DIR in the app's environment is that path. What is gone after a"
@@ -345,7 +363,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         rf"\bSystemExit\b|{phrases.ENDED_EARLY}|ended the process with exit code|Worker \(pid:\d+\) exited with code (?!3\b|4\b)\d+",
         "A worker ended while it was booting, without an error: the app calls sys.exit() (or os._exit) when it is"
         " imported.",
-        "Find the call: often a check of the configuration, or a main() that is not under"
+        "Find the call: often a check of the configuration (the last lines may say which value it lacks), or a main() that is not under"
         ' `if __name__ == "__main__":`.',
     ),
     Symptom(
@@ -355,6 +373,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "prometheus_client is to collect the files of all workers, and {0} does not name their directory.",
         "Set flask_app_env: {{PROMETHEUS_MULTIPROC_DIR: /run/NAME/prometheus}}. The runtime makes the directory and removes what"
         " ended workers leave there.",
+    ),
+    Symptom(
+        "variable-missing",
+        "app",
+        r"^KeyError: '([A-Z][A-Z0-9]*_[A-Z0-9_]+)'$|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b['\"`]? (?:environment|env) (?:variable|var) (?:is )?(?:not|un)"
+        r"|[Ee]nvironment variable:? ['\"`]?([A-Z][A-Z0-9_]{2,})\b['\"`]?|UndefinedValueError: (\w+) not found",
+        "The app asks for the variable {0}, which its environment or configuration does not have.",
+        "Set it in flask_app_env. If it names a configuration file, such as app.cfg, bring the file along with flask_app_files and name it as"
+        " `{{release}}/src/app.cfg`.",
     ),
     Symptom(
         "app-error",

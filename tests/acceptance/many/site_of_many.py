@@ -55,14 +55,16 @@ class Site(Host):
             # An earlier run of the tests may have left another version.
             (self.sources[app] / "wsgi.py").write_text(self.run("cat", f"/srv/{app}/current/src/wsgi.py"))
 
-    def playbook(self, path: str, *variables: dict[str, Any] | Path, options: tuple[str, ...] = ()) -> Run:
+    def playbook(
+        self, path: str, *variables: dict[str, Any] | Path, options: tuple[str, ...] = (), timeout: float = 300
+    ) -> Run:
         """Run a playbook of the repository."""
         command = ["ansible-playbook", "-i", str(INVENTORY), path, *options]
         for given in ({"flask_app_hosts": "containers"}, *variables):
             command += ["-e", f"@{given}" if isinstance(given, Path) else json.dumps(given)]
         done = subprocess.run(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=300, check=False,
+            timeout=timeout, check=False,
             env={
                 **os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0",
                 "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_DIFF_ALWAYS": "1",

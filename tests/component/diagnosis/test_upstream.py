@@ -175,6 +175,19 @@ def a_name_that_is_missing(folder: Path) -> str:
     return gunicorn(folder, "from os import no_such_name\n")
 
 
+@prints("pkg-resources")
+def a_part_of_setuptools_that_is_gone(folder: Path) -> str:
+    (folder / "site-packages").mkdir()
+    (folder / "site-packages" / "old.py").write_text("import pkg_resources\n")
+    hidden = "import sys\nsys.modules.pop('pkg_resources', None)\nsys.path[:] = [p for p in sys.path if 'site-packages' not in p]\n"
+    return gunicorn(folder, hidden + "sys.path.append('site-packages')\nimport old\n")
+
+
+@prints("metadata-missing")
+def a_source_that_asks_for_its_own_version(folder: Path) -> str:
+    return gunicorn(folder, "import importlib.metadata\nimportlib.metadata.version('scoring')\n")
+
+
 @prints("package-imports")
 def a_package_that_imports_what_is_missing(folder: Path) -> str:
     (folder / "site-packages" / "halved").mkdir(parents=True)
@@ -269,7 +282,17 @@ def an_app_that_exits(folder: Path) -> str:
 
 @prints("app-error")
 def an_app_with_an_exception(folder: Path) -> str:
+    return gunicorn(folder, "float('x')\n")
+
+
+@prints("variable-missing")
+def an_app_without_a_variable(folder: Path) -> str:
     return gunicorn(folder, "import os\nos.environ['NO_SUCH_VARIABLE']\n")
+
+
+@prints("variable-missing")
+def an_app_that_names_the_variable(folder: Path) -> str:
+    return gunicorn(folder, "raise RuntimeError('SCORING_CONFIG environment variable not set')\n")
 
 
 @prints("disk-full")

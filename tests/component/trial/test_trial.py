@@ -447,6 +447,36 @@ def test_an_app_that_only_reads_its_release_is_not_named(attempt):
     assert trial.warnings_of(attempt(reads + HELLO).facts) == []
 
 
+def test_an_app_that_keeps_a_database_in_tmp_is_named(attempt, tmp_path):
+    opens = (
+        "import sqlite3, tempfile\nfor path in ({0!r}, tempfile.mkdtemp() + '/cache.db'):\n    sqlite3.connect(path)\n"
+    )
+    path = f"/tmp/pygun-{tmp_path.name}.db"  # noqa: S108
+    try:
+        (said,) = trial.warnings_of(attempt(opens.format(path) + HELLO).facts)
+    finally:
+        Path(path).unlink(missing_ok=True)
+    assert f"an SQLite database below /tmp ({path})" in said
+    assert "flask_app_env" in said
+
+
+def test_a_database_that_cannot_be_opened_is_named(attempt):
+    outcome = attempt("import sqlite3\nsqlite3.connect('/no/such/app.db').execute('select 1')\n" + HELLO)
+    assert outcome.problem == "sqlite3.OperationalError: unable to open database file: /no/such/app.db"
+    assert "unable to open database file: /no/such/app.db" in diagnose(outcome.problem + "\n").cause
+
+
+LONG = {
+    "sqlalchemy": ("(x) no such table: a\n(Background on this error at: https://h/e)", "(x) no such table: a"),
+    "pydantic": ("1 error for A\nDATABASE_URL\n  Field required\n    For further information visit https://h", "1 error for A DATABASE_URL Field required"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "says"), LONG.values(), ids=LONG)
+def test_of_a_long_error_the_beginning_is_shown(attempt, text, says):
+    assert attempt(f"class Broken(Exception): ...\nraise Broken({text!r})\n").problem == f"wsgi.Broken: {says}"
+
+
 def test_the_trial_leaves_no_file_of_metrics(attempt, tmp_path):
     folder = tmp_path / "metrics"
     source = "import os\nopen(f\"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_{os.getpid()}.db\", 'w')\n" + HELLO

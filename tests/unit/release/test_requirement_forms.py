@@ -204,6 +204,7 @@ SOURCES = {
     "a project without a build system": ({"pyproject.toml": FLASK}, {"app.txt": ["flask>=3", 'y; python_version > "3"']}),
     "a project": ({"pyproject.toml": FLASK + BUILD}, {"folders.txt": [ROOT]}),
     "a project of setup.py": ({"setup.py": ""}, {"folders.txt": [ROOT]}),
+    "settings of tools beside setup.py": ({"pyproject.toml": "[tool.ruff]\n", "setup.py": ""}, {"folders.txt": [ROOT]}),
     "settings of tools": ({"pyproject.toml": "[tool.black]\n"}, {}),
     "a standard lock": ({"pyproject.toml": FLASK, "pylock.toml": LOCK + Y, "uv.lock": ""}, {"locked.txt": ["flask==3.1.3", "y==1"]}),
     "hashes": ({"pylock.toml": HASHED}, {"locked.txt": ["flask==3.1.3 --hash=sha256:aa --hash=sha256:ab"]}),

@@ -76,6 +76,14 @@ def test_nothing_is_said_when_nothing_is_left_out(source):
     assert str(packed(source)[1]) == ""
 
 
+def test_an_unpacked_source_distribution_is_whole_and_a_repository_of_it_is_not(source):
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.4\n")
+    names, left_out = packed(source)
+    assert "static/dist/app.js" in names and not left_out.count
+    git(source, "init", "-q")
+    assert "static/dist/app.js" not in packed(source)[0]
+
+
 @pytest.mark.parametrize(
     ("include", "names"),
     [

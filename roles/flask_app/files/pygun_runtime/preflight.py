@@ -19,6 +19,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import re
 import threading
 import time
 import traceback
@@ -33,6 +34,9 @@ from gunicorn.glogging import Logger
 import pygun_runtime
 from pygun_runtime import dirty, health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
 from pygun_runtime.writes import Writes
+
+#: Lines of an error that only name a page about it.
+_POINTER = re.compile(r"\(Background on this error|For further information")
 
 
 class Refused(Exception):
@@ -61,11 +65,10 @@ def configure(names: dict) -> Config:
     return config
 
 
-def try_release(announce) -> dict:
+def try_release(announce, writes: Writes) -> dict:
     """Go through the steps; returns facts about the release."""
     release = Path(__file__).resolve().parents[2]
     said = warnings_of_the_app()
-    writes = Writes(str(release))
     announce("settings")
     sys.path.insert(0, os.getcwd())  # as gunicorn does before it reads its settings
     names = settings_of(release / "pygun.py")
@@ -137,6 +140,15 @@ def import_app(config: Config):
     raise Refused(f"{phrases.NOT_THERE} {missing}" + (f"; {phrases.THERE_IS} {there}" if there else ""))
 
 
+def summary(error: Exception) -> str:
+    """The error in one line. Of a long text the beginning counts: what SQLAlchemy and pydantic put at the end is an address."""
+    shown = traceback.format_exception_only(error)
+    name = type(error).__qualname__
+    text = next((part for part in reversed(shown) if name in part.partition(":")[0]), shown[-1])
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join([lines[0], *(line for line in lines[1:3] if not _POINTER.match(line))])[:300]
+
+
 def warnings_of_the_app() -> list[str]:
     """A list that grows with what gevent says of patches that the app makes itself, and scikit-learn of models of another version."""
     said: list[str] = []
@@ -182,14 +194,15 @@ def main() -> None:
 
     # The limit may strike while a line is written, hence without the buffer.
     time_limit.listeners.append(lambda: os.write(out.fileno(), b'{"late": true}\n'))
+    writes = Writes(str(Path(__file__).resolve().parents[2]))
     try:
-        facts = try_release(lambda step, **more: tell(step=step, **more))
+        facts = try_release(lambda step, **more: tell(step=step, **more), writes)
     except (Refused, health.Unhealthy) as error:
         tell(problem=str(error))
         print(*patching.said, sep="\n", file=sys.stderr)
         status = 1
     except Exception as error:
-        tell(problem=traceback.format_exception_only(error)[-1].rstrip().splitlines()[-1])
+        tell(problem=writes.naming(summary(error)))
         traceback.print_exc()
         status = 1
     else:

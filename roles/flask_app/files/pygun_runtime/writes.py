@@ -1,16 +1,23 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which files an app wants to write below its release, where nothing may be written: it belongs to root, and goes one day."""
+"""Which files an app wants to write below its release, where nothing may be written: it belongs to root, and goes one day.
+
+Also which SQLite databases it keeps below /tmp.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGING = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 _SHOWN = 3
+_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108
+#: What the module tempfile has named is meant to go.
+_MEANT_TO_GO = re.compile(r"/tmp[a-z0-9_]{8}\b")
 
 
 class Writes:
@@ -19,6 +26,8 @@ class Writes:
     def __init__(self, release: str):
         self.release = release
         self.paths: list[str] = []
+        self.databases: list[str] = []
+        self.last_database = ""
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple) -> None:
@@ -29,6 +38,7 @@ class Writes:
             elif event == "sqlite3.connect":
                 if not str(arguments[0]).startswith(("file:", ":memory:")):
                     self._add(arguments[0])
+                    self._add_database(arguments[0])
             elif event in _CHANGING:
                 self._add(arguments[-2] if event == "os.symlink" else arguments[0])
 
@@ -41,8 +51,32 @@ class Writes:
         if os.path.realpath(whole).startswith(os.path.realpath(self.release) + "/"):  # no shared path
             self.paths.append(whole)
 
+    def _add_database(self, path) -> None:
+        whole = self.last_database = os.path.abspath(os.fsdecode(path))
+        kept = (self.release + "/", os.environ.get("PYGUN_SHARED_DIR", self.release) + "/")
+        if whole.startswith(_TEMPORARY) and not whole.startswith(kept) and not _MEANT_TO_GO.search(whole):
+            self.databases = sorted({*self.databases, whole})
+
+    def naming(self, error: str) -> str:
+        """An error's text, with the file that SQLite does not name."""
+        unnamed = ("unable to open database file", "attempt to write a readonly database")
+        return f"{error}: {self.last_database}" if self.last_database and error.endswith(unnamed) else error
+
     def warnings(self) -> list[str]:
-        """One text about all of them, or none."""
+        """A text about each kind, if there are any."""
+        return self._about_the_release() + self._about_databases()
+
+    def _about_databases(self) -> list[str]:
+        if not self.databases:
+            return []
+        return [
+            f"The app keeps an SQLite database below /tmp ({', '.join(self.databases[:_SHOWN])}), which is empty again after each restart"
+            " of supervisord and of the host. Have it keep its data below"
+            f" {os.environ.get('PYGUN_SHARED_DIR', 'the shared directory of the app')}, with the variable or configuration file by which"
+            " the app takes the address of its database (flask_app_env, flask_app_files)."
+        ]
+
+    def _about_the_release(self) -> list[str]:
         if not self.paths:
             return []
         named = ", ".join(os.path.relpath(path, self.release) for path in self.paths[:_SHOWN])

@@ -1,0 +1,110 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Flask applications of others, as their makers publish them, are deployed from variables alone: published_apps.yml.
+
+PYGUN_FULL=1 only: they are downloaded from the package index, and a deploy of each takes minutes. One of them alone:
+
+    PYGUN_FULL=1 ./dev run pytest tests/acceptance/many -k isso
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from site_of_many import Run, Site
+
+APPS = yaml.safe_load(Path(__file__).with_name("published_apps.yml").read_text())
+PORT = 6000
+#: What pip says when it has no network.
+NO_INDEX = ("NewConnectionError", "ConnectTimeoutError", "Temporary failure in name resolution")
+ASK = """
+import sys, urllib.error, urllib.request
+try:
+    answer = urllib.request.urlopen(sys.argv[1], timeout=60)
+except urllib.error.HTTPError as error:
+    answer = error
+print(answer.status, answer.read().decode(errors="replace"))
+"""
+
+
+def source_of(package: str, folder: Path) -> Path:
+    """The unpacked source distribution of a package."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-binary=:all:",
+        "--dest",
+        str(folder),
+        package,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode and any(text in done.stderr for text in NO_INDEX):
+        pytest.skip(f"The package index cannot be reached, and {package} comes from there.")
+    assert not done.returncode, done.stdout + done.stderr
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+    archive.unlink()
+    (source,) = folder.iterdir()
+    return source
+
+
+class Published:
+    """One of the apps, on the host."""
+
+    def __init__(self, site: Site, facts: dict[str, Any], source: Path) -> None:
+        self.site = site
+        self.facts = facts
+        self.name = facts["vars"]["flask_app_name"]
+        self.variables = {"flask_app_src": f"{source}/", "flask_app_bind": f"127.0.0.1:{PORT}", **facts["vars"]}
+
+    def run(self, playbook: str, **variables: Any) -> Run:
+        """Run a playbook with the app's variables; those that are None here are left out."""
+        given = {name: value for name, value in {**self.variables, **variables}.items() if value is not None}
+        return self.site.playbook(f"playbooks/{playbook}.yml", given, timeout=1200)
+
+    def release(self) -> str:
+        return self.site.run("readlink", f"/srv/{self.name}/current").strip().rpartition("/")[2]
+
+    def assert_serves(self) -> None:
+        for path, words in self.facts["answers"].items():
+            said = self.site.run("python3", "-c", ASK, f"http://127.0.0.1:{PORT}{path}")
+            assert words in said, f"{path} of {self.name}: {said[:2000]}"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("facts", APPS, ids=[facts["package"].partition("==")[0] for facts in APPS])
+def test_a_published_app(site: Site, facts: dict[str, Any], tmp_path: Path) -> None:
+    source = source_of(facts["package"], tmp_path)
+    app = Published(site, facts, source)
+    try:
+        for attempt in facts.get("refusals", []):
+            refused = app.run("deploy", **attempt["vars"])
+            assert not refused.ok
+            assert all(" ".join(text.split()) in refused.message for text in attempt["says"]), refused.text
+        first = app.run("deploy")
+        assert first.ok, first.text
+        app.assert_serves()
+        again = app.run("deploy")
+        assert again.ok and again.changed == 0, again.text
+        former = app.release()
+        with (source / facts["edit"]).open("a") as stream:
+            stream.write("\n# One line more.\n")
+        changed = app.run("deploy")
+        assert changed.ok and app.release() != former, changed.text
+        app.assert_serves()
+        back = app.run("rollback")
+        assert back.ok and app.release() == former, back.text
+        app.assert_serves()
+    finally:
+        gone = app.run("uninstall", uninstall_data=True)
+    assert gone.ok and app.name not in site.run("ls", "/srv").split(), gone.text
