@@ -12,7 +12,7 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import forks, handover, headers, logs, patching, processors, prometheus, run
+from . import forks, handover, headers, instance_log, patching, processors, prometheus, run
 from .accelerators import Accelerators
 from .lifecycle import HOOKS, Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
@@ -91,8 +91,8 @@ class Runtime:
         prometheus.make_directory()
         patching.patch_for(file, self.source, boot_timeout)
         self.notes += [("warning", text) for text in patching.said]
-        logs.configure(
-            logs.Settings(
+        instance_log.configure(
+            instance_log.Settings(
                 app=app,
                 release=self.release,
                 instance=self.instance,
