@@ -38,7 +38,8 @@ def _secrets(values: Values) -> Iterator[tuple[str, str]]:
 
 
 def _commands(values: Values) -> Iterator[tuple[str, str, str]]:
-    yield "flask_app_release_command", "", text_of(commands_from(values["flask_app_release_command"]))
+    for variable in ("flask_app_release_command", "flask_app_release_command_state"):
+        yield variable, "", text_of(commands_from(values[variable]))
     for variable in ("flask_app_programs", "flask_app_jobs"):
         entries: list[dict[str, t.Any]] = values[variable]
         for entry in entries:
