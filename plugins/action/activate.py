@@ -43,8 +43,8 @@ class ActionModule(ActionBase):
         with once.turn(host) as first:
             if not first:
                 result = self._execute_module(task_vars=task_vars)
-                once.note(host, failed=bool(result.get("failed")))
                 command = result.get("release_command")
+                once.note(host, bool(result.get("failed")), changed=not command or command["changed"])
                 if command:
                     ran = f"{name}: {host} has run the release command in {command['seconds']:.1f} s: {command['command']}"
                     Display().display("\n".join([ran, *(f"    {line}" for line in command["lines"])]))
@@ -55,5 +55,6 @@ class ActionModule(ActionBase):
                     "msg": f"{first['host']}, on which the release command runs for all hosts, has failed; its error says why."
                     f" {host} was not touched. Nothing was changed.",
                 }
-            args = {**self._task.args, "release_command_host": first["host"]}
+            about_first = {"release_command_host": first["host"], "release_command_changed": first["changed"]}
+            args = {**self._task.args, **about_first}
             return self._execute_module(module_args=args, task_vars=task_vars)

@@ -137,6 +137,12 @@ options:
       - Of the hosts of a rollout, one runs them. The others wait until it serves, and are not touched if it fails.
     type: raw
     default: ""
+  release_command_state:
+    description:
+      - Command that prints the state of what O(release_command) changes, such as C(flask db current). It runs before and after it, in the same way.
+        If it prints the same, and not nothing, a rollback may go back across that run.
+    type: raw
+    default: ""
   release_command_timeout:
     description: Seconds that the commands may take together.
     type: float
@@ -145,6 +151,10 @@ options:
     description: Name of the host that has run the commands for this one too. Set by the action plugin.
     type: str
     default: ""
+  release_command_changed:
+    description: Whether they have changed the state there. Set by the action plugin.
+    type: bool
+    default: true
   across_release_command:
     description:
       - Whether a rollback may go to a release that is older than a release command that has run.
@@ -272,6 +282,9 @@ release_command:
     seconds:
       description: How long they took.
       type: float
+    changed:
+      description: Whether the state of O(release_command_state) was another one afterwards, or is not known.
+      type: bool
     lines:
       description: The last lines that each printed, without secrets.
       type: list

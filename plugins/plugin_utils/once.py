@@ -27,9 +27,9 @@ class Once:
         self._shared = Shared(Path(constants.DEFAULT_LOCAL_TMP, f"pygun-once-{key}"))
         self._file = self._shared.folder / "outcome.json"
 
-    def note(self, host: str, failed: bool) -> None:
+    def note(self, host: str, failed: bool, changed: bool = True) -> None:
         """Tell the other hosts how it went."""
-        self._file.write_text(json.dumps({"host": host, "failed": failed}), encoding="utf-8")
+        self._file.write_text(json.dumps({"host": host, "failed": failed, "changed": changed}), encoding="utf-8")
 
     def outcome(self) -> dict:
         """The host that has done it, and whether it failed; empty if none has."""

@@ -33,8 +33,10 @@ class Options:
     preflight: bool = True
     socket_units: tuple[ManagedFile, ...] = ()
     release_command: Commands = ()
+    release_command_state: Commands = ()
     release_command_timeout: float = 600.0
     release_command_host: str = ""
+    release_command_changed: bool = True
     across_release_command: bool = False
     programs: tuple[ManagedFile, ...] | None = None
 
@@ -77,8 +79,10 @@ ARGUMENT_SPEC = {
     "by": {"type": "str", "default": ""},
     "rollout": {"type": "str", "default": ""},
     "release_command": {"type": "raw", "default": ""},
+    "release_command_state": {"type": "raw", "default": ""},
     "release_command_timeout": {"type": "float", "default": 600},
     "release_command_host": {"type": "str", "default": ""},
+    "release_command_changed": {"type": "bool", "default": True},
     "across_release_command": {"type": "bool", "default": False},
 }
 
@@ -105,9 +109,10 @@ def options_from(params: dict[str, t.Any]) -> Options:
     given["env_file"] = _managed_file(env, 0o640)
     given["socket_units"] = tuple(_managed_file(unit, 0o644, removable=True) for unit in given["socket_units"])
     try:
-        given["release_command"] = commands_from(given["release_command"])
+        for name in ("release_command", "release_command_state"):
+            given[name] = commands_from(given[name])
     except ValueError as error:
-        raise ActivationError(f"release_command: {error} Nothing was changed.", step="prepare") from None
+        raise ActivationError(f"{name}: {error} Nothing was changed.", step="prepare") from None
     if given["programs"] is not None:
         given["programs"] = tuple(_managed_file(program, 0o644) for program in given["programs"])
     return Options(**given)

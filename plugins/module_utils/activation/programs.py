@@ -40,6 +40,7 @@ class Programs:
         self.processes: list[Process] = []
         self._lacking: dict[str, str] = {}
         self._pending: set[str] = set()
+        self._lost: set[str] = set()
         self._former: dict[str, ReleaseProgram] = {}
         #: Why processes do not stay up, after the way back.
         self.down: list[str] = []
@@ -54,8 +55,16 @@ class Programs:
         :param release: another release than the one in service, if that is wanted
         """
         self.find(release)
+        self._lost = self._without_file(pending)
         self._pending = self._known() & set(pending)
         self.processes = self.now()
+
+    def _without_file(self, pending: t.Iterable[str]) -> set[str]:
+        """Groups of the app's programs that supervisord still runs, although their files were removed by hand."""
+        ours = {group for group in pending if group.startswith(f"{self.options.name}.")} - self._known()
+        if not ours or self.options.programs is None:
+            return set()
+        return ours & {process.group for process in self.supervisor.all_processes()}
 
     def find(self, release: str = "") -> None:
         """Find the files of the programs, without supervisord.
@@ -85,7 +94,7 @@ class Programs:
 
     def _known(self) -> set[str]:
         """The groups of the app's programs: those that are there, those that are wanted, and those that a killed run has touched."""
-        return {*self.wanted, *self.files, *self._former, *self._touched()}
+        return {*self.wanted, *self.files, *self._former, *self._touched(), *self._lost}
 
     def _touched(self) -> list[str]:
         return self.journal.entries.get("programs", []) if self.journal.is_open else []

@@ -55,12 +55,12 @@ class ReleaseCommand:
         self.report.step = STEP
         self.journal.save(step=STEP)
         if options.release_command_host:
-            self.records.note(wanted, text, DONE, options.release_command_host)
+            self.records.note(wanted, text, DONE, options.release_command_host, changed=options.release_command_changed)
             self.report.data_changed = f"The release command has run on {options.release_command_host} ({text}): what it has changed stays changed."
             return
         self.records.note(wanted, text, BEGAN)
         self.journal.checkpoint(STEP)
-        begun, lines = time.monotonic(), []
+        before, begun, lines = self._state(), time.monotonic(), []
         try:
             for command in options.release_command:
                 self.report.data_changed = f"What the release command may have changed ({text}) stays changed."
@@ -69,9 +69,11 @@ class ReleaseCommand:
         except StepFailure:
             self.records.note(wanted, text, FAILED)
             raise
-        self.records.note(wanted, text, DONE)
+        seconds, after = round(time.monotonic() - begun, 2), self._state()
+        changed = not before or before != after
+        self.records.note(wanted, text, DONE, changed=changed)
         self.report.data_changed = f"The release command has run ({text}): what it has changed stays changed."
-        self.report.command = {"command": text, "seconds": round(time.monotonic() - begun, 2), "lines": lines}
+        self.report.command = {"command": text, "seconds": seconds, "lines": lines, "changed": changed}
         self.journal.checkpoint(f"{STEP} done")
 
     def is_to_run(self) -> bool:
@@ -81,7 +83,25 @@ class ReleaseCommand:
     def predict(self) -> None:
         """Put the command that would run into the report."""
         if self.is_to_run():
-            self.report.command = {"command": text_of(self.options.release_command), "seconds": 0.0, "lines": []}
+            self.report.command = {
+                "command": text_of(self.options.release_command),
+                "seconds": 0.0,
+                "lines": [],
+                "changed": True,
+            }
+
+    def _state(self) -> str:
+        """What the command about the state of the data prints, such as the revision of a database; empty if that is not known."""
+        try:
+            return "\n".join(
+                self._run(command, self.options.release_command_timeout).strip()
+                for command in self.options.release_command_state
+            )
+        except StepFailure as failure:
+            self.report.warn(
+                f"flask_app_release_command_state: {failure.why}. So the release command counts as one that has changed data."
+            )
+            return ""
 
     def _say_interrupted(self) -> None:
         for release, record in self.records.interrupted().items():

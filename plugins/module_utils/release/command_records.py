@@ -15,19 +15,22 @@ BEGAN, DONE, FAILED, INTERRUPTED = "began", "done", "failed", "interrupted"
 class CommandRecords:
     """For each release the last run of its command: {"at", "command", "result", "host"}; ``host`` is empty for this one.
 
+    "unchanged" is true if the state of the data was the same before and after it.
+
     A rollback needs them also when the release is gone from the host, so pruning does not touch them. The newest stay.
     """
 
     def __init__(self, store: ReleaseStore) -> None:
         self.store = store
 
-    def all(self) -> dict[str, dict[str, str]]:
+    def all(self) -> dict[str, dict[str, t.Any]]:
         """The records by release."""
         return self.store.state()["commands"]
 
-    def note(self, release: str, command: str, result: str, host: str = "") -> None:
+    def note(self, release: str, command: str, result: str, host: str = "", changed: bool = True) -> None:
         """Record the state of a release's command."""
-        records = {**self.all(), release: {"at": now(), "command": command, "result": result, "host": host}}
+        record = {"at": now(), "command": command, "result": result, "host": host}
+        records = {**self.all(), release: record if changed else {**record, "unchanged": True}}
         newest = sorted(records, key=lambda one: records[one].get("at") or "")[-HISTORY_LENGTH:]
         self.store.save_commands({one: records[one] for one in newest})
 
@@ -50,6 +53,7 @@ class CommandRecords:
         found = {
             release: record
             for release, record in self.all().items()
-            if release != target and record.get("result") != FAILED and (record.get("at") or "") > since
+            if release != target and record.get("result") != FAILED and not record.get("unchanged")
+            if (record.get("at") or "") > since
         }
         return dict(sorted(found.items(), key=lambda pair: pair[1]["at"], reverse=True))

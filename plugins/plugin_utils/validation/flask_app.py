@@ -194,7 +194,7 @@ def _extras(values: list[str]) -> Iterator[str]:
             yield f"{shown(value)} is not the name of an extra. Write only the name, such as postgres."
 
 
-@rule("flask_app_release_command")
+@rule("flask_app_release_command", "flask_app_release_command_state")
 def _release_command(value: t.Any) -> Iterator[str]:
     try:
         commands_from(value)

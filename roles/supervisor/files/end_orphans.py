@@ -5,8 +5,9 @@
 Without it, the next supervisord would start every program a second time beside its orphan, and what an app has forked
 would keep its socket. Whatever is left in the unit's control group is asked to end (SIGTERM), and soon made to
 (SIGKILL): 2 s later if supervisord has stopped its programs itself, for then it is no program, and 10 s later if it has
-not. Only gunicorn masters and workers of an app may finish their requests meanwhile, for as long as the app's program
-has to stop (stopwaitsecs). A process of its own sees to that, so that the new supervisord can start their successors.
+not. Only gunicorn masters and workers of an app may finish their requests meanwhile, and programs of its release their
+tasks, for as long as the program has to stop (stopwaitsecs). A process of its own sees to that, so that the new supervisord
+can start their successors. A singleton, which must not have one beside it, gets the 10 s.
 
 A process is known by its pid and its control group, for what it inherits, its children inherit. Which pid is a
 gunicorn's, its app says. All that an app can gain by a lie is that time.
@@ -25,7 +26,7 @@ sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).parent))  # root's, as this file
 from pygun_reader.host import foreign, places  # noqa: E402
 from pygun_reader.supervisor.app_program import app_programs  # noqa: E402
-from pygun_reader.supervisor.conf import parse  # noqa: E402
+from pygun_reader.supervisor.conf import STOPWAITSECS, get, parse, variables  # noqa: E402
 
 PATIENCE, AFTER_A_CRASH = 2.0, 10.0  # seconds between SIGTERM and SIGKILL
 LONGEST_GRACE = 3600.0  # seconds, whatever stopwaitsecs says
@@ -113,6 +114,29 @@ def gunicorns(folder, left):
     return found
 
 
+def workers(folder, left):
+    """Programs of releases and what they have forked among the processes that are left: process -> seconds that it may finish in."""
+    found = {}
+    for parser in (parse(path) for path in sorted(Path(folder).glob("*.conf"))):
+        for section in parser.sections():
+            kind, _colon, name = section.partition(":")
+            given = variables(get(parser, section, "environment"))
+            if kind != "program" or "." not in name or "PYGUN_RUN_DIR" not in given or "PYGUN_SINGLETON" in given:
+                continue
+            processes, seconds = number(get(parser, section, "numprocs"), 1), get(parser, section, "stopwaitsecs")
+            names = [f"{name}-{index}" for index in range(min(processes, MOST_INSTANCES))] if processes > 1 else [name]
+            for one in names:
+                master, owner = recorded(f"{given['PYGUN_RUN_DIR']}/{one}.json")
+                for process in left.values():
+                    if master > 1 and process.uid == owner and master in (process.pid, process.group):
+                        found[process] = min(number(seconds, STOPWAITSECS), LONGEST_GRACE)
+    return found
+
+
+def number(text, default):
+    return int(text) if text.isdecimal() and len(text) < 10 else default
+
+
 # -- the end of what is left ------------------------------------------------------------------------------------------
 
 
@@ -141,12 +165,14 @@ def end(folder, patience):
     """End what is left, and say so; what may finish first is left to a process of its own."""
     left = members()
     busy = drained(left)
-    graceful = gunicorns(folder, {pid: one for pid, one in left.items() if pid not in busy})
+    free = {pid: one for pid, one in left.items() if pid not in busy}
+    tasks = workers(folder, free)
+    graceful = {**gunicorns(folder, free), **tasks}
     spared = busy | {process.pid for process in graceful}
     others = {pid: one for pid, one in left.items() if pid not in spared}
     if graceful:
         named = [f"{one.pid}:{one.started}:{seconds}" for one, seconds in graceful.items()]
-        print(f"instances that finish their requests: {', '.join(map(str, graceful))}", flush=True)
+        print(f"these finish their requests and tasks: {', '.join(map(str, graceful))}", flush=True)
         subprocess.Popen(
             [sys.executable, "-I", os.path.abspath(__file__), DRAIN, *named],
             stdin=subprocess.DEVNULL,
@@ -155,6 +181,8 @@ def end(folder, patience):
     if others:
         print(f"ending what supervisord left behind: {', '.join(map(str, others.values()))}", flush=True)
     for process in [*graceful, *others.values()]:
+        if process in tasks:
+            continue  # it had SIGTERM when supervisord died (launch.py); RQ gives its task up at a second one
         if process.parent not in (left if process in graceful else others):
             process.signal(signal.SIGTERM)
     spared.update(drained(members()))  # the one that was started here
@@ -204,7 +232,7 @@ def drain(named):
             del handles[handle]
         for handle, (pid, until) in handles.items():
             if time.monotonic() >= until:
-                print(f"killing a gunicorn that did not finish in time: {pid}", flush=True)
+                print(f"killing what did not finish in time: {pid}", flush=True)
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
                 handles[handle] = (pid, until + KILLING)
     groups = {pid for pid, _started, _seconds in named}

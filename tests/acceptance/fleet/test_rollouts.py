@@ -21,17 +21,29 @@ def history(fleet: Fleet) -> dict[str, list[dict]]:
     return {name: seen["state"]["history"] for name, seen in fleet.observe().items()}
 
 
+MIGRATED = "/srv/sample/shared/migrated"
+#: Runs on one host for all, and leaves what its second command prints as it was: a rollback may go back across it.
+MIGRATION = {
+    "flask_app_release_command": [["sh", "-c", f"echo migrated >> {MIGRATED}"]],
+    "flask_app_release_command_state": "echo revision 7",
+}
+
+
 def test_a_deploy_rolls_over_the_fleet_and_a_rollback_over_it_again(fleet: Fleet, report: Report, rounds: int) -> None:
     for _ in range(rounds):
         before = fleet.releases()
         with fleet.load("deploy") as load:
             with load.roll("deploy"):
-                done = fleet.deploy("2.0.0")
+                done = fleet.deploy("2.0.0", **MIGRATION)
             after = fleet.releases()
+            ran = [
+                host.run("sh", "-c", f"cat {MIGRATED}; rm -f {MIGRATED}", check=False) for host in fleet.hosts.values()
+            ]
             with load.roll("rollback"):
                 back = fleet.run("rollback")
         report.figure("deploy to all hosts, rollback of all", load, f"{done.seconds:.0f} s and {back.seconds:.0f} s")
         none_failed(load)
+        assert ran == ["migrated\n", "", ""][: len(ran)], "the release command ran on the canary, once for all"
         assert len(set(after.values())) == 1, "one release id everywhere"
         assert set(after.values()) != set(before.values())
         assert len({entries[-2]["rollout"] for entries in history(fleet).values()}) == 1, "one run is one rollout"
@@ -43,6 +55,11 @@ def test_a_deploy_rolls_over_the_fleet_and_a_rollback_over_it_again(fleet: Fleet
 
 def test_a_canary_that_fails_leaves_the_other_hosts_untouched(fleet: Fleet, report: Report) -> None:
     releases, pids = fleet.releases(), fleet.pids()
+    fleet.source.reset().version("3.0.0")
+    stopped = fleet.run("deploy", flask_app_release_command="sh -c 'echo no such table; exit 1'")
+    assert not stopped.ok
+    assert "no such table" in stopped.message
+    assert (fleet.releases(), fleet.pids()) == (releases, pids), "its release command fails before anything is touched"
     fleet.source.reset().version("3.0.0").in_health("raise RuntimeError('the canary is ill')")
     with fleet.load("canary") as load, load.roll("bad deploy"):
         done = fleet.run("deploy")

@@ -168,6 +168,47 @@ def test_after_a_crash_gunicorn_finishes_its_requests_and_nothing_else_does(serv
     assert unit.pids() == set()
 
 
+#: Finishes its task at the first SIGTERM, as RQ does, and gives it up at the second.
+WORKER = """
+import os, signal, sys, time
+def finish(*_):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+    time.sleep(3)
+    open({done!r}, "w").close()
+    sys.exit()
+signal.signal(signal.SIGTERM, finish)
+if not os.fork():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("at work", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("singleton", [False, True])
+def test_after_a_crash_a_worker_finishes_its_task_unless_it_is_a_singleton(served, unit, singleton):
+    app, done = served, served.folder / "done"
+    release = app.release(source=FORKS)
+    (app.root / "shared").mkdir()
+    (app.root / "releases" / release / "src" / "work.py").write_text(WORKER.format(done=str(done)))
+    worker = {"name": "worker", "command": "python work.py", "stopwaitsecs": 6, "singleton": singleton}
+    result = app.deploy(release, programs=app.programs(worker))
+    assert not result.get("failed"), result["msg"]
+    for pid in _below(app.host.process.pid):
+        unit.take_in(pid)
+    _crash(app.host)
+    seconds, said = unit.end_orphans(app.host, "signal")
+    if singleton:
+        assert not done.exists(), said  # its successor starts now
+        return
+    assert seconds < 2, said  # the next supervisord is not kept waiting
+    give_up = time.monotonic() + 12
+    while unit.pids() and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert unit.pids() == set()
+    assert done.exists(), said
+
+
 def test_a_gunicorn_that_does_not_finish_is_killed_when_its_time_is_over(served, unit):
     served.conf.write_text(served.conf_content().replace("stopwaitsecs=8", "stopwaitsecs=1"))
     slow = threading.Thread(target=lambda: pytest.raises(OSError, served.get, "/slow/60"))

@@ -198,6 +198,57 @@ def test_programs_come_change_and_go_by_their_files(site):
     assert site.app.leftovers() == []
 
 
+def test_a_program_whose_file_and_entry_are_gone_goes_too_and_a_foreign_one_stays(site):
+    release = site.release()
+    site.declared.append({"name": "beat", "command": "python work.py beat"})
+    ok(site.deploy(release))
+    conf = site.app.conf.parent
+    (conf / f"{site.app.name}.beat.conf").unlink()
+    (conf / "foreign.conf").write_text(f"[program:{site.app.name}.foreign]\ncommand=sleep 1000\n")
+    del site.declared[1]
+    predicted = ok(site.deploy(release, check=True))
+    assert predicted["changed"]
+    assert site.running("beat")["beat"].state == "RUNNING"
+    worker = site.running()["worker"].pid
+    assert ok(site.deploy(release))["changed"]
+    assert site.running("beat") == {}
+    assert site.running()["worker"].pid == worker
+    assert not ok(site.deploy(release))["changed"]
+    site.app.host.status().add_group(f"{site.app.name}.foreign")
+    assert not ok(site.deploy(release))["changed"]
+    assert site.running("foreign") != {}
+
+
+@pytest.mark.parametrize(
+    "change", ["release", "environment", "another program", "one program less", "a setting", "release command"]
+)
+def test_a_check_run_says_what_the_deploy_then_does(site, change):
+    release = site.release()
+    ok(site.deploy(release))
+    more = {"diff": True}
+    if change in ("release", "release command"):
+        release = site.release()
+    if change == "release command":
+        more.update(release_command="true", release_command_state="true")
+    if change == "environment":
+        site.app.env_content = "COLOUR=green\n"
+    if change == "another program":
+        site.declared.append({"name": "beat", "command": "python work.py beat"})
+    if change == "one program less":
+        site.declared.clear()
+    if change == "a setting":
+        site.declared[0]["stopsignal"] = "INT"
+    predicted = ok(site.deploy(release, check=True, **more))
+    done = ok(site.deploy(release, **more))
+    for field in ("changed", "diff", "release", "bind"):
+        assert predicted[field] == done[field], field
+    assert bool(predicted["release_command"]) == bool(done["release_command"])
+    for check in (True, False):
+        again = ok(site.deploy(release, check=check, **more))
+        assert not again["changed"], again["diff"]
+        assert again["diff"] == []
+
+
 @pytest.mark.parametrize("singleton", [False, True])
 def test_processes_restart_one_after_the_other_and_those_of_a_singleton_never_overlap(site, singleton):
     site.declared = [{"name": "worker", "command": "python work.py worker", "numprocs": 2, "singleton": singleton}]

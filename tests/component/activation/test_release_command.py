@@ -137,6 +137,36 @@ def test_a_run_that_is_killed_takes_it_along_and_the_next_runs_it_again(served, 
     assert served.leftovers() == []
 
 
+def test_a_rollback_goes_across_one_that_has_changed_nothing(served, ran):
+    old, revision = served.current, served.folder / "revision"
+    revision.write_text("0001 (head)\n")
+    state = ["cat", str(revision)]
+
+    def deployed(script, state):
+        result = served.deploy(
+            served.release(),
+            release_command=["sh", "-c", script],
+            release_command_state=state,
+            release_command_timeout=20,
+        )
+        assert not result.get("failed"), result["msg"]
+        return result
+
+    assert deployed("true", state)["release_command"]["changed"] is False
+    assert served.rollback(old)["release"] == old
+    assert deployed(f"echo 0002 > {revision}", state)["release_command"]["changed"] is True
+    assert served.rollback(old)["failed"]
+    assert served.rollback(old, across_release_command=True)["release"] == old
+    unknown = deployed("true", ["cat", str(served.folder / "missing")])
+    assert "ended with exit code 1: cat" in json.dumps(unknown["warnings"])
+    assert deployed("true", "true")["release_command"]["changed"] is True, "it says nothing"
+    assert served.rollback(old)["failed"]
+    noted = served.deploy(
+        served.release(), release_command="true", release_command_host="other", release_command_changed=False
+    )
+    assert not served.rollback("previous").get("failed"), noted
+
+
 def test_a_rollback_across_it_is_refused_and_done_when_asked_for(served, ran):
     old = served.current
     plain = served.release()

@@ -8,7 +8,20 @@ The package travels inside every release, beside the source and the virtual envi
 
 from __future__ import annotations
 
+import typing as t
+
 from .env_file import EnvFileError
-from .runtime import Runtime
+
+if t.TYPE_CHECKING:
+    from .runtime import Runtime
 
 __all__ = ["EnvFileError", "Runtime"]
+
+
+def __getattr__(name: str):
+    """Import the Runtime, and gunicorn with it, for pygun.py only: a program of the release needs none of it."""
+    if name != "Runtime":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .runtime import Runtime
+
+    return Runtime

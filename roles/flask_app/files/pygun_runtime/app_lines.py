@@ -25,6 +25,12 @@ _NAMES = {
 }
 #: Loggers of the server: what an app prints is none of their lines, whatever it says.
 _OURS = {"access", "gunicorn.access", "gunicorn.error"}
+#: What a LogRecord always has; whatever else it has came from the app's `extra`.
+_STANDARD = {*logging.LogRecord("", 0, "", 0, "", (), None).__dict__, "message", "asctime", "taskName", "pygun_written"}
+#: What Celery adds to each record: "???" outside of a task.
+_TASK = ("task_id", "task_name")
+#: Modules of formatters that say no more than the record and a line of ours do.
+_PLAIN_FORMATTERS = {"celery.utils.log", "celery.app.log"}
 _TIMES = {"@timestamp", "timestamp", "time", "asctime", "ts", "ecs.version"}
 
 _LEVELS = {
@@ -124,6 +130,14 @@ def of_loguru(text: str) -> tuple[Event, t.Any] | None:
         return None
 
 
+def labels_of(record: logging.LogRecord) -> dict[str, t.Any]:
+    """What the app has added to a record. Of Celery's own records that is the task, and not the arguments of the task."""
+    labels = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    if record.name.partition(".")[0] == "celery":
+        labels.pop("data", None)
+    return {name: value for name, value in labels.items() if not (name in _TASK and value == "???")}
+
+
 # -- handlers of the app -----------------------------------------------------------------------------------------------
 
 
@@ -134,7 +148,8 @@ class Handled:
         self.record = record
         self.parts: list[str] = []
         # The message alone is as good as its text, unless a formatter of the app has something to say about it.
-        self.stock = type(handler.formatter) in (type(None), logging.Formatter)
+        formatter = type(handler.formatter)
+        self.stock = formatter in (type(None), logging.Formatter) or formatter.__module__ in _PLAIN_FORMATTERS
 
     @property
     def text(self) -> str:

@@ -32,6 +32,7 @@ from . import (
     forks,
     headers,
     health,
+    instance_log,
     log_capture,
     logs,
     patching,
@@ -284,7 +285,7 @@ class Lifecycle:
         worker.pygun_accelerator = None if self.dirty else give(worker.pygun_place[1], worker.log)
         worker.pygun_handlers = signals.Handlers(worker, server.pygun_own_handlers, self.told)
         if isinstance(worker.log, logs.Logger):
-            log_capture.install_in_gevent(logs.instance_log().say)
+            log_capture.install_in_gevent(instance_log.instance_log().say)
         self.limit = TimeLimit()
 
         def late(stack):

@@ -72,6 +72,36 @@ def program_of(release: Path, name: str) -> str:
     return str(own) if "/" not in name and os.access(own, os.X_OK) else name
 
 
+def with_log(release: Path, program: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """How to start a program of supervisor's that Python runs, so that its log is the app's; others start as they are.
+
+    Instances have a log of their own, and what a person starts talks to that person.
+    """
+    python = str(release / "venv" / "bin" / "python")
+    starter = str(release / "lib" / "pygun_runtime" / "program.py")
+    run_dir = service_of(release, "run_dir")
+    if "." not in os.environ.get("SUPERVISOR_PROCESS_NAME", "") or os.environ.get("PYGUN_RUN_DIR") != (run_dir or None):
+        return program, arguments
+    if program in (python, f"{python}3"):
+        options = [word for word in arguments[:1] if word == "-u"]
+        words = arguments[len(options) :]
+        if words and (words[0] == "-m" or not words[0].startswith("-")) and words != ["-m"]:
+            return python, [*options, starter, *words]
+    elif os.path.dirname(program) == os.path.dirname(python) and is_python(program):
+        return python, [starter, program, *arguments]
+    return program, arguments
+
+
+def is_python(program: str) -> bool:
+    """Whether a program of a virtual environment is a script of its Python, as pip and uv write them."""
+    try:
+        with open(program, "rb") as stream:
+            beginning = stream.read(512)
+    except OSError:
+        return False
+    return beginning.startswith(b"#!") and b"python" in b"".join(beginning.splitlines()[:2])
+
+
 def search_path(release: Path, path: str) -> str:
     """PATH as an activated virtual environment has it: a shell that is PROGRAM finds what PROGRAM itself would be found by."""
     own = str(release / "venv" / "bin")
@@ -88,7 +118,7 @@ def main() -> None:
         values = {name: value.replace(env_files.PLACEHOLDER, str(release)) for name, value in values.items()}
         values["PATH"] = search_path(release, values.get("PATH", ""))
         program, *arguments = (word.replace(env_files.PLACEHOLDER, str(release)) for word in sys.argv[1:])
-        program = program_of(release, program)
+        program, arguments = with_log(release, program_of(release, program), arguments)
         os.chdir(release / "src" if (release / "src").is_dir() else release)
         os.execvpe(program, [program, *arguments], values)  # noqa: S606
     except env_files.EnvFileError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import gunicorn
 
 from . import env_file as env_files
-from . import forks, handover, headers, logs, patching, processors, prometheus, run
+from . import forks, handover, headers, instance_log, patching, processors, prometheus, run
 from .accelerators import Accelerators
 from .lifecycle import Lifecycle
 from .log_line import SHORTEST_SECRET, Redaction
@@ -93,8 +93,8 @@ class Runtime:
         self.asks_for_dirty_workers = patching.asks_for_dirty_workers(file)
         patching.patch_for(file, self.source, boot_timeout)
         self.notes += [("warning", text) for text in patching.said]
-        logs.configure(
-            logs.Settings(
+        instance_log.configure(
+            instance_log.Settings(
                 app=app,
                 release=self.release,
                 instance=self.instance,
