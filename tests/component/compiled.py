@@ -1,4 +1,4 @@
-"""The runtime with its bytecode, as the build of a release leaves it: each start of an instance would compile it anew."""
+"""Bytecode, so that processes do not compile everything anew: the runtime has it as the build of a release leaves it."""
 
 import atexit
 import functools
@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+#: In the environment of a module that a test runs: it keeps its bytecode where pytest does (tests/conftest.py).
+KEEP_BYTECODE = {"PYTHONPYCACHEPREFIX": sys.pycache_prefix or "", "PYTHONDONTWRITEBYTECODE": ""}
 FILES = Path(__file__).parents[2] / "roles" / "flask_app" / "files"
 
 

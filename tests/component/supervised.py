@@ -81,7 +81,7 @@ def start_module(command, given, **variables):
     """Run *command*, a script around a module, with these arguments; *variables* say where it is to be disturbed."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PYGUN_TEST")}
     environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    environ.update({key: str(value) for key, value in variables.items() if value})
+    environ.update({key: str(value) for key, value in variables.items() if value is not None})
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
     )

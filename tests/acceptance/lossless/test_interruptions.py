@@ -58,6 +58,7 @@ def kill_a_deploy(host, sample, step: str, version: str) -> str:
         if not done.ok:
             assert killer.answer()["killed"], f"not killed at {step}: {done.text}"
             return baseline
+    killer.process.kill()
     raise AssertionError(f"the kill at {step} was not noticed")
 
 

@@ -9,7 +9,8 @@ import os
 import pytest
 from rig.load import Load
 
-STEPS = ["roll sample-0", "roll sample-1", "commit"] if os.environ.get("PYGUN_FULL") else ["roll sample-1"]
+# Others are over before a machine could be told to go down: tests/component/activation/test_reboot.py stops at each.
+STEPS = ["roll sample-0", "roll sample-1"] if os.environ.get("PYGUN_FULL") else ["roll sample-1"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -24,7 +25,7 @@ def test_a_host_that_loses_power_during_a_deploy_comes_back_with_a_verified_rele
 
     host.tell("recovered", "sample")
     seen = host.observe("sample")
-    assert seen["current"] == before["current"] or step == "commit"
+    assert seen["current"] == before["current"]
     assert [one["release"] for one in seen["instances"]] == [seen["current"]] * 2
 
     with Load(host, f"after-reboot-{STEPS.index(step)}") as load:

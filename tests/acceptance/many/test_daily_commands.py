@@ -85,6 +85,7 @@ def test_supervisorctl_stops_and_starts_an_app(site: Site) -> None:
 # restart
 
 
+@pytest.mark.full  # `lossless` does it under load, and the next test to one instance
 def test_the_playbook_restarts_an_app(site: Site) -> None:
     before = site.settled()
     assert run(site, "restart")

@@ -201,7 +201,7 @@ def test_one_app_goes_and_the_other_is_left_alone(site):
     assert "/srv/greeter/shared" in gone.text
     assert site.run("id", "-u", "greeting")
     assert not site.run("sh", "-c", "pgrep -u greeting || true")
-    assert site.predicted("uninstall.yml", flask_app_name="greeter").changed == []
+    assert site.playbook("uninstall.yml", flask_app_name="greeter").changed == []
     site.run("rm", "-r", "/var/log/services")  # with what is not ours, and the folder that was made on the way to ours
     gone = site.predicted("uninstall.yml", flask_app_name="greeter", uninstall_data=True)
     assert gone.changed
@@ -226,4 +226,4 @@ def test_everything_goes_and_the_host_is_as_it_was(site, bare):
     assert "python3-venv" in gone.text  # the packages that stay are named
     after = site.listing()
     assert after == bare, f"new: {sorted(after - bare)}\nmissing: {sorted(bare - after)}"
-    assert site.predicted("uninstall.yml", **everything).changed == []
+    assert site.playbook("uninstall.yml", **everything).changed == []

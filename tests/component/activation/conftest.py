@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.compiled import runtime_folder
+from tests.component.compiled import KEEP_BYTECODE, runtime_folder
 from tests.component.supervised import SUPERVISORD, end, eventually, outcome, start_module, start_supervisord
 
 HERE = Path(__file__).parent
@@ -242,6 +242,7 @@ class App:
             PYGUN_TEST_HOLD_FILE=hold_at and self.folder / "held",
             PYGUN_TEST_MEMORY=memory,
             PYGUN_TEST_TRACE=trace,
+            **KEEP_BYTECODE,
         )
 
     outcome = staticmethod(outcome)
@@ -266,7 +267,7 @@ class App:
         done = subprocess.run(
             [*as_root(), sys.executable, str(HERE.parent / "run_module.py"), module],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check, "_ansible_diff": True}}),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, **KEEP_BYTECODE, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             capture_output=True,
             text=True,
             check=False,
@@ -440,8 +441,8 @@ def app(make_app):
 
 @pytest.fixture
 def served(app):
-    """An app whose first release serves."""
-    result = app.deploy(app.release())
+    """An app whose first release serves, without having been tried."""
+    result = app.deploy(app.release(), preflight=False)
     assert not result.get("failed"), result["msg"]
     return app
 
@@ -451,7 +452,7 @@ def old(host):
     """A served app that the tests of a file share: what one leaves behind breaks the next. Its boot timeout is short."""
     app = App(host)
     app.boot_timeout = 6
-    result = app.deploy(app.release())
+    result = app.deploy(app.release(), preflight=False)
     assert not result.get("failed"), result["msg"]
     yield app
     app.remove()

@@ -242,8 +242,11 @@ def test_a_program_that_cannot_run_is_put_back(served, words, cause):
     assert served.leftovers() == []
 
 
-@pytest.mark.parametrize("check", [False, True])
-@pytest.mark.parametrize("holder", ["a stranger", "another app", "another app that is stopped"])
+HOLDERS = ("a stranger", "another app", "another app that is stopped")
+TAKEN = [(holder, False) for holder in HOLDERS] + [("a stranger", True)]  # whoever it is, a check asks the same
+
+
+@pytest.mark.parametrize(("holder", "check"), TAKEN)
 def test_an_address_that_is_taken_is_found_before_what_serves_is_stopped(served, make_app, holder, check):
     conf, pids, release = served.conf.read_bytes(), served.pids(), served.release()
     with socket.create_server(("127.0.0.1", 0)) as stranger:

@@ -152,7 +152,14 @@ def test_guesses_are_few_and_what_is_refused_is_logged(fresh_page):
     eventually(lambda: page.ask()[0] == 200, 20)
 
 
-@pytest.mark.parametrize("header", ["Basic", "Basic ====", "Basic b3BlcmF0b3I=", "Digest x", ""])
+def basic(text):
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Basic", "Basic ====", basic(USER), basic(f"{USER}:"), basic(f"someone:{PASSWORD}"), "Digest x", ""],
+)
 def test_what_is_no_password_is_a_wrong_one(page, header):
     assert page.ask(password=None, Authorization=header)[0] == 401
     assert "Traceback" not in (page.host.folder / "supervisord.out").read_text()
