@@ -32,7 +32,7 @@ class Accelerators:
         return self.own[place % len(self.own)] if self.own else None
 
     def give(self, place: int, log: t.Any = None) -> str | None:
-        """Have this process, before it imports the app, see the accelerator of the worker with this number alone; returns it."""
+        """Let this process see only the accelerator of the worker with this number; return it. Called before the app is imported."""
         entry = self.of(place)
         if entry is not None:
             os.environ[self.variable] = entry

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Lines of an app that configures logging itself: they keep their level, and what they consist of.
+"""Lines of an app that configures logging itself: they keep their level and their fields.
 
 What a handler of the app writes to stdout or stderr is known by its record. Lines without one (structlog, print) are understood as far
 as they are JSON, or begin with a level.
@@ -51,7 +51,7 @@ _BEGINNINGS = [
 
 
 class Event(t.NamedTuple):
-    """A line as it was understood; what was not found is empty."""
+    """The fields of a line; a field that was not found is empty."""
 
     level: str = ""
     logger: str = ""
@@ -69,7 +69,7 @@ def level_name(number: int) -> str:
 
 
 def understood(text: str) -> Event:
-    """What *text*, which the app has printed, says of itself."""
+    """Read level and fields from *text*, which the app has printed."""
     return _of_json(text) or Event(level=_level_at_beginning(text), message=text)
 
 
@@ -121,7 +121,7 @@ def _level_at_beginning(text: str) -> str:
 
 
 def of_loguru(text: str) -> tuple[Event, t.Any] | None:
-    """What loguru says of a line that it writes, and the exception."""
+    """The fields that loguru has for a line, and the exception."""
     record = getattr(text, "record", None)
     try:
         level, name, message = level_name(record["level"].no), record["name"], record["message"]

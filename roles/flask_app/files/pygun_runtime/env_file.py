@@ -91,7 +91,7 @@ def load(path: str | None) -> tuple[dict[str, str], str]:
 
 
 def environment(release: str, path: str | None) -> tuple[dict[str, str], str]:
-    """What every process of a release has in its environment, and the digest of the file at *path*."""
+    """The environment of every process of a release, and the digest of the file at *path*."""
     values, digest = load(path)
     own = {"PYGUN_RELEASE": release}
     shared = Path(release).parents[1] / "shared"

@@ -1,13 +1,13 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A child that the app forks (multiprocessing, os.fork) is no worker.
+"""Make a child that the app forks (multiprocessing, os.fork) an ordinary process instead of a worker.
 
 It has copies of the sockets, the signal handlers and, with gevent, the whole event loop of the process that it comes
 from: it kept the port, ignored SIGTERM, went on with the requests of others and with the heartbeat. So in a child
 
 * nothing is left of the listening sockets and of the connections that were accepted from them;
 * signals do what they do by default, where gunicorn or the runtime handled them;
-* gevent starts anew: only the greenlet that forked goes on, like the only thread of any forked process.
+* gevent starts again: only the greenlet that forked goes on, like the only thread of any forked process.
 
 And a worker that has finished ends the children of multiprocessing, which would wait for them at its exit. Children
 that its master has started (preload) are none of its own.
@@ -197,7 +197,7 @@ def _exit(value) -> None:
 
 
 def _leave_sockets() -> None:
-    """In their place comes what never has anything to read: the number stays taken, and nothing is accepted or answered."""
+    """Replace sockets by a file that never has data: the descriptors stay taken, and nothing is accepted or answered."""
     nothing, _open = os.pipe()
     for fd in map(int, os.listdir("/proc/self/fd")):
         with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ MOST_SAID = 100
 
 
 def believe_nobody(settings: dict) -> None:
-    """Have no caller say where the app is served, unless *settings* says which header may: a proxy passes on what it does not know.
+    """Ignore headers by which a caller says where the app is served, unless *settings* names one: proxies pass on unknown headers.
 
     By default gunicorn takes SCRIPT_NAME from every address in forwarded_allow_ips, before version 22 from everybody.
     """

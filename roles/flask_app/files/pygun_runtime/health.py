@@ -24,7 +24,7 @@ class Unhealthy(Exception):
 
 
 def check(app, path: str, host: str = "localhost", cfg: Config | None = None) -> str:
-    """The status line that *app* answers to GET *path*; raises Unhealthy, or whatever the app raises.
+    """The status line that *app* answers to GET *path*; raises Unhealthy, or the exception of the app.
 
     With a path, 2xx and 3xx are healthy. With "", "/" is asked and anything below 500 will do: an app without
     a health endpoint has at least to be able to answer.

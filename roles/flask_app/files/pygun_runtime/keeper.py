@@ -36,7 +36,7 @@ def passed_sockets(environ: dict[str, str]) -> dict[str, int]:
 
 
 class Grant:
-    """Who may have a socket: a user, a group, root."""
+    """The callers that may have a socket: a user, a group, root."""
 
     def __init__(self, text: str):
         user, _colon, group = text.partition(":")

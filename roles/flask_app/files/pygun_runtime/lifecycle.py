@@ -64,7 +64,7 @@ HOOKS = {
 #: Those that an instance with dirty workers needs too.
 DIRTY_HOOKS = {"on_dirty_starting": 1, "dirty_post_fork": 2, "dirty_worker_init": 1, "dirty_worker_exit": 2}
 
-#: The app's own hook goes first here: what it prepares belongs to what is checked and bounded, and what it forks is no worker.
+#: The app's own hook goes first here: its preparations are checked and bounded too, and its children are not workers.
 _OWN_HOOK_FIRST = {"post_worker_init", "pre_fork", "dirty_worker_init"}
 
 EARLY_EXITS = 3
@@ -78,7 +78,7 @@ LENIENT_HEALTH_LIMIT = 5.0
 
 
 class _Boot:
-    """What master and worker know of one worker's boot; how it ended is shared memory."""
+    """The state of one worker's boot in master and worker; its end is in shared memory."""
 
     READY, STOPPED = 1, 2
 
@@ -101,7 +101,7 @@ class _Boot:
 
 
 class Lifecycle:
-    """The hooks of one execution of pygun.py; what outlives a HUP is kept on gunicorn's server object."""
+    """The hooks of one execution of pygun.py; state that outlives a HUP is on gunicorn's server object."""
 
     def __init__(self, runtime):
         self.runtime = runtime
@@ -322,7 +322,7 @@ class Lifecycle:
             body_limit.begin(request, self.runtime.body_timeout)
 
     def _count_requests(self, worker) -> None:
-        """Tell others with the heartbeat what gunicorn counts in the worker alone: a request costs nothing more."""
+        """Publish the worker's request count with its heartbeat, so that a request costs nothing more."""
         beat, told, at, looked = worker.notify, 0, 0.0, 0.0
         self._tell_requests(worker)
 

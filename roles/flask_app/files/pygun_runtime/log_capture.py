@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an app says without the logging module: print, sys.stdout and sys.stderr, warnings, uncaught exceptions.
+"""Capture output without the logging module: print, sys.stdout and sys.stderr, warnings, uncaught exceptions.
 
 Only what Python code says. Native code and child processes write to the file descriptors 1 and 2, which stay what
 they are, as do sys.__stdout__ and sys.__stderr__.
@@ -181,7 +181,7 @@ def _install_streams(say) -> None:
 
 
 def install_in_gevent(say) -> None:
-    """gevent prints what ends a greenlet; called again in a worker, which may be the first to load gevent."""
+    """Capture exceptions that end a greenlet, which gevent prints. Called again in a worker, which may be the first to load gevent."""
     hub = sys.modules.get("gevent.hub")
     if hub is None or hasattr(hub.Hub, "pygun_print_exception"):
         return

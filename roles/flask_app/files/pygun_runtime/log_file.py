@@ -34,7 +34,7 @@ _open_files: weakref.WeakSet[LogFile] = weakref.WeakSet()
 
 
 def write_fully(descriptor: int, data: bytes) -> None:
-    """Write to a terminal or a pipe, which may be slow; one that is closed is nobody's loss."""
+    """Write to a terminal or a pipe, which may be slow; ignore a closed one."""
     view = memoryview(data)
     while view:
         try:
@@ -207,7 +207,7 @@ class LogFile:
 
 
 class VolumeEvents:
-    """What to do when a volume is full, and when it has room again; this one does nothing."""
+    """Callbacks for a full volume, and for one that has room again; these do nothing."""
 
     def full(self, path: str, why: str) -> None:
         """The first line has been dropped."""

@@ -45,7 +45,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def from_wire(text: str) -> str:
-    """What a client sent, as a WSGI server hands it on (each byte a character), as text."""
+    """Decode a value of a client, which a WSGI server passes on with each byte as a character."""
     return text if text.isascii() else text.encode("latin-1", "replace").decode("utf-8", "backslashreplace")
 
 
@@ -70,7 +70,7 @@ def timestamp(now: float) -> str:
 
 
 class Redaction:
-    """What must not stand in a log.
+    """Values that must not appear in a log.
 
     query: whether query strings may
     names: parameters of query strings whose values are masked, whatever their case
@@ -123,7 +123,7 @@ class Redaction:
 
 
 class Lines:
-    """The lines of one process. *service* holds the fields that stand in each of them."""
+    """The lines of one process. *service* has the fields that are in each of them."""
 
     def __init__(self, service: dict[str, str], redaction: Redaction):
         self.service = service
@@ -193,7 +193,7 @@ class JsonLines(Lines):
         )
 
     def _of_target(self, method: str, target: str) -> tuple[str, str]:
-        """What a request line says: as a part of the message, and as fields."""
+        """The request line, as a part of the message and as fields."""
         quoted = self._quote
         path, _mark, query = from_wire(target).partition("?")
         name = quote(method)[1:-1]
@@ -208,7 +208,7 @@ class JsonLines(Lines):
         return _remember(self._targets, (method, target), (shown, fields))
 
     def _of_caller(self, agent: str | None, referrer: str | None, address: str) -> str:
-        """What a request says about where it comes from."""
+        """The fields of a request about its origin."""
         quoted = self._quote
         fields = f',"client.address":{quote(address)}'
         if agent:

@@ -120,7 +120,7 @@ class Logger(glogging.Logger):
             self.exception("An access line could not be written")
 
     def _own_message(self, resp, req, environ, request_time) -> str | None:
-        """What gunicorn's settings access_log_format and syslog ask for."""
+        """Follow gunicorn's settings access_log_format and syslog."""
         try:
             atoms = self.atoms_wrapper_class(self.atoms(resp, req, environ, request_time))
             if self.access_log.handlers:

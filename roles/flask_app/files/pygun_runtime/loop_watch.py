@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Say what blocks the event loop of a gevent worker: while one call does not give way, the worker serves nobody else.
+"""Log calls that block the event loop of a gevent worker: until such a call ends, the worker serves no other request.
 
 A timer of the loop notes four times a second that the loop turns. A native thread, which gevent does not stop, looks about once a second
 at that note, and takes the stack of a loop that does not turn. A request costs nothing.

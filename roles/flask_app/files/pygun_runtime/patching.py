@@ -64,7 +64,7 @@ def is_gevent(worker_class: type) -> bool:
 
 
 def in_vain(worker_class) -> str:
-    """What is wrong if *worker_class*, which pygun.py came to in the end, is none that needs the patch."""
+    """The error if the final *worker_class* of pygun.py is not one that needs the patch."""
     if worker_class not in _OTHERS or not is_patched():
         return ""
     return (
@@ -92,7 +92,7 @@ def _commanded() -> list[str]:
 
 
 def _worker_classes(text: str) -> tuple[list[str], bool]:
-    """What `worker_class` may be after *text* was run, and whether it asks for dirty workers."""
+    """The possible values of `worker_class` after *text* was run, and whether it asks for dirty workers."""
     found: list[str] = []
     dirty = False
     with contextlib.suppress(SyntaxError):  # gunicorn says so

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Try this release without serving: `run.py python preflight.py FD`, run as the app's user.
 
-Does what a worker does before it accepts, and stops there: settings, worker class, import of the app, health check.
+Does the steps of a worker before it accepts, and stops there: settings, worker class, import of the app, health check.
 Each step is announced on file descriptor FD as a line of JSON before it begins, so that its reader knows where a crash struck:
 {"step": ...}. The other lines are {"late": true} when the time limit strikes, {"problem": ...} and, at the end, {"done": {...}}.
 """
@@ -124,7 +124,7 @@ def try_release(announce, writes: Writes) -> dict:
 
 
 def import_app(config: Config):
-    """The app, as gunicorn imports it. If flask_app_wsgi names what is not there, the refusal names what is."""
+    """The app, as gunicorn imports it. If flask_app_wsgi names something that does not exist, the refusal suggests names that do."""
     module, _colon, name = config.wsgi_app.partition(":")
     try:
         return util.import_app(config.wsgi_app)
@@ -177,7 +177,7 @@ def threads_left_behind() -> list[str]:
 
 
 def _memory() -> tuple[int, int]:
-    """What this process has in memory, and how much of that is no file that others can share."""
+    """The memory of this process, and the part of it that other processes cannot share."""
     _size, resident, shared = (int(pages) for pages in Path("/proc/self/statm").read_text().split()[:3])
     unit = os.sysconf("SC_PAGE_SIZE")
     return resident * unit // 1024, (resident - shared) * unit // 1024

@@ -24,7 +24,7 @@ class Records:
         self.instance = instance
 
     def clear(self) -> None:
-        """Remove what an earlier master of this instance left behind."""
+        """Remove the records of an earlier master of this instance."""
         if self.folder:
             self._remove("*")
             make_way(self._master())
@@ -71,7 +71,7 @@ class Records:
             _write(self._served(master, worker), {"requests": requests})
 
     def retire_served(self, master: int, worker: int) -> None:
-        """Add what a worker that is gone has served to the sum of its kind."""
+        """Add the requests of a worker that is gone to the sum of its kind."""
         if not self.folder or not self._served(master, worker).exists():
             return
         total = self.folder / f"{self.instance}.{master}.requests"
@@ -96,7 +96,7 @@ class Records:
 
 
 def make_way(path: Path) -> None:
-    """Have nothing at this path. A directory, which the app or somebody in it has made there, is renamed: it may be full."""
+    """Free this path. A directory that the app has made there is renamed, since it may not be empty."""
     try:
         path.unlink(missing_ok=True)
     except IsADirectoryError:

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The id of a request: from its X-Request-ID, or made here; it stands in every log line that the request causes.
+"""The id of a request: from its X-Request-ID, or made here; every log line that the request causes has it.
 
 * the app finds it where a client would have put it: `request.headers["X-Request-ID"]`;
 * the caller gets it back in the response's X-Request-ID, unless the app sets that header itself;
@@ -21,7 +21,7 @@ import threading
 HEADER = "X-Request-ID"
 ENVIRON = "HTTP_X_REQUEST_ID"
 
-#: What is taken over from a client: nothing that could break a line, and nothing long enough to fill a disk.
+#: Ids that are accepted from a client: without characters that break a line, and not long enough to fill a disk.
 SANE = re.compile(r"[A-Za-z0-9._~+/=:;@-]{1,128}").fullmatch
 
 current: contextvars.ContextVar[str | None] = contextvars.ContextVar("pygun_request_id", default=None)

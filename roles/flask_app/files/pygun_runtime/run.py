@@ -44,7 +44,7 @@ def _is_gunicorn(program: str) -> bool:
 
 
 def service_of(release: Path, name: str) -> str:
-    """A text of what the release serves, as its release.json says; empty if that does not say."""
+    """A text of the service in release.json; empty if it is not there."""
     try:
         found = json.loads((release / "release.json").read_text(encoding="utf-8"))["service"][name]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The object that `pygun.py` works with: it answers what settings need to know, and attaches the hooks."""
+"""The object that `pygun.py` works with: it has the values that settings need, and attaches the hooks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What gunicorn and the runtime say is written, whatever the app does to the logging module.
+"""Write the messages of gunicorn and the runtime, whatever the app does to the logging module.
 
 An app may disable the logger gunicorn.error, take its handlers away, raise its level, or call logging.disable(). So its lines do not
 pass through it: they are written first, and then offered to the handlers that the app has put there.

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Names in pygun.py that gunicorn passes over without a word, though somebody means them to be settings."""
+"""Find names in pygun.py that look like settings and that gunicorn ignores silently."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def known() -> frozenset[str]:
 
 
 def ignored(names: dict) -> Iterator[str]:
-    """What is wrong with each of the names that pygun.py defines and that gunicorn ignores."""
+    """The problem of each name that pygun.py defines and gunicorn ignores."""
     settings = known()
     for name, value in names.items():
         if name in settings:

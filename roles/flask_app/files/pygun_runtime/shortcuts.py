@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The same answers for less work: what gunicorn does again for each request although its result is known.
+"""The same answers with less work: skip steps that gunicorn repeats for each request although their result is known.
 
 Together it is a fifth of the processor time that a short request costs; `make bench` measures what is left. Like the
 worker that uses it, this file depends on internals of gunicorn: see runtime.TESTED_GUNICORN.
@@ -69,7 +69,7 @@ def _make_one_date_a_second() -> None:
 
 
 class _Pieces(list):
-    """Collects what would be sent."""
+    """Collect the bytes instead of sending them."""
 
     sendall = list.append
 

@@ -50,7 +50,7 @@ class Handlers:
         self._set()
 
     def put_back(self) -> None:
-        """Take note of what the app has set meanwhile, and let gunicorn's handlers hold again."""
+        """Note the handlers that the app has set meanwhile, and set gunicorn's again."""
         if self._gunicorns:  # some workers have an event loop handle signals
             _adopt(self._own, set(self._gunicorns), self._handle, self._log, self._told)
             self._set()
@@ -70,7 +70,7 @@ class Handlers:
             self._call(number)
 
     def finish(self) -> None:
-        """The worker has finished: now the app may do what it does when it is told to end."""
+        """Call the app's handler of the stop signal, after the worker has finished."""
         for number in dict.fromkeys(self._came):
             self._call(number)
 
@@ -106,7 +106,7 @@ def hold_in_master(server, told) -> dict:
 
 
 def taken(server) -> bool:
-    """Whether somebody has set a handler in the place of one of the master's."""
+    """Whether a handler of the master's was replaced."""
     return any(signal.getsignal(number) != server.signal for number in server.SIGNALS)
 
 

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What flask_app_wsgi could be, when it names something that is not there."""
+"""Suggest values of flask_app_wsgi if it names something that does not exist."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Facts about an app that has been imported: what of it may fit badly to workers like these. Read in its trial.
+"""Facts about an imported app that may not suit its workers. Collected in its trial.
 
 Nothing here judges, and nothing is a text for people: `release/fit.py` on Ansible's side does that.
 """
@@ -20,7 +20,7 @@ import uuid
 from importlib import metadata
 from pathlib import Path
 
-#: Bounds of what is looked at and told.
+#: Bounds of the facts that are collected.
 MOST_FILES = 300
 LARGEST_FILE = 512 * 1024
 MOST_TOLD = 20

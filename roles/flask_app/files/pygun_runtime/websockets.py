@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The websockets of a worker: what was sent on them, and the close frame that they get when the worker stops.
+"""The websockets of a worker: they are watched, so that each gets a close frame when the worker stops.
 
 Libraries (simple-websocket, engineio) take the socket of the connection from the environ and write frames on it. So
 the socket itself is watched, whatever the library: from the answer 101 on, its bytes are frames. At a stop

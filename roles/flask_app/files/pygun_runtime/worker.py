@@ -143,7 +143,7 @@ class _Ended(Exception):
 
 
 class _Connection:
-    """What a worker knows about one connection: whether it waits for a request, and which one it serves.
+    """The state of one connection in a worker: whether it waits for a request, and which one it serves.
 
     As a context (gunicorn's timeout_ctx) it is the time in which the next request is read.
     """
