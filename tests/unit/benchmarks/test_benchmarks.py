@@ -212,6 +212,20 @@ def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, monkeypatch
         assert "0.70" in text and "old" not in text
 
 
+def test_the_readme_has_the_headlines_own_run_and_the_page_the_parts(tmp_path, monkeypatch):
+    readmes = (tmp_path / "README.md", tmp_path / "README.zh-CN.md")
+    for readme in readmes:
+        readme.write_text(f"{report.BEGIN}\n{report.END}\n")
+    for name, path in {"PAGE": "page.md", "PLOTS": "plots", "RESULTS": "plots/results.json"}.items():
+        monkeypatch.setattr(report, name, tmp_path / path)
+    monkeypatch.setattr(report, "READMES", readmes)
+    report.keep([serving_result()])
+    report.keep_headline([{**serving_result(), "date": "2026-04-02", "mode": "headline"}])
+    report.keep([{**serving_result(), "date": "2026-05-03"}])
+    assert "2026-04-02" in readmes[0].read_text() and "2026-05-03" not in readmes[0].read_text()
+    assert "2026-05-03" in (tmp_path / "page.md").read_text() and "2026-04-02" not in (tmp_path / "page.md").read_text()
+
+
 def a_run(changed=0, cpu=6.0):
     return hosts.Run(seconds=4.0, cpu=cpu, round_trips=15, tasks=7, changed=changed, hosts=3)
 
