@@ -39,8 +39,8 @@ from .virtual_env import (  # noqa: F401  (those who install something need both
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: An address, or a file that may name one.
 _ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
-#: A package that uv, or pip, has built, and where uv has it from if that is an address.
-_BUILT = re.compile(r"^\s*(?:Built |Created wheel for )([A-Za-z0-9._-]*[A-Za-z0-9])(?: @ (\S+))?", re.MULTILINE)
+#: A package that uv, or pip, has built.
+_BUILT = re.compile(r"^\s*(?:Built |Created wheel for )([A-Za-z0-9._-]*[A-Za-z0-9])", re.MULTILINE)
 #: Environment variables that installers and compilers get. Any other variable may be a secret of the app.
 _PASSED_ON = re.compile(
     r"PATH|TZ|(https?|ftp|all|no)_proxy|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL)_CA_BUNDLE|CC|CXX|CPP|AR|LD|LDSHARED"
@@ -112,7 +112,7 @@ class Installer:
         self.timeout = timeout
         self.cache_max = cache_max
         self.account = account
-        #: Names of the packages that it had to build, other than projects of the app's own source.
+        #: Names of the packages that it had to build.
         self.from_source: set[str] = set()
         self.cache = os.path.join(cache_dir, account.name) if cache_dir and account else cache_dir
         own = () if account else ("HOME", "TMPDIR")
@@ -295,11 +295,7 @@ class Installer:
         said = done.stderr + done.stdout
         if done.returncode:
             raise InstallError(_last_lines(said), whole=_last_lines(said, count=0))
-        self.from_source |= {
-            normalize(name)
-            for name, of in _BUILT.findall(said)
-            if not of.startswith(f"file://{self.environment.get('PROJECT_ROOT', '/')}")
-        }
+        self.from_source |= set(map(normalize, _BUILT.findall(said)))
         return said
 
     def _try(self, command, network=True):

@@ -8,6 +8,7 @@ the order in which a directory lists its files do not count; of the permissions 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -95,6 +96,13 @@ def _entry_from_link(path: str, source: Path, root: Path, leads_to_host: bool) -
     if os.path.isabs(target):
         is_followed = leads_to_host
     else:
+        try:
+            source.stat()
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise PackError(
+                    f"{source} is a symbolic link to itself. Remove it, or leave it out with flask_app_exclude."
+                ) from None
         is_followed = (source.parent / target).resolve().is_relative_to(root.resolve())
     if not is_followed:
         raise PackError(

@@ -32,8 +32,19 @@ ALWAYS_EXCLUDED = (
     ".venv",
     ".DS_Store",
 )
-_LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:[^\n]*\n)*?oid sha256:[0-9a-f]{64}\n")
+_LFS_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\r?\n(?:[^\n]*\n)*?oid sha256:[0-9a-f]{64}\r?\n"
+)
 _LFS_LARGEST = 1024
+_OF_ANNEX = re.compile(r"(.*/)?\.git/annex/objects/.*")
+_ANNEX_POINTER = re.compile(rb"/annex/objects/[^\s/]+\s*")
+_ENCRYPTED = b"\0GITCRYPT\0"
+#: What keeps the content of a file elsewhere, and how it is had.
+_FETCHED_BY = {
+    "Git LFS": "Install git-lfs on the control node; in a source of your own, run `git lfs pull` there.",
+    "git-annex": "Run `git annex get` where the source comes from.",
+    "git-crypt": "Run `git-crypt unlock` where the source comes from.",
+}
 _NAMED_AT_MOST = 3
 #: At the root of a published source distribution. Its maker has chosen its files, built ones that git ignores among them.
 _PUBLISHED = "PKG-INFO"
@@ -92,6 +103,8 @@ class SourceTree:
         self._git = shutil.which("git")
         self._top: Path | None = None
         self._ignored = self._ignored_by_git()
+        attributes = self.root / ".gitattributes"
+        self._is_encrypted = attributes.is_file() and b"filter=git-crypt" in attributes.read_bytes()
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         """Every file of the release, with ``prefix`` before its path; `left_out` is known at the end.
@@ -99,7 +112,7 @@ class SourceTree:
         :raises PackError: when the source lacks something that git would have brought
         """
         unused = set(self._included)
-        pointers = []
+        pointers: list[tuple[str, str]] = []
         for path, ignored in self._files():
             used = {pattern for pattern, matches in self._included.items() if _matches_within(matches, path)}
             unused -= used
@@ -108,8 +121,9 @@ class SourceTree:
                 self.left_out.add(path, file.lstat().st_size)
                 continue
             entry = entry_from_file(f"{prefix}/{path}", file, self.root, path in self._links, self._digest_of)
-            if entry.link is None and entry.size <= _LFS_LARGEST and _LFS_POINTER.match(file.read_bytes()):
-                pointers.append(path)
+            keeper = self._kept_by(entry, file)
+            if keeper:
+                pointers.append((path, keeper))
             yield entry
         self._refuse_pointers(pointers)
         self._refuse_empty_submodules()
@@ -143,12 +157,26 @@ class SourceTree:
                 if not self._excluded(path):
                     yield path, ignored_here or path in self._ignored
 
-    def _refuse_pointers(self, paths: list[str]) -> None:
-        if paths:
-            others = f" and {len(paths) - 1} others are pointers" if len(paths) > 1 else " is a pointer"
+    def _kept_by(self, entry: Entry, file: Path) -> str:
+        """What keeps the content of a file, if that is not in the source; empty if it is."""
+        if entry.link is not None:
+            return "git-annex" if _OF_ANNEX.fullmatch(entry.link) else ""
+        if self._is_encrypted:
+            with file.open("rb") as stream:
+                if stream.read(len(_ENCRYPTED)) == _ENCRYPTED:
+                    return "git-crypt"
+        content = file.read_bytes() if entry.size <= _LFS_LARGEST else b""
+        if _LFS_POINTER.match(content):
+            return "Git LFS"
+        return "git-annex" if _ANNEX_POINTER.fullmatch(content) else ""
+
+    def _refuse_pointers(self, pointers: list[tuple[str, str]]) -> None:
+        if pointers:
+            others = f" and {len(pointers) - 1} others are pointers" if len(pointers) > 1 else " is a pointer"
+            path, keeper = pointers[0]
             raise PackError(
-                f"{self.root / paths[0]}{others} of Git LFS, and not the content. Install git-lfs on the control node;"
-                " in a source of your own, run `git lfs pull` there. Or leave it out with flask_app_exclude."
+                f"{self.root / path}{others} of {keeper}, and not the content. {_FETCHED_BY[keeper]}"
+                " Or leave it out with flask_app_exclude."
             )
 
     def _refuse_empty_submodules(self) -> None:

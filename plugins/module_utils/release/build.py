@@ -57,7 +57,7 @@ class Built:
     packages: str
     exists: bool = False
     warning: str = ""
-    #: Packages that came as source.
+    #: Packages that were built, without projects of the app's own source.
     from_source: tuple[str, ...] = ()
 
 
@@ -152,7 +152,7 @@ def build(params, wanted, python, store, account=None):
         )  # a power cut must not leave a release that only looks complete
         known = {"inputs": wanted.inputs, "lock": built.lock.digest, "environment": environment}
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python, known), 0o644)
-    return dataclasses.replace(built, release=release, from_source=tuple(sorted(needed.from_source)))
+    return dataclasses.replace(built, release=release, from_source=needed.built(built.lock))
 
 
 def resolve(params, wanted, python, store, account=None):
@@ -164,7 +164,7 @@ def resolve(params, wanted, python, store, account=None):
             lock = _resolve(params, wanted, path, needed, account)
     finally:
         remove_tree(path)
-    return Built(wanted.release, lock, RESOLVED, from_source=tuple(sorted(needed.from_source)))
+    return Built(wanted.release, lock, RESOLVED, from_source=needed.built(lock))
 
 
 def _unpack(params, path, python, store, account):

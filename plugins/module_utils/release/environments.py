@@ -173,6 +173,11 @@ class Needed:
         identity.update({"tokens": tokens} if tokens else {})  # the field of a query may say which file it is
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
+    def built(self, lock: PackageLock) -> tuple[str, ...]:
+        """The packages that were built in this run, without projects of the source."""
+        own = {package.name for package in lock.packages if SOURCE in package.address}
+        return tuple(sorted(self.from_source - own))
+
     def contents(self, lock: PackageLock) -> dict[str, t.Any]:
         """The contents of the environment's mark."""
         return {"lock": lock.digest, "python": self.python, "installer": "uv" if self.params["uv"] else "pip"}

@@ -29,17 +29,41 @@ def wheel(folder: Path, name: str, tag: str = "py3-none-any", metadata: str = ""
 
 def source_that_does_not_build(folder: Path, name: str) -> None:
     """A source distribution whose build fails: it says what CPATH is, and a lot after that, as real ones do."""
+    _archive(
+        folder,
+        name,
+        "import os\ndef build_wheel(*arguments):\n    print(os.environ.get('CPATH', ''))\n"
+        "    for number in range(60):\n        print('and line', number)\n    raise SystemExit('it does not build')\n",
+    )
+
+
+def _archive(folder: Path, name: str, backend: str) -> None:
     files = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
         "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
-        "backend.py": "import os\ndef build_wheel(*arguments):\n    print(os.environ.get('CPATH', ''))\n"
-        "    for number in range(60):\n        print('and line', number)\n    raise SystemExit('it does not build')\n",
+        "backend.py": backend,
     }
     with tarfile.open(folder / f"{name}-1.0.tar.gz", "w:gz") as archive:
         for path, text in files.items():
             member = tarfile.TarInfo(f"{name}-1.0/{path}")
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def source(folder: Path, name: str) -> None:
+    """A source distribution that builds, with a backend of its own."""
+    backend = f"""
+import os, zipfile
+def build_wheel(folder, *arguments, **more):
+    path, info = "{name}-1.0-py3-none-any.whl", "{name}-1.0.dist-info"
+    with zipfile.ZipFile(os.path.join(folder, path), "w") as archive:
+        archive.writestr("{name}.py", "")
+        archive.writestr(f"{{info}}/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
+        archive.writestr(f"{{info}}/WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr(f"{{info}}/RECORD", "")
+    return path
+"""
+    _archive(folder, name, backend)
 
 
 def house(folder: Path) -> Path:

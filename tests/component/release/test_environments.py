@@ -153,6 +153,29 @@ def test_a_token_stands_in_no_file_of_root_and_all_hosts_install_with_it_also_la
     assert [path for path in made if "s3cret" in path.read_text()] == []
 
 
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_packages_whose_builds_run_code_are_named_and_the_projects_of_the_app_are_not(new_host, packages, installer):
+    index.source(packages, "fromsource")
+    library = {
+        f"src/libs/common/{name}": text for name, text in {"pyproject.toml": PROJECT, "backend.py": BACKEND}.items()
+    }
+    folders = {"requirements/folders.txt": "common @ file://${PROJECT_ROOT}/libs/common\n"}
+    host = new_host("one", UV if installer == "uv" else None)
+    built = host.deploy({**APP, **library, **folders, "requirements/app.txt": "plain\nfromsource\n"})
+    assert host.versions(built) == {"common": "1.0", "plain": "1.0", "fromsource": "1.0"}
+    assert built.from_source == ("fromsource",)
+
+
+def test_packages_that_are_resolved_alone_leave_nothing_and_are_then_installed(new_host, packages):
+    host = new_host()
+    params = host.params(APP, resolution="only")
+    alone = building.resolve(params, building.plan(params, PYTHON, host.store), PYTHON, host.store)
+    assert os.listdir(host.store.releases) == _names(host) == []
+    index.wheel(packages, "plain", version="2.0")
+    built = host.deploy(APP, alone, resolution="done")
+    assert (built.lock, built.packages, host.versions(built)["plain"]) == (alone.lock, "resolved", "1.0")
+
+
 def test_an_argument_of_the_installer_makes_another_environment_and_release(new_host):
     host = new_host()
     first, second = host.deploy(APP), host.deploy(APP, extra_args=["--no-cache"])

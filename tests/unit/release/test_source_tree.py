@@ -119,6 +119,32 @@ def test_a_pointer_of_git_lfs_is_refused_unless_it_is_excluded(source):
     assert packed(source, exclude=["*.pkl"])[0] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.bin", POINTER.replace("\n", "\r\n"), "m.bin is a pointer of Git LFS"),
+        ("m.bin", "/annex/objects/SHA256E-s12--abc.bin\n", "m.bin is a pointer of git-annex.*git annex get"),
+        ("keys/m.yml", "\0GITCRYPT\0" + "x" * 5000, "keys/m.yml is a pointer of git-crypt.*git-crypt unlock"),
+    ],
+)
+def test_a_file_whose_content_is_elsewhere_is_refused_with_the_command_that_gets_it(source, name, content, says):
+    (source / ".gitattributes").write_text("keys/** filter=git-crypt diff=git-crypt\n")
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_bytes(content.encode())
+    with pytest.raises(pack.PackError, match=says):
+        packed(source)
+
+
+def test_links_that_lead_to_no_content_are_refused(source):
+    (source / "m.bin").symlink_to(".git/annex/objects/aa/bb/SHA256E-s1--x.bin/SHA256E-s1--x.bin")
+    with pytest.raises(pack.PackError, match=r"m\.bin is a pointer of git-annex"):
+        packed(source)
+    (source / "m.bin").unlink()
+    (source / "loop").symlink_to("loop")
+    with pytest.raises(pack.PackError, match="loop is a symbolic link to itself"):
+        packed(source)
+
+
 def test_a_text_about_git_lfs_is_no_pointer(source):
     (source / "notes.md").write_text("version https://git-lfs.github.com/spec/v1\nis what a pointer begins with\n")
     assert packed(source)[0] == ["notes.md"]
