@@ -278,8 +278,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^'\n]+)'",
         "The app looks for {0}, which is not there. A path without a slash at its beginning begins in the directory of the source.",
         "A file of the source that git ignores comes along with flask_app_include, and one from elsewhere, such as a model, with"
-        " flask_app_files. What the app writes itself belongs into flask_app_shared_paths. A program of the distribution, such as ffmpeg,"
-        " comes with flask_app_system_packages.",
+        " flask_app_files. What the app writes itself belongs into flask_app_shared_paths, which also makes a folder in /srv/NAME/shared. A"
+        " program of the distribution, such as ffmpeg, comes with flask_app_system_packages.",
     ),
     Symptom(
         "accelerator-hidden",
