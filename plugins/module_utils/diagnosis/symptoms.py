@@ -375,6 +375,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " ended workers leave there.",
     ),
     Symptom(
+        "service-unreachable",
+        "app",
+        r"(connection to server at [^\n]*? failed: [^\n]*|Error 111 connecting to [^\n]*|Can't connect to (?:MySQL|MariaDB) server on [^\n]*"
+        r"|\[Errno 111\] Connection refused|\[Errno -[23]\] [^\n]*|Name or service not known)",
+        "The app cannot connect to a service that it needs as it boots: {0}.",
+        "Start the database, queue or server, or correct its address in flask_app_env: the host has to reach it. The traceback in the"
+        " log names the line that connects.",
+    ),
+    Symptom(
         "variable-missing",
         "app",
         r"^KeyError: '([A-Z][A-Z0-9]*_[A-Z0-9_]+)'$|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b['\"`]? (?:environment|env) (?:variable|var) (?:is )?(?:not|un)"

@@ -65,7 +65,16 @@ class Published:
         self.site = site
         self.facts = facts
         self.name = facts["vars"]["flask_app_name"]
-        self.variables = {"flask_app_src": f"{source}/", "flask_app_bind": f"127.0.0.1:{PORT}", **facts["vars"]}
+        given: dict[str, Any] = {
+            "flask_app_src": f"{source}/",
+            "flask_app_bind": f"127.0.0.1:{PORT}",
+            "flask_app_boot_timeout": 300,
+        }
+        for name, text in facts.get("files", {}).items():
+            file = source.parent / name
+            file.write_text(text)
+            given.setdefault("flask_app_files", []).append({"path": name, "src": str(file)})
+        self.variables: dict[str, Any] = {**given, **facts["vars"]}
 
     def run(self, playbook: str, **variables: Any) -> Run:
         """Run a playbook with the app's variables; those that are None here are left out."""
