@@ -111,7 +111,7 @@ def test_a_published_app(site: Site, facts: dict[str, Any], tmp_path: Path) -> N
         changed = app.run("deploy")
         assert changed.ok and app.release() != former, changed.text
         app.assert_serves()
-        back = app.run("rollback")
+        back = app.run("rollback", flask_app_across_release_command=True)
         assert back.ok and app.release() == former, back.text
         app.assert_serves()
     finally:
