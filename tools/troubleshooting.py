@@ -72,6 +72,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "[ERROR] Worker (pid:742) exited with code 1.",
         "ValueError: env PROMETHEUS_MULTIPROC_DIR is not set or not a directory",
         "KeyError: 'DATABASE_URL'",
+        "redis.exceptions.ConnectionError: Error 111 connecting to 10.0.0.7:6379. Connection refused.",
         "RuntimeError: SCORING_CONFIG environment variable not set",
         "ValueError: could not convert string to float: 'x'",
     ),

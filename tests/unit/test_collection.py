@@ -40,6 +40,16 @@ def test_every_variable_has_the_prefix_of_its_role_a_type_and_a_meaning(role):
         assert option["description"]
 
 
+@pytest.mark.parametrize(
+    "app", load("tests", "acceptance", "many", "published_apps.yml"), ids=lambda app: app["package"]
+)
+def test_a_published_app_has_variables_of_the_role_at_a_fixed_version(app):
+    given = [app["vars"], *(refusal["vars"] for refusal in app.get("refusals", []))]
+    assert {name for names in given for name in names} <= set(options("flask_app"))
+    assert {"flask_app_name", "flask_app_wsgi"} <= set(app["vars"])
+    assert "==" in app["package"] and app["answers"] and app["edit"].endswith(".py")
+
+
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("roles/*/*/*.yml"), *ROOT.glob("playbooks/*.yml")]), ids=str)
 def test_no_loop_takes_the_variable_of_a_loop_around_it(path):
     """A play that includes a role in a loop has `item` there."""

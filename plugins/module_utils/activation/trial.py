@@ -7,11 +7,12 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ..diagnosis.symptoms import diagnose
 from ..host.inspection import memory_of_host
 from ..release.fit import misfits
 from ..release.shared_paths import SharedPathError, provide
 from ..release.store import ReleaseStore
-from ..release.trial import too_many_workers, try_release, warnings_of
+from ..release.trial import Outcome, too_many_workers, try_release, warnings_of
 from .errors import StepFailure
 from .instances import Instances
 from .journal import Journal
@@ -43,7 +44,7 @@ class Trial:
         """Try a release that does not serve yet, before anything that serves is touched.
 
         :param before_command: whether the release command is still to run, which the health check may need: a table, say
-        :returns: whether its health has to be tried again after that
+        :returns: whether it has to be tried again after that
         """
         self._provide_shared_paths()
         options, wanted = self.options, self.survey.wanted
@@ -58,7 +59,7 @@ class Trial:
         outcome = try_release(
             self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout, environment=environment
         )
-        if outcome.problem and outcome.step == "health" and before_command:
+        if outcome.problem and before_command and self._may_need_command(outcome):
             return True
         if outcome.problem:
             raise StepFailure(
@@ -77,6 +78,14 @@ class Trial:
         if crowd:
             self.warn(crowd)
         return False
+
+    def _may_need_command(self, outcome: Outcome) -> bool:
+        """Whether what the release command makes can be what is missing: some apps read a table, or a file, as they are imported."""
+        if outcome.step != "import":
+            return outcome.step == "health"
+        known = diagnose(f"{outcome.output}\n{outcome.problem}")
+        code = known.code if known else "app-error"
+        return code == "table-missing" or (not self.survey.baseline and code in ("file-missing", "app-error"))
 
     def _provide_shared_paths(self) -> None:
         try:

@@ -278,8 +278,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^'\n]+)'",
         "The app looks for {0}, which is not there. A path without a slash at its beginning begins in the directory of the source.",
         "A file of the source that git ignores comes along with flask_app_include, and one from elsewhere, such as a model, with"
-        " flask_app_files. What the app writes itself belongs into flask_app_shared_paths. A program of the distribution, such as ffmpeg,"
-        " comes with flask_app_system_packages.",
+        " flask_app_files. What the app writes itself belongs into flask_app_shared_paths, which also makes a folder in /srv/NAME/shared. A"
+        " program of the distribution, such as ffmpeg, comes with flask_app_system_packages.",
     ),
     Symptom(
         "accelerator-hidden",
@@ -373,6 +373,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "prometheus_client is to collect the files of all workers, and {0} does not name their directory.",
         "Set flask_app_env: {{PROMETHEUS_MULTIPROC_DIR: /run/NAME/prometheus}}. The runtime makes the directory and removes what"
         " ended workers leave there.",
+    ),
+    Symptom(
+        "service-unreachable",
+        "app",
+        r"(connection to server at [^\n]*? failed: [^\n]*|Error 111 connecting to [^\n]*|Can't connect to (?:MySQL|MariaDB) server on [^\n]*"
+        r"|\[Errno 111\] Connection refused|\[Errno -[23]\] [^\n]*|Name or service not known)",
+        "The app cannot connect to a service that it needs as it boots: {0}.",
+        "Start the database, queue or server, or correct its address in flask_app_env: the host has to reach it. The traceback in the"
+        " log names the line that connects.",
     ),
     Symptom(
         "variable-missing",

@@ -65,7 +65,16 @@ class Published:
         self.site = site
         self.facts = facts
         self.name = facts["vars"]["flask_app_name"]
-        self.variables = {"flask_app_src": f"{source}/", "flask_app_bind": f"127.0.0.1:{PORT}", **facts["vars"]}
+        given: dict[str, Any] = {
+            "flask_app_src": f"{source}/",
+            "flask_app_bind": f"127.0.0.1:{PORT}",
+            "flask_app_boot_timeout": 300,
+        }
+        for name, text in facts.get("files", {}).items():
+            file = source.parent / name
+            file.write_text(text)
+            given.setdefault("flask_app_files", []).append({"path": name, "src": str(file)})
+        self.variables: dict[str, Any] = {**given, **facts["vars"]}
 
     def run(self, playbook: str, **variables: Any) -> Run:
         """Run a playbook with the app's variables; those that are None here are left out."""
@@ -102,7 +111,7 @@ def test_a_published_app(site: Site, facts: dict[str, Any], tmp_path: Path) -> N
         changed = app.run("deploy")
         assert changed.ok and app.release() != former, changed.text
         app.assert_serves()
-        back = app.run("rollback")
+        back = app.run("rollback", flask_app_across_release_command=True)
         assert back.ok and app.release() == former, back.text
         app.assert_serves()
     finally:

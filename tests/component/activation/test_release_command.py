@@ -99,6 +99,26 @@ def test_a_health_check_may_need_what_the_command_makes(app):
     assert "No instance was touched. The release command has run (touch" in never["msg"]
 
 
+TABLE = "import os, sqlite3\nif not os.path.exists({0!r}):\n    raise sqlite3.OperationalError('no such table: item')\n"
+FILE = "open({0!r})\n"
+MODULE = "import no_such_module\n"
+
+
+@pytest.mark.parametrize(
+    ("needs", "is_first", "runs"),
+    [(FILE, True, True), (FILE, False, False), (TABLE, False, True), (MODULE, True, False)],
+    ids=["file, first deploy", "file, later", "table, later", "module, first deploy"],
+)
+def test_an_import_may_need_what_the_command_makes(app, needs, is_first, runs):
+    app.conf_extra = "user=root\n"  # without a user there is no trial
+    if not is_first:
+        app.deploy(app.release())
+    made = app.folder / "made"
+    result = app.deploy(app.release(source=needs.format(str(made)) + APP), release_command=["touch", str(made)])
+    assert made.exists() == runs
+    assert bool(result.get("failed")) != runs, result.get("msg")
+
+
 def test_the_way_back_says_that_it_has_run(served, ran):
     before, bad = served.current, served.release(health="503 NO")
     result = served.deploy(bad, release_command=ran.command, preflight=False)

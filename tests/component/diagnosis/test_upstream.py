@@ -285,6 +285,11 @@ def an_app_with_an_exception(folder: Path) -> str:
     return gunicorn(folder, "float('x')\n")
 
 
+@prints("service-unreachable")
+def an_app_without_its_database(folder: Path) -> str:
+    return gunicorn(folder, "import socket\nsocket.create_connection(('127.0.0.1', 1), 5)\n")
+
+
 @prints("variable-missing")
 def an_app_without_a_variable(folder: Path) -> str:
     return gunicorn(folder, "import os\nos.environ['NO_SUCH_VARIABLE']\n")
