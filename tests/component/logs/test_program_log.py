@@ -45,6 +45,7 @@ class Release:
     def __init__(self, folder):
         self.folder = folder / "srv" / "releases" / "0123"
         self.run_dir = str(folder / "run")
+        (folder / "run").mkdir()
         (self.folder / "venv" / "bin").mkdir(parents=True)
         (self.folder / "src").mkdir()
         (self.folder / "venv" / "bin" / "python").symlink_to(sys.executable)
@@ -64,8 +65,11 @@ class Release:
     def run(self, *command, name="shop.worker"):
         """The lines of the program, as supervisor would start it, and its exit status."""
         supervised = {"SUPERVISOR_PROCESS_NAME": name, "PYGUN_RUN_DIR": self.run_dir} if name else {}
+        record = (
+            'echo "{\\"pid\\": $$}" > "$PYGUN_RUN_DIR/$SUPERVISOR_PROCESS_NAME.json"; ' if name else ""
+        )  # as launch.py
         done = subprocess.run(
-            [sys.executable, "-IS", str(self.folder / "lib" / "pygun_runtime" / "run.py"), *command],
+            ["sh", "-c", f'{record}exec "$@"', "sh", sys.executable, "-IS", str(self.folder / "lib" / "pygun_runtime" / "run.py"), *command],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60,
             env={"PATH": os.environ["PATH"], "TOKEN": "only-for-this-test", **supervised},
         )  # fmt: skip
@@ -126,6 +130,10 @@ def test_what_is_not_a_program_of_supervisors_or_not_python_prints_as_it_is(rele
     release.write("venv/bin/consumer", "#!/bin/sh\necho $0 $1; exit 4\n")
     assert release.run("consumer", "x") == ([f"{release.folder}/venv/bin/consumer x"], 4)
     assert release.run("python", "-c", "print('short')") == (["short"], 0)
+    run = [sys.executable, "-IS", str(release.folder / "lib" / "pygun_runtime" / "run.py")]
+    release.write("src/child.py", "print('for my parent')\n")
+    release.write("src/parent.py", f"import subprocess\nsubprocess.run([*{run!r}, 'python', 'child.py'], check=True)\n")
+    assert release.run("python", "parent.py") == (["for my parent"], 0)
 
 
 def test_a_program_runs_also_when_its_log_cannot_be_made(release):

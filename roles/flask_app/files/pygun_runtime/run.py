@@ -75,12 +75,11 @@ def program_of(release: Path, name: str) -> str:
 def with_log(release: Path, program: str, arguments: list[str]) -> tuple[str, list[str]]:
     """How to start a program of supervisor's that Python runs, so that its log is the app's; others start as they are.
 
-    Instances have a log of their own, and what a person starts talks to that person.
+    Instances have a log of their own, what a person starts talks to that person, and what a program starts talks to the program.
     """
     python = str(release / "venv" / "bin" / "python")
     starter = str(release / "lib" / "pygun_runtime" / "program.py")
-    run_dir = service_of(release, "run_dir")
-    if "." not in os.environ.get("SUPERVISOR_PROCESS_NAME", "") or os.environ.get("PYGUN_RUN_DIR") != (run_dir or None):
+    if not is_program_of_release(service_of(release, "run_dir")):
         return program, arguments
     if program in (python, f"{python}3"):
         options = [word for word in arguments[:1] if word == "-u"]
@@ -90,6 +89,17 @@ def with_log(release: Path, program: str, arguments: list[str]) -> tuple[str, li
     elif os.path.dirname(program) == os.path.dirname(python) and is_python(program):
         return python, [starter, program, *arguments]
     return program, arguments
+
+
+def is_program_of_release(run_dir: str) -> bool:
+    """Whether launch.py has just written down that this process is such a program: a child inherits the variables, and not the pid."""
+    name = os.environ.get("SUPERVISOR_PROCESS_NAME", "")
+    if "." not in name or not run_dir:
+        return False
+    try:
+        return json.loads(Path(run_dir, f"{name}.json").read_bytes())["pid"] == os.getpid()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def is_python(program: str) -> bool:
