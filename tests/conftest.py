@@ -12,7 +12,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# A busy machine is no fault of what makes the examples. CI's own profile, where there is one, stays in force for the rest.
+settings.register_profile(
+    "busy",
+    parent=settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("busy")
 sys.pycache_prefix = str(Path(__file__).parents[1] / ".cache" / "bytecode")
 sys.dont_write_bytecode = False
 

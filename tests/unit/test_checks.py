@@ -7,18 +7,19 @@ import pytest
 from tools import checks
 
 
-@pytest.fixture
-def ran(monkeypatch):
-    """Every step of a whole run as ("begins" or "ends", name); none of them does anything."""
+@pytest.fixture(params=["molecule default", "sanity, ansible-core 2.21"])
+def ran(request, monkeypatch):
+    """Every step of a whole run as ("begins" or "ends", name). None does anything, and one is slower than all others."""
     seen = []
 
     def step(tally, name, _action):
         seen.append(("begins", name))
-        time.sleep(0.2 if name == "molecule default" else 0.01)
+        time.sleep(0.5 if name == request.param else 0.005)
         seen.append(("ends", name))
         tally.passed += 1
 
     monkeypatch.setattr(checks.Tally, "step", step)
+    monkeypatch.setattr(checks, "ansible_versions", lambda: [("2.19", None), ("2.21", None)])
     monkeypatch.setattr(checks.sanity, "build", lambda: None)
     monkeypatch.setattr(checks.sanity, "unpack", lambda _artifact: None)
     tally = checks.Tally()
