@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -18,14 +19,16 @@ def bytes_of(text: str) -> int:
 
 def size_of(folder: str) -> int:
     """The bytes that a folder takes on its file system. Links are not followed, and a file with two names counts once."""
-    total, counted = 0, set()
-    for place, _names, files in os.walk(folder):
-        for name in files:
-            try:
-                status = os.lstat(os.path.join(place, name))
-            except OSError:
-                continue  # gone meanwhile
-            if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in counted:
-                counted.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
+    total, counted, folders = 0, set(), [folder]
+    while folders:  # os.walk of Python 3.11 calls itself, and a build may nest as deep as it likes
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in counted:
+                        counted.add((status.st_dev, status.st_ino))
+                        total += status.st_blocks * 512
     return total

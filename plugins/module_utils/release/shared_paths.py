@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import stat
 import typing as t
 
@@ -17,6 +18,8 @@ from . import record
 
 #: The folder of a release with the first content of the paths, as plugin_utils/shared_paths.py packs it.
 _FIRST_CONTENT = "shared"
+#: Seconds that making all of them may take: the first content may be large, and an app may make its folders endless.
+_LONGEST = 600
 
 
 class SharedPathError(Exception):
@@ -71,6 +74,8 @@ def provide(release: str) -> None:
     if child == 0:
         try:
             os.close(reading)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_LONGEST)  # the app may write to these folders meanwhile
             _become(owner)
             os.umask(0o022)
             for path in paths:
@@ -84,7 +89,9 @@ def provide(release: str) -> None:
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8", errors="replace") as stream:
         problem = stream.read()
-    os.waitpid(child, 0)
+    _pid, status = os.waitpid(child, 0)
+    if status and not problem:
+        problem = f"it took longer than {_LONGEST} s, or was killed"
     if problem:
         raise SharedPathError(
             f"{shared} cannot get what flask_app_shared_paths names: {problem}. Move what is in the way, or give it to the app's user."
@@ -92,10 +99,11 @@ def provide(release: str) -> None:
 
 
 def _become(owner: os.stat_result) -> None:
+    """Make files as their owner. The process stays root's: the app, with whose rights it works, cannot stop or end it."""
     if os.geteuid() == 0 and owner.st_uid != 0:
         os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
+        os.setresuid(0, owner.st_uid, 0)
 
 
 def _provide(target: str, first: str, is_folder: bool) -> None:

@@ -82,7 +82,7 @@ def proportional_memory(pids):
             if os.getuid() != owner.st_uid:
                 os.setgroups([])
                 os.setgid(owner.st_gid)
-                os.setuid(owner.st_uid)
+                os.setresuid(0, owner.st_uid, 0)  # not the user's own process, which the app can stop
             total = 0
             for pid in pids:
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError):

@@ -1,5 +1,6 @@
 """The event listener that restarts an instance at its memory cap, with a real leak under real load."""
 
+import contextlib
 import fcntl
 import importlib.util
 import json
@@ -282,6 +283,35 @@ def test_the_memory_of_another_user_is_read_without_privileges():
     refused, found = done.stdout.split()
     assert refused == "refused"
     assert int(found) > 0
+
+
+#: All processes that it may send a signal to, but itself.
+STOPS = "import os, signal\nwhile True: os.kill(-1, signal.SIGSTOP)"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_app_does_not_stop_the_guard_that_reads_its_memory():
+    """It may send signals to each process of its user: the guard would wait for ever, and the cap be off."""
+    own = {"user": 61234, "group": 61234, "stdin": subprocess.DEVNULL}  # of nobody else
+    process = subprocess.Popen(["/bin/sleep", "60"], **own)
+    foe = subprocess.Popen(["/usr/bin/python3", "-c", STOPS], stderr=subprocess.DEVNULL, **own)
+    found = []
+    reads = threading.Thread(
+        target=lambda: found.append(load_guard().proportional_memory([process.pid] * 5000)), daemon=True
+    )
+    try:
+        time.sleep(1)
+        reads.start()
+        reads.join(30)
+        assert found and found[0] > 0
+    finally:
+        for one in (process, foe):
+            one.kill()
+            one.wait()
+        for name in filter(str.isdigit, os.listdir("/proc")):  # what the foe has stopped
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{name}").st_uid == 61234:
+                    os.kill(int(name), 9)
 
 
 def load_guard():
