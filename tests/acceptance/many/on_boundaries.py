@@ -20,7 +20,10 @@ READ = [
     f"/srv/{APP}/activation.lock",
     f"/var/log/{APP}/{APP}-0.log",
     f"/run/{APP}",
-    f"/proc/{PID}/environ",
+    *[f"/proc/{PID}/{name}" for name in ("environ", "maps", "mem", "fd", "cwd")],
+    *glob.glob("/dev/shm/*"),
+    *glob.glob("/var/log/journal/*/*"),
+    *glob.glob("/run/log/journal/*/*"),
     "/etc/supervisor/supervisord.conf",
     *glob.glob("/var/cache/pygun/*"),
 ]
@@ -56,7 +59,7 @@ def read(path):
         os.listdir(path)
     else:
         with open(path, "rb") as stream:
-            stream.read(1)
+            stream.read(0 if path.endswith("/mem") else 1)  # the first page of a process is nobody's
 
 
 def ask(path):

@@ -5,19 +5,37 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-import pytest
 from rig.host import HERE
 from site_of_many import Site
 
 
-@pytest.mark.parametrize("user", ["greeter", "nobody"])
-def test_another_app_and_another_user_reach_nothing(site: Site, user: str) -> None:
+def as_user(site: Site, user: str, program: str, *words: str) -> Any:
+    """What a program prints that runs on the host as a user."""
+    group = site.run("id", "--group", "--name", user).strip()
+    become = ("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups")
+    return json.loads(site.run(*become, "python3", f"{HERE}/{program}", *words))
+
+
+def test_another_app_and_another_user_reach_nothing(site: Site) -> None:
     for app in ("hoard", "clock"):
-        (master, *_), *_ = site.settled()[f"{app}-0"]
-        group = site.run("id", "--group", "--name", user).strip()
-        reached = site.run(
-            "setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups",
-            "python3", f"{HERE}/on_boundaries.py", app, str(master),
-        )  # fmt: skip
-        assert json.loads(reached) == []
+        master = str(site.settled()[f"{app}-0"][0][0])
+        own = as_user(site, app, "on_boundaries.py", app, master)
+        tried = {
+            f"read /etc/pygun/{app}.env",
+            f"read /proc/{master}/mem",
+            f"ask /run/{app}/{app}-0.sock",
+            f"end pid {master}",
+        }
+        assert tried <= set(own), "by the same program an app reaches what is its own"
+        for user in ("greeter", "nobody"):
+            assert as_user(site, user, "on_boundaries.py", app, master) == []
+
+
+def test_an_app_neither_takes_addresses_nor_damages_or_holds_what_is_roots(site: Site) -> None:
+    said = as_user(site, "greeter", "on_attacks.py")
+    assert len(said) >= 14
+    assert {
+        what: came for what, came in said.items() if came not in ("Permission denied", "Address already in use")
+    } == {}
