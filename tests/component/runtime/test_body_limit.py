@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The body of a request has a time of its own, with each worker class; nothing else of the connection is limited by it."""
 
+import contextlib
 import threading
 import time
 
@@ -75,3 +76,25 @@ def test_what_is_in_time_and_what_is_no_body_is_not_limited(host, worker):
         time.sleep(1.5)  # a pause between two requests
     client.send("/wait/1.5")
     assert client.receive()[0] == 200
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("limit", [0, 5])
+def test_2100_slow_bodies_hold_the_service_for_the_limit_at_most(host, limit):
+    """Two instances of one worker each take a thousand connections each: without a limit nobody else is served."""
+    for number in range(2):
+        host.start(name=f"app-{number}", runtime=f"body_timeout={limit}", worker_connections=1000).wait_ready()
+    for _ in range(2100):
+        client = host.connect()
+        with contextlib.suppress(OSError):
+            client.send("/upload", "POST", headers=["Content-Length: 100000", "Content-Type: text/plain"])
+            client.socket.sendall(b"x")
+    begun, client = time.monotonic(), host.connect()
+    client.send("/")
+    client.socket.settimeout(40)
+    try:
+        served = client.receive()[0] == 200
+    except TimeoutError:
+        served = False
+    print(f"body_timeout={limit}: {'served' if served else 'not served'} after {time.monotonic() - begun:.1f} s")
+    assert served == bool(limit)
