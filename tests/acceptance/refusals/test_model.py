@@ -33,7 +33,7 @@ SERVICE = {
     "flask_app_hosts": "serving",
     "flask_app_name": "model",
     "flask_app_health_path": "/healthz",
-    "flask_app_bind": "127.0.0.1:5001",
+    "flask_app_bind": "127.0.0.1:5017",
     "flask_app_workers": 1,
     "flask_app_boot_timeout": 120,
     "flask_app_keep_releases": 10,
@@ -94,7 +94,7 @@ class Service:
     def answer(self) -> tuple[str, str]:
         """The version and the model that serve."""
         code = (
-            "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5001/healthz', timeout=20).read().decode())"
+            "import urllib.request as r; print(r.urlopen('http://127.0.0.1:5017/healthz', timeout=20).read().decode())"
         )
         told = json.loads(self.host.run("python3", "-c", code))
         assert told["libraries"] == list(PACKAGES.values())
