@@ -36,7 +36,9 @@ def bench(parts: list[str], mode: str) -> int:
         headline([part for part in report.IN_HEADLINE if not parts or part in parts])
         if mode == "headline":
             return 0
-    chosen = [part for part in PARTS if not parts or part in parts]
+    # The model's quick form has to be asked for: it has not yet been run in the time that it may take.
+    default = [part for part in PARTS if (mode, part) != ("quick", "model")]
+    chosen = [part for part in PARTS if part in (parts or default)]
     if mode == "quick":
         results = quick(chosen)
     else:

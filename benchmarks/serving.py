@@ -281,7 +281,7 @@ def start_all(folder: Path, venv: Path, steps: int, only: Collection[str] = ()) 
             ("ours, bare WSGI", {"wsgi": "wsgi:bare"}),
         ):
             if not only or name in only:
-                servers.append(Ours(name, folder / name.replace(" ", "-"), venv, steps, **settings))
+                servers.append(Ours(name, folder / name.rpartition(", ")[2].replace(" ", "-"), venv, steps, **settings))
         for number, (name, command) in enumerate(peers.items()):
             if not only or name in only:
                 servers.append(Server(name, folder / str(number), command, steps))
