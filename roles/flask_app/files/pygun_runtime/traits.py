@@ -50,6 +50,7 @@ def traits(source: str, gevent: bool) -> dict:
         socketio="socketio.base_server.BaseServer",
         session="flask.sessions.SessionInterface",
         flask="flask.app.Flask",
+        onnx="onnxruntime.capi.onnxruntime_inference_collection.InferenceSession",
     )
     return {
         "gevent": gevent,
@@ -60,7 +61,7 @@ def traits(source: str, gevent: bool) -> dict:
         "threads": sorted({*_threads(source), *_greenlets(objects.greenlet, source)})[:MOST_TOLD],
         "pools": list(_pools(source))[:MOST_TOLD],
         "sessions": sorted({*_socketio(objects.socketio), *_sessions(objects.session)}),
-        "computing": list(_computing()),
+        "computing": list(_computing(objects.onnx)),
         "processors": len(os.sched_getaffinity(0)),
         "random_key": any(_is_random(getattr(one, "secret_key", None)) for one in objects.flask),
     }
@@ -196,16 +197,17 @@ def _pools_in(tree: ast.AST):
 # -- threads that compute -----------------------------------------------------------------------------------------------
 
 
-def _computing():
+def _computing(sessions):
     """Libraries that compute with several threads, each with how many one process has: "torch 4"."""
+    processors = len(os.sched_getaffinity(0))
     if torch := sys.modules.get("torch"):
         yield f"torch {torch.get_num_threads()}"
-    if "onnxruntime" in sys.modules:  # a session starts its own
-        yield f"onnxruntime {len(os.listdir('/proc/self/task')) - threading.active_count()}"
+    if sessions:
+        yield f"onnxruntime {max(one.get_session_options().intra_op_num_threads or processors for one in sessions)}"
     limit = os.environ.get("OMP_NUM_THREADS", "")
     for name in ("lightgbm", "xgboost"):
         if name in sys.modules:
-            yield f"{name} {limit if limit.isdigit() else len(os.sched_getaffinity(0))}"
+            yield f"{name} {limit if limit.isdigit() else processors}"
 
 
 # -- sessions -----------------------------------------------------------------------------------------------------------
