@@ -105,7 +105,9 @@ class ActionModule(ActionBase):
                 result["notes"] = notes + self._show_builds(answer, host, args)
             before, packages = answer.pop("texts", {}), answer.pop("packages_diff", None)
             if self._task.check_mode and answer.get("packages") == "resolved":
-                packages = needs.asked_for(requirement_files, [*on_control_node["packages"], *args["server_packages"]])
+                packages = needs.asked_for(
+                    requirement_files, [*on_control_node["packages"], *(args.get("server_packages") or [])]
+                )
             if answer.get("diff") and self._task.diff:
                 packages = [packages] if packages else []
                 answer["diff"] = [answer["diff"], *packages, *_text_diffs(before, entries, shown)]

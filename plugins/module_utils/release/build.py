@@ -261,7 +261,7 @@ def _metadata(params, release, python, known=None):
         "content": params["content"],
         "origin": params["origin"],
         "requirements": params["requirements"],
-        "packages": [masked(text) for text in params["packages"]],
+        "packages": [masked(text) for text in params["packages"] or ()],
         "server_packages": params["server_packages"],
         "overrides": params["overrides"],
         "pygun_py_shown": params["pygun_py_shown"],
