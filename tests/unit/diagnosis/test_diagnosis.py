@@ -44,7 +44,8 @@ SAID = {
     "Worker not ready within 30 s; it is at:": "still booting",
     "[ERROR] Worker (pid:12) exited with code 1.": "sys.exit()",
     "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table": "raises OperationalError",
-    "KeyError: 'DATABASE_URL'": "raises KeyError",
+    "KeyError: 'DATABASE_URL'": "asks for the variable DATABASE_URL",
+    "KeyError: 'rows'": "raises KeyError",
 }
 
 
