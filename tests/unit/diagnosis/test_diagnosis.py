@@ -45,6 +45,7 @@ SAID = {
     "[ERROR] Worker (pid:12) exited with code 1.": "sys.exit()",
     "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table": "raises OperationalError",
     "KeyError: 'DATABASE_URL'": "asks for the variable DATABASE_URL",
+    "KeyError: 'rows'": "raises KeyError",
 }
 
 
