@@ -11,9 +11,8 @@ import json
 import time
 
 import pytest
-import yaml
 from rig.load import Load
-from shop import ORDERS, VARIABLES
+from shop import ORDERS
 
 EXPAND = "op.execute('ALTER TABLE orders ADD COLUMN note{0} text')"
 CONTRACT = "op.execute('ALTER TABLE orders DROP COLUMN note{0}')"
@@ -147,51 +146,11 @@ class TestUnderLoad:
         is_of_one_release(shop)
 
 
-def changes(text):
-    """The tasks that change the host, with the differences that they show."""
-    found, task = {}, ""
-    for line in text.splitlines():
-        if line.startswith(("TASK [", "PLAY ")):
-            task = line.strip("* ")
-            lines = []
-        elif line.startswith("changed: ["):
-            found[task] = lines
-        elif line[:1] in ("+", "-", "@", " ") and line.strip():
-            lines.append(line.split("\t")[0])
-    return found
-
-
-def test_a_check_run_says_what_the_deploy_then_does(shop):
-    """Of everything at once: a release, its command, the environment, programs, jobs and a shared path."""
-    shop.version()
-    given = yaml.safe_load(VARIABLES.read_text())
-    worker = {**given["flask_app_programs"][0], "stopwaitsecs": 50}
-    change = {
-        "flask_app_env": {**given["flask_app_env"], "NOTE": "x"},
-        "flask_app_programs": [worker, {"name": "second", "command": "celery -A wsgi:queue worker --concurrency 1"}],
-        "flask_app_jobs": [
-            {**given["flask_app_jobs"][0], "schedule": "weekly"},
-            {"name": "late", "schedule": "daily", "command": "flask report"},
-        ],
-        "flask_app_shared_paths": ["uploads"],
-        "flask_app_release_command": ["flask db upgrade", "flask db current"],
-    }
-    predicted = shop.playbook("deploy.yml", "--check", "--diff", **change)
-    assert predicted.ok, predicted.text
-    done = shop.playbook("deploy.yml", "--diff", **change)
-    assert done.ok, done.text
-    assert changes(predicted.text) == changes(done.text) != {}
-    for options in (["--check", "--diff"], ["--diff"]):
-        again = shop.playbook("deploy.yml", *options, **change)
-        assert changes(again.text) == {}, again.text
-    deployed(shop)
-
-
 def test_what_celery_logs_has_the_fields_of_the_apps_log(shop):
     """But for the lines that it writes past Python's streams as it stops."""
     text = shop.run("tail", "-n", "400", "/var/log/shop/shop.worker.log").splitlines()
     lines = [json.loads(line) for line in text if line.startswith("{")]
-    assert [line for line in text if not line.startswith("{") and not line.startswith("worker: ")] == []
+    assert [line for line in text if line and not line.startswith(("{", "worker: "))] == []
     done = [line for line in lines if " succeeded in " in line["message"]]
     assert {line["log.logger"] for line in done} == {"celery.app.trace"}
     assert {line["service.node.name"] for line in done} == {"shop.worker"}
