@@ -58,7 +58,9 @@ def test_what_a_release_was_built_with_is_read_back(tmp_path):
             "shared_paths",
         )
     )
-    (tmp_path / "release.json").write_bytes(_metadata({**params, "packages": [], "service": given}, "0123456789abcdef", "3.12"))
+    (tmp_path / "release.json").write_bytes(
+        _metadata({**params, "packages": [], "service": given}, "0123456789abcdef", "3.12")
+    )
     (tmp_path / "pygun.py").write_text(OLD.replace("45", "99"))  # which nobody looks into
     assert record.service_of(str(tmp_path)) == SERVICE
     assert record.service_of(str(tmp_path)).question() == record.Question("/healthz", "localhost", "")
