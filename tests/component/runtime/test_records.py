@@ -29,6 +29,7 @@ def test_the_record_describes_the_running_master(host):
         "env_digest": hashlib.sha256(b"").hexdigest(),
         "started": 0,
         "gated": True,
+        "dirty_workers": 0,
     }
 
 
