@@ -28,6 +28,8 @@ from tests.component.release.test_requirement_paths import BACKEND, PROJECT
 
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 UV = shutil.which("uv")
+# pip makes its environments slowly; tests/component/release/test_requirement_paths.py and test_build_account.py run it always.
+INSTALLERS = ["uv", pytest.param("pip", marks=pytest.mark.full)]
 
 
 class Host:
@@ -100,7 +102,7 @@ APP = {**RUNTIME, "src/wsgi.py": "app = 1\n", "requirements/app.txt": "plain\not
 LATER = {**APP, "src/wsgi.py": "app = 2\n"}
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("installer", INSTALLERS)
 def test_hosts_of_a_rollout_are_equal_though_the_index_gets_a_version_meanwhile(new_host, packages, installer):
     uv = UV if installer == "uv" else None
     first = new_host("first", uv).deploy(APP)
@@ -124,7 +126,10 @@ def test_a_file_that_is_not_the_one_of_the_lock_is_refused(new_host, packages):
         new_host("second").deploy(APP, first)
 
 
-@pytest.mark.parametrize(("installer", "form"), [("uv", "requirement"), ("uv", "project"), ("pip", "packages")])
+@pytest.mark.parametrize(
+    ("installer", "form"),
+    [("uv", "requirement"), ("uv", "project"), pytest.param("pip", "packages", marks=pytest.mark.full)],
+)
 def test_a_token_stands_in_no_file_of_root_and_all_hosts_install_with_it_also_later(
     tmp_path, packages, new_host, installer, form
 ):
@@ -153,7 +158,7 @@ def test_a_token_stands_in_no_file_of_root_and_all_hosts_install_with_it_also_la
     assert [path for path in made if "s3cret" in path.read_text()] == []
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("installer", INSTALLERS)
 def test_packages_whose_builds_run_code_are_named_and_the_projects_of_the_app_are_not(new_host, packages, installer):
     index.source(packages, "fromsource")
     library = {
@@ -205,7 +210,7 @@ def test_a_change_of_the_source_installs_nothing(new_host, packages, monkeypatch
     assert host.store.damage(second.release) == ""
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize("installer", INSTALLERS)
 def test_a_host_that_cannot_get_what_the_others_have_says_how_all_resolve_again(new_host, packages, installer):
     first = new_host("first").deploy(APP)
     (packages / "plain-1.0-py3-none-any.whl").unlink()

@@ -107,8 +107,9 @@ wheels = [{ url = "https://h/plain.whl", hash = "sha256:DIGEST" }]
 """
 PACKAGE = {"pyproject.toml": PROJECT, "backend.py": BACKEND}
 LIBRARY = {f"libs/common/{name}": text for name, text in PACKAGE.items()}
+HASHED = "a lock with hashes, a folder and the source"
 CASES = {
-    "a lock with hashes, a folder and the source": (
+    HASHED: (
         {
             **PACKAGE,
             **LIBRARY,
@@ -135,9 +136,9 @@ CASES = {
 
 @pytest.mark.parametrize(
     ("install", "files", "names"),
-    [("uv", *case) for case in CASES.values()] + [("pip", *case) for case in list(CASES.values())[:2]],
+    [("uv", *case) for case in CASES.values()] + [("pip", *CASES[HASHED])],
     indirect=["install"],
-    ids=[f"uv, {name}" for name in CASES] + [f"pip, {name}" for name in list(CASES)[:2]],
+    ids=[*(f"uv, {name}" for name in CASES), f"pip, {HASHED}"],
 )
 def test_it_is_installed_from_the_source_of_the_release(install, files, names):
     release = install(files)
@@ -201,7 +202,7 @@ def test_a_lock_of_several_indexes_is_installed_from_all(install, tmp_path):
     assert {"torch": "1.0", "plain": "1.0"}.items() <= versions(release).items()
 
 
-@pytest.mark.parametrize("install", ["uv", "pip"], indirect=True)
+@pytest.mark.parametrize("install", ["uv", pytest.param("pip", marks=pytest.mark.full)], indirect=True)
 def test_a_lock_decides_over_the_versions_of_the_server(install, tmp_path):
     """The lock has plain 1.0, which this gevent does not take; an older one does."""
     wheel(tmp_path / "index", "plain", version="2.0")

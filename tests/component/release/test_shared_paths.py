@@ -46,7 +46,9 @@ def test_a_build_makes_the_links_and_keeps_one_to_a_path_of_the_host(tmp_path):
         packed.add(tmp_path / "wsgi.py", "shared/instance/first")
     params = dict.fromkeys(("name", "content", "pygun_py_shown"), "x")
     params.update(
-        dict.fromkeys(("requirements", "packages", "server_packages", "overrides", "extra_args"), ()), origin={}, service={}
+        dict.fromkeys(("requirements", "packages", "server_packages", "overrides", "extra_args"), ()),
+        origin={},
+        service={},
     )
     params.update(
         archive=str(archive), group="root", shared_paths=["instance/"], uv="", python=sys.executable, app_python=""

@@ -26,7 +26,6 @@ from tests.component.diagnosis import index
 ROOT = Path(__file__).parents[3]
 MODEL = b"weights\n"
 SHA256 = hashlib.sha256(MODEL).hexdigest()
-FULL = bool(os.environ.get("PYGUN_FULL"))
 APPS = ("offline-one", "offline-two")
 PLAY = """
 - hosts: all
@@ -97,9 +96,11 @@ def place_fixture():
         subprocess.run(["userdel", build_account.name_for(name)], check=False, capture_output=True)
 
 
-@pytest.mark.parametrize("name", PROJECTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "uv.lock" else pytest.mark.full) for name in PROJECTS]
+)
 def test_a_lock_and_a_file_of_an_address_reach_hosts_without_a_network(place, name):
-    uv = "" if name == "poetry.lock" and FULL else shutil.which("uv") or ""  # pip takes longer
+    uv = "" if name == "poetry.lock" else shutil.which("uv") or ""  # pip takes longer
     for wheel in ("plain", "server"):
         index.wheel(place / "wheels", wheel)
     lock, project = PROJECTS[name]

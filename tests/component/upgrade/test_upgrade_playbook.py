@@ -88,10 +88,10 @@ def upgrade(play, tmp_path):
     "given, meant",
     [
         ({}, "lb1, lb2"),
-        ({"load_balancer_hosts": "lb1"}, "lb1"),
-        ({"load_balancer_hosts": "lb1,lb2"}, "lb1, lb2"),
+        pytest.param({"load_balancer_hosts": "lb1"}, "lb1", marks=pytest.mark.full),
+        pytest.param({"load_balancer_hosts": "lb1,lb2"}, "lb1, lb2", marks=pytest.mark.full),
         ({"load_balancer_hosts": ["lb1", "edge"]}, "lb1, lb2"),
-        ({"load_balancer_hosts": "lb*"}, "lb1, lb2"),
+        pytest.param({"load_balancer_hosts": "lb*"}, "lb1, lb2", marks=pytest.mark.full),
         ({"load_balancer_hosts": "balancers:!lb1"}, "lb2"),
     ],
     ids=str,
