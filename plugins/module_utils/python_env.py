@@ -19,22 +19,7 @@ from .host.build_account import Account, InstallError
 from .host.logins import masked
 from .host.sizes import bytes_of, size_of
 from .resolved import chosen_by_pip, chosen_by_uv, normalize, requirement_of
-from .virtual_env import (  # noqa: F401  (those who install something need both)
-    NAME,
-    installed,
-    lacking,
-    made_from,
-    missing,
-    outdated,
-    pinned_version,
-    platform,
-    python_version,
-    ready,
-    requirement_name,
-    same_minor,
-    site_packages,
-    usable,
-)
+from .virtual_env import NAME, made_from, platform
 
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: An address, or a file that may name one.

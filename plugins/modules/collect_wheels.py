@@ -122,8 +122,8 @@ added:
 """
 
 from ..module_utils.host import interpreter
-from ..module_utils.python_env import platform, python_version
 from ..module_utils.stack_module import StackModule
+from ..module_utils.virtual_env import platform, python_version
 
 
 def main():

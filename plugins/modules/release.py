@@ -321,7 +321,7 @@ import tarfile
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ..module_utils import python_env
+from ..module_utils import python_env, virtual_env
 from ..module_utils.activation.errors import ActivationError
 from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
@@ -426,7 +426,7 @@ def main():
         params["python"] = interpreter.choose(params["app_python"], params["python"])
     except interpreter.NoInterpreter as error:
         module.fail_json(msg=str(error))
-    python = python_env.python_version(params["python"])
+    python = virtual_env.python_version(params["python"])
     if python is None:
         variable = "flask_app_python" if params["app_python"] else "python_interpreter"
         module.fail_json(msg=f"{params['python']} cannot be run ({variable}). Nothing was changed.")

@@ -54,19 +54,9 @@ installed:
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account
 from ..module_utils.host.atomic import kept_aside, put_back, remove_tree
-from ..module_utils.python_env import (
-    INSTALLER_OPTIONS,
-    Installer,
-    InstallError,
-    explained,
-    installed,
-    missing,
-    pinned_version,
-    python_version,
-    requirement_name,
-    scratch_of,
-)
+from ..module_utils.python_env import INSTALLER_OPTIONS, Installer, InstallError, explained, scratch_of
 from ..module_utils.stack_module import StackModule
+from ..module_utils.virtual_env import installed, missing, pinned_version, python_version, requirement_name
 
 
 def main():

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..module_utils.host.logins import masked
-from ..module_utils.python_env import requirement_name
 from ..module_utils.release.requirement_lines import FOLDERS, SOURCE, lines
+from ..module_utils.virtual_env import requirement_name
 from .checkout import without_password
 from .pack import PackError
 

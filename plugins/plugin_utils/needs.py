@@ -13,8 +13,9 @@ from pathlib import Path
 import tomllib
 
 from ..module_utils.host.logins import masked
-from ..module_utils.python_env import normalize, requirement_name
 from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
+from ..module_utils.resolved import normalize
+from ..module_utils.virtual_env import requirement_name
 from . import locks, requirement_files, unread_needs
 from .hashes import REQUIRE
 from .locks.wanted import Wanted

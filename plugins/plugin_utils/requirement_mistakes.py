@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Iterable
 
 from ..module_utils.host.logins import masked
-from ..module_utils.python_env import pinned_version, requirement_name
+from ..module_utils.virtual_env import pinned_version, requirement_name
 from .text import shown
 
 _OF_CONDA = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from .. import python_env
+from .. import virtual_env
 from ..host import foreign
 from . import record, texts
 
@@ -62,7 +62,7 @@ def pins_of(store, release):
     lock = store.lock(release)
     if lock:
         return lock.pins
-    installed = python_env.installed(os.path.join(store.path(release), "venv"))
+    installed = virtual_env.installed(os.path.join(store.path(release), "venv"))
     pairs = sorted((name, version) for name, version in installed.items() if name not in _OF_EACH_VENV)
     return "".join(f"{name}=={version}\n" for name, version in pairs)
 

@@ -19,7 +19,7 @@ import re
 import subprocess
 import typing as t
 
-from .. import python_env
+from .. import python_env, virtual_env
 from ..host import foreign
 from ..host.atomic import kept_aside, now, put_back, remove_file, remove_tree, sync_directory, write_atomically
 from ..host.in_use import in_use
@@ -55,7 +55,7 @@ class Environments:
             mark = foreign.mapping(os.path.join(self.path(name), _MARK), _LARGEST_MARK)
         except (OSError, foreign.Unreadable):
             return False
-        return bool(mark) and python_env.usable(self.venv(name))
+        return bool(mark) and virtual_env.usable(self.venv(name))
 
     def make(self, name: str, contents: dict[str, t.Any], account: t.Any, install: t.Callable[[str], None]) -> None:
         """Make an environment in its place; the mark comes last and makes it count.
@@ -166,7 +166,7 @@ class Needed:
             "installer": "uv" if self.params["uv"] else "pip",
             # Two of one version may differ in all else, and one of them may be removed.
             "python": [*self.python.split(".")[:2], os.path.realpath(self.params["python"])],
-            "platform": python_env.platform(),
+            "platform": virtual_env.platform(),
         }
         identity.update(package_lock.options_of_installer(self.params))
         tokens = {p.name: self.logins.restored(p.name, p.address) for p in lock.packages if "=***" in p.address}
@@ -185,7 +185,7 @@ class Needed:
     def install(self, lock: PackageLock, venv: str, account: t.Any) -> None:
         """Make the virtual environment with the packages of the lock, and nothing else."""
         given, uv = self.params["packages"], bool(self.params["uv"])
-        installable.check(self.files, given, self.python, python_env.platform(), uv)
+        installable.check(self.files, given, self.python, virtual_env.platform(), uv)
         installer = python_env.Installer.from_options(self.params, account)
         installer.environment["PROJECT_ROOT"] = self.source  # requirement_lines.SOURCE
         installer.environment.update(installable.environment_for(self.files))

@@ -15,8 +15,8 @@ import typing as t
 
 from ..host import foreign
 from ..host.logins import Logins, masked
-from ..python_env import platform, requirement_name
 from ..resolved import Resolved, requirement_of
+from ..virtual_env import platform, requirement_name
 from .requirement_lines import SOURCE, lines, other_file
 
 #: Name of the file in a release.

@@ -8,7 +8,7 @@ import functools
 import os
 import re
 
-from .. import python_env
+from .. import python_env, virtual_env
 from ..host.atomic import remove_tree
 from ..host.logins import masked
 from ..resolved import normalize, requirement_of
@@ -54,9 +54,9 @@ class Resolution:
         warnings = []
         try:
             self.installer.create(self.venv, self.params["python"])
-            python = python_env.made_from(self.venv)
+            python = virtual_env.made_from(self.venv)
             installable.check(
-                self.files, self.params["packages"], python, python_env.platform(), bool(self.params["uv"])
+                self.files, self.params["packages"], python, virtual_env.platform(), bool(self.params["uv"])
             )
             try:
                 found = self._best()

@@ -12,7 +12,8 @@ import os
 import re
 
 from ..host.logins import masked
-from ..python_env import normalize, requirement_name
+from ..resolved import normalize
+from ..virtual_env import requirement_name
 from .requirement_lines import lines
 
 #: The versions of gunicorn that the lossless worker knows (TESTED_GUNICORN of the runtime).

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...module_utils.python_env import normalize
+from ...module_utils.resolved import normalize
 from ..requirement_files import Refused
 from ..text import shown
 from . import markers

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...module_utils.python_env import normalize
 from ...module_utils.release.requirement_lines import note, with_origin
+from ...module_utils.resolved import normalize
 from ..requirement_files import Reader, Refused
 from . import markers
 from .markers import ALWAYS, NONE, Chosen, Marker

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from ...module_utils.python_env import normalize
+from ...module_utils.resolved import normalize
 
 Marker = frozenset[frozenset[str]]
 

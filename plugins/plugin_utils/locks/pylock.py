@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...module_utils.python_env import normalize
+from ...module_utils.resolved import normalize
 from .lock import Lock, Package, choose, repository
 from .markers import Chosen
 

@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...module_utils.python_env import normalize
+from ...module_utils.resolved import normalize
 from ..requirement_files import Refused
 from . import markers
 from .lock import Edge, Lock, Package, choose, parts_of, repository, walk

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
 from ansible_collections.pygun.stack.plugins.module_utils.host import build_account
 from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import Account, InstallError
 from ansible_collections.pygun.stack.plugins.module_utils.release import build
@@ -219,7 +219,7 @@ def test_no_code_of_a_package_runs_as_root_and_none_goes_on(site, installer, mon
     assert {status.st_uid for _path, status in entries(site.place / "cache" / ACCOUNT.name)} == {ACCOUNT.uid}
     assert stat.S_IMODE((site.place / "cache" / ACCOUNT.name).stat().st_mode) == 0o700
     site.told.write_text("")
-    assert python_env.usable(str(release / "venv"))
+    assert virtual_env.usable(str(release / "venv"))
     assert site.seen() == []
 
 
@@ -244,8 +244,8 @@ def test_a_host_of_before_takes_the_next_release(site):
     left = subprocess.Popen(["sleep", "300"], user=ACCOUNT.uid, group=ACCOUNT.gid, extra_groups=[])
     release = site.build(shutil.which("uv"))
     assert left.poll() is not None and not _of_the_account()
-    assert python_env.usable(str(old / "venv"))
-    assert python_env.usable(str(release / "venv"))
+    assert virtual_env.usable(str(old / "venv"))
+    assert virtual_env.usable(str(release / "venv"))
     assert not (site.place / "cache" / "uv").exists()
 
 
@@ -400,12 +400,12 @@ def test_a_program_in_the_place_of_the_interpreter_is_not_run_as_root(place):
     evil.chmod(0o755)
     path = environment(place)
     (path / "bin" / "python").symlink_to(evil)
-    python_env.usable(str(path))
+    virtual_env.usable(str(path))
     assert told.read_text() in ("", "65534\n")
     (path / "bin" / "python").unlink()
     shutil.copy(evil, path / "bin" / "python")
     told.write_text("")
-    assert not python_env.usable(str(path))
+    assert not virtual_env.usable(str(path))
     assert told.read_text() == ""
 
 
@@ -414,20 +414,20 @@ def test_settings_that_are_no_file_and_names_that_are_no_names_are_passed_over(p
     (path / "bin" / "python").symlink_to(PYTHON)
     (path / "pyvenv.cfg").unlink()
     (path / "pyvenv.cfg").symlink_to("/dev/zero")
-    assert python_env.made_from(str(path)) is None
+    assert virtual_env.made_from(str(path)) is None
     (path / "pyvenv.cfg").unlink()
     os.mkfifo(path / "pyvenv.cfg")
-    assert python_env.made_from(str(path)) is None
+    assert virtual_env.made_from(str(path)) is None
     outside = place / "outside" / "site-packages"
     outside.mkdir(parents=True)
     (path / "lib").mkdir()
     (path / "lib" / "python3.11").symlink_to(outside.parent)
-    assert python_env.site_packages(str(path)) == []
+    assert virtual_env.site_packages(str(path)) == []
     inside = path / "lib" / "python3.12" / "site-packages"
     inside.mkdir(parents=True)
     (inside / "good-1.0+local.dist-info").mkdir()
     (inside / "x-1\n--index-url=evil-1.dist-info").mkdir()
-    assert python_env.installed(str(path)) == {"good": "1.0+local"}
+    assert virtual_env.installed(str(path)) == {"good": "1.0+local"}
 
 
 # -- the accounts themselves -----------------------------------------------------------------------------------------

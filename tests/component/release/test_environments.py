@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
 from ansible_collections.pygun.stack.plugins.module_utils.release import environments, installable
 from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Environments, Needed
@@ -73,7 +73,7 @@ class Host:
         return building.build(params, building.plan(params, PYTHON, self.store), PYTHON, self.store)
 
     def versions(self, built: building.Built) -> dict[str, str]:
-        found = python_env.installed(os.path.join(self.store.path(built.release), "venv"))
+        found = virtual_env.installed(os.path.join(self.store.path(built.release), "venv"))
         return {name: version for name, version in found.items() if name not in ("pip", "setuptools")}
 
     def venv(self, built: building.Built) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
 from ansible_collections.pygun.stack.plugins.module_utils.host import build_account
 from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import Account
 from ansible_collections.pygun.stack.plugins.module_utils.release import build as building
@@ -56,7 +56,7 @@ class Site(Host):
 
     def run(self, files: dict[str, str], begun=lambda: None, **more) -> building.Built:
         params = self.params(files, shared_paths=["uploads"], python=PYTHON, **more)
-        version = python_env.python_version(PYTHON)
+        version = virtual_env.python_version(PYTHON)
         begun()
         with locked(str(self.place), "tester", patience=5):
             build_account.end_processes(ACCOUNT)
@@ -74,7 +74,7 @@ class Site(Host):
         for name in os.listdir(self.environments.folder):
             if self.environments.is_usable(name):
                 lock = self.environments.venv(name)
-                assert {"plain", "other"} <= set(python_env.installed(lock)), name
+                assert {"plain", "other"} <= set(virtual_env.installed(lock)), name
 
     def tree(self) -> dict[str, tuple]:
         """Each file of releases and environments: kind, mode, owners and content."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import installable, resolution
 from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
@@ -82,7 +82,7 @@ def install_fixture(request, tmp_path):
 def versions(release):
     return {
         name: version
-        for name, version in python_env.installed(str(release / "venv")).items()
+        for name, version in virtual_env.installed(str(release / "venv")).items()
         if name not in ("pip", "setuptools")
     }
 
@@ -146,7 +146,7 @@ def test_it_is_installed_from_the_source_of_the_release(install, files, names):
     # Not editable: the environment has the modules itself.
     assert not list((release / "venv").rglob("__editable__*"))
     for name in names & {"scoring", "common"}:
-        (folder,) = python_env.site_packages(str(release / "venv"))
+        (folder,) = virtual_env.site_packages(str(release / "venv"))
         assert (Path(folder) / name / "__init__.py").is_file()
 
 

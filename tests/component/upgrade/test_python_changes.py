@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import virtual_env
 
 RUN_MODULE = Path(__file__).parents[1] / "run_module.py"
 UV = shutil.which("uv")  # quicker than pip, which does as well
@@ -101,15 +101,15 @@ def test_a_tools_environment_follows_the_python_of_the_host(tmp_path, wheelhouse
 def test_an_environment_whose_python_is_gone_or_another_is_made_anew(tmp_path, wheelhouse, other):
     path = tmp_path / "tool"
     venv(path, sys.executable, wheelhouse)
-    assert python_env.usable(path)
+    assert virtual_env.usable(path)
     link = path / "bin" / "python"
     for target in ("/nowhere/python3", other):  # gone; and what an upgrade of the distribution does to /usr/bin/python3
         link.unlink()
         link.symlink_to(target)
-        assert not python_env.usable(path)
+        assert not virtual_env.usable(path)
         assert venv(path, sys.executable, wheelhouse, check=True)["changed"]
         assert venv(path, sys.executable, wheelhouse)["changed"]
-        assert python_env.usable(path)
+        assert virtual_env.usable(path)
         assert imports(path) == OWN
 
 

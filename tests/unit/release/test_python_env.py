@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
 
 
 @pytest.fixture
@@ -45,30 +45,30 @@ def test_a_cache_that_is_larger_than_it_may_be_is_emptied(tmp_path, most, stays)
     ],
 )
 def test_a_requirement_is_taken_apart(requirement, name, version):
-    assert python_env.requirement_name(requirement) == name
-    assert python_env.pinned_version(requirement) == version
+    assert virtual_env.requirement_name(requirement) == name
+    assert virtual_env.pinned_version(requirement) == version
 
 
 def test_what_is_installed_is_read_from_the_environment(venv):
-    assert python_env.installed(venv) == {"supervisor": "4.3.0", "zope-interface": "8.7", "flask-admin": "2.0"}
+    assert virtual_env.installed(venv) == {"supervisor": "4.3.0", "zope-interface": "8.7", "flask-admin": "2.0"}
 
 
 def test_a_missing_or_otherwise_pinned_requirement_is_lacking(venv):
     asked = ["supervisor==4.3.0", "zope.interface==8.0", "superlance", "flask-admin"]
-    assert python_env.lacking(venv, asked) == ["zope.interface==8.0", "superlance"]
+    assert virtual_env.lacking(venv, asked) == ["zope.interface==8.0", "superlance"]
 
 
 def test_an_environment_whose_interpreter_is_gone_is_not_usable(venv):
-    assert python_env.made_from(venv) == "3.11.2"
+    assert virtual_env.made_from(venv) == "3.11.2"
     (venv / "bin" / "python").unlink()
     (venv / "bin" / "python").symlink_to(venv / "nowhere")
-    assert python_env.made_from(venv) is None
+    assert virtual_env.made_from(venv) is None
 
 
 def test_packages_are_shared_within_a_minor_version_only():
-    assert python_env.same_minor("3.11.2", "3.11.9")
-    assert not python_env.same_minor("3.11.2", "3.12.0")
-    assert not python_env.same_minor(None, "3.11.2")
+    assert virtual_env.same_minor("3.11.2", "3.11.9")
+    assert not virtual_env.same_minor("3.11.2", "3.12.0")
+    assert not virtual_env.same_minor(None, "3.11.2")
 
 
 def test_an_installer_that_fails_says_why_and_hides_the_password_of_the_index(tmp_path):
@@ -84,5 +84,5 @@ def test_the_version_of_the_interpreter_that_runs_this_is_what_it_says_itself(tm
     by_another_name = tmp_path / "python3"
     by_another_name.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     by_another_name.chmod(0o755)
-    assert python_env.python_version(sys.executable) == python_env.python_version(str(by_another_name))
-    assert python_env.python_version(str(tmp_path / "none")) is None
+    assert virtual_env.python_version(sys.executable) == virtual_env.python_version(str(by_another_name))
+    assert virtual_env.python_version(str(tmp_path / "none")) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
 from ansible_collections.pygun.stack.plugins.module_utils.release import server_packages
 from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.module_utils.release.resolution import Resolution
@@ -99,7 +99,7 @@ def build(request, tmp_path, wheelhouse):
         lock = Resolution(params, str(tmp_path)).lock()
         install.warnings = list(lock.warnings)
         Needed(params, str(tmp_path), "3.11").install(lock, str(tmp_path / "venv"), None)
-        return python_env.installed(str(tmp_path / "venv"))
+        return virtual_env.installed(str(tmp_path / "venv"))
 
     return install
 
