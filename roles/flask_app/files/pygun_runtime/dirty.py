@@ -127,21 +127,23 @@ class DirtyWorkers:
 
     def wait(self, until: float) -> None:
         """Wait until all are up; Failed as soon as they cannot be, or at *until*. Once they have been up, nobody waits again."""
-        steady_since = None
+        steady_since, known = None, 0
         while not self.passed[0]:
             begun, wanted, failed = self._head()
             up = self.up()
             now = time.monotonic()
-            if failed:
-                raise Failed(self._text())
-            if begun > 1:
-                raise Failed("the dirty arbiter ended, and was started again")
-            if begun and up >= wanted:
-                steady_since = steady_since or now
+            if (
+                begun and up >= wanted and known in (0, begun)
+            ):  # also after failures, where the instance serves all the same
+                steady_since, known = steady_since or now, begun
                 if now - steady_since >= STEADY:
                     self.passed[0] = 1
             else:
                 steady_since = None
+                if failed:
+                    raise Failed(self._text())
+                if begun > 1:
+                    raise Failed("the dirty arbiter ended, and was started again")
             if now >= until + STEADY:  # a dirty worker that is late says more than this
                 raise Failed(f"{up} of {wanted} were up within {self.boot_timeout:g} s")
             time.sleep(_POLL)
