@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import select
 import shutil
 import signal
 import struct
@@ -20,6 +19,7 @@ import time
 import traceback
 
 from . import phrases
+from .child import answer_of
 from .time_limit import TimeLimit
 
 #: Seconds for which all dirty workers have to stay up.
@@ -221,23 +221,8 @@ def read_counts_in_children(seconds: float) -> None:
     read = arbiter.get_app_workers_attribute
 
     def read_in_child(path: str) -> int | None:
-        answer, end = os.pipe()
-        pid = os.fork()
-        if not pid:
-            with contextlib.suppress(BaseException):
-                null = os.open(os.devnull, os.O_RDWR)
-                os.dup2(null, 1)
-                os.dup2(null, 2)  # the dirty worker says it again
-                os.write(end, str(read(path) or "").encode())
-            os._exit(0)
-        os.close(end)
-        try:
-            text = os.read(answer, 20) if select.select([answer], [], [], seconds)[0] else b""
-        finally:
-            os.close(answer)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        return int(text) if text.isdigit() else None
+        text = answer_of(lambda: str(read(path) or ""), seconds)
+        return int(text) if text.isdecimal() else None
 
     arbiter.get_app_workers_attribute = read_in_child
 
