@@ -37,7 +37,7 @@ def requirement_name(requirement):
 
 def pinned_version(requirement):
     """The version in ``name==version``, or None when the requirement leaves a choice."""
-    match = re.search(r"==\s*([^\s,;*]+)\s*(?:;.*)?$", requirement)
+    match = re.search(r"===?\s*([^\s,;*=]+)\s*(?:;.*)?$", requirement)
     return match.group(1) if match else None
 
 

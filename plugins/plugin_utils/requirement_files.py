@@ -190,7 +190,7 @@ class Reader:
                 with_origin(line, origin)
             )
         else:
-            self._refuse(where, requirement_mistakes.of_plain(text))
+            self._refuse(where, requirement_mistakes.of_plain(text, target is self.found.constraints))
             self._check_plain(text, where)
             target.append(with_origin(f"{text}{' ' + options if options else ''}", origin))
 

@@ -47,14 +47,17 @@ def of_address(address: str) -> str:
     return ""
 
 
-def of_plain(text: str) -> str:
-    """What is wrong with a name and its versions."""
+def of_plain(text: str, constraint: bool = False) -> str:
+    """What is wrong with a name and its versions.
+
+    :param constraint: whether the line constrains a version only: nothing is installed because of it
+    """
     name = requirement_name(text)
     if text == "@EXPLICIT":
         return f" is {text}: the file is a list of packages of Conda. {_OF_CONDA}"
-    if name == "python":
+    if name == "python" and not constraint:
         return f" is {shown(text)}, and Python is no package. Take the line out; flask_app_python names the Python of the app."
-    if name in _WINDOWS and ";" not in text:
+    if name in _WINDOWS and ";" not in text and not constraint:
         return f" is {shown(text)}, which there is for Windows only. Write {text} ; sys_platform == 'win32'."
     version = pinned_version(text.split(";")[0])
     if version and not re.match(r"v?\d", version):
@@ -82,7 +85,7 @@ def of_all(places: Iterable[tuple[str, str]]) -> str:
     for where, line in places:
         text = re.split(r"\s--", line)[0].strip()
         name, version = requirement_name(text), pinned_version(text)
-        if not name or not version or text.startswith("-") or ";" in text or "*" in version:
+        if not name or not version or text.startswith("-") or ";" in text or "://" in text:
             continue
         other = seen.setdefault(name, (version, where))
         if _plain(other[0]) != _plain(version):

@@ -234,7 +234,14 @@ class SourceTree:
         return set(os.fsdecode(done.stdout).split("\0"))
 
     def _is_published(self) -> bool:
-        return (self.root / _PUBLISHED).is_file()
+        """Whether this is an unpacked source distribution: without git, a repository is known by its folder."""
+        file = self.root / _PUBLISHED
+        if not file.is_file() or any(
+            (folder / ".git").exists() for folder in (self.root, *self.root.resolve().parents)
+        ):
+            return False
+        with file.open("rb") as stream:
+            return stream.readline(100).startswith(b"Metadata-Version:")
 
 
 def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:

@@ -249,7 +249,7 @@ class Instances:
         return bool(self.processes) and all(NOT_OPENED in process.spawn_error for process in self.processes)
 
     def taken(self) -> str:
-        """Describe the process that has the app's new address; empty if there is none, or if the app has that address already."""
+        """Describe the process, file or other app at the app's new address; empty if it is free, or the app has it already."""
         wanted = self.program.new_bind()
         if not wanted or (self.processes and _same_place(self.program.bind(), wanted)):
             return ""

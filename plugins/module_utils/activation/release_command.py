@@ -51,11 +51,12 @@ class ReleaseCommand:
         if not self.survey.command_is_due():
             return
         options, wanted = self.options, self.survey.wanted
-        text = text_of(options.release_command)
+        text, former = text_of(options.release_command), self.records.all().get(self.survey.wanted)
         self.report.step = STEP
         self.journal.save(step=STEP)
         if options.release_command_host:
-            self.records.note(wanted, text, DONE, options.release_command_host, changed=options.release_command_changed)
+            changed, host = options.release_command_changed, options.release_command_host
+            self.records.note(wanted, text, DONE, host, changed, former)
             self.report.data_changed = f"The release command has run on {options.release_command_host} ({text}): what it has changed stays changed."
             return
         self.records.note(wanted, text, BEGAN)
@@ -71,7 +72,9 @@ class ReleaseCommand:
             raise
         seconds, after = round(time.monotonic() - begun, 2), self._state()
         changed = not before or before != after
-        self.records.note(wanted, text, DONE, changed=changed)
+        self.records.note(wanted, text, DONE, changed=changed, former=former)
+        # The first of two runs has done it, if the activation of that one failed later.
+        changed = changed or self.records.may_have_changed_since(former, self.survey.baseline)
         self.report.data_changed = f"The release command has run ({text}): what it has changed stays changed."
         self.report.command = {"command": text, "seconds": seconds, "lines": lines, "changed": changed}
         self.journal.checkpoint(f"{STEP} done")

@@ -191,11 +191,11 @@ class Activation:
             )
 
     def _refuse_taken(self) -> None:
-        """Refuse a new address that another process has, since a new program closes the old address first."""
+        """Refuse a new address that is taken, since a new program closes the old address first."""
         seen = "" if self.journal.is_open else self.instances.taken()
         if seen:
             raise ActivationError(
-                f"{self.options.name} cannot listen on {seen}. End that process, or give the app another flask_app_bind."
+                f"{self.options.name} cannot listen on {seen}. Remove that obstacle, or give the app another flask_app_bind."
                 " Nothing was changed.",
                 step="prepare",
             )

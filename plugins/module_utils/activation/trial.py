@@ -81,7 +81,7 @@ class Trial:
 
     def _may_need_command(self, outcome: Outcome) -> bool:
         """Whether what the release command makes can be what is missing: some apps read a table, or a file, as they are imported."""
-        if outcome.step != "import":
+        if outcome.step not in ("import", "dirty workers"):
             return outcome.step == "health"
         known = diagnose(f"{outcome.output}\n{outcome.problem}")
         code = known.code if known else "app-error"

@@ -13,6 +13,7 @@ class Symptom:
 
     ``source`` is who prints it: the ``app`` (with gunicorn), the ``installer``, ``supervisord``, or ``anybody``.
     ``needs_request`` says that the app boots: only a request to its health endpoint shows the failure.
+    ``of_last_error`` says that the text counts in the last traceback, if there is one: an app may log such an error, and go on.
     """
 
     code: str
@@ -21,3 +22,4 @@ class Symptom:
     cause: str
     remedy: str
     needs_request: bool = False
+    of_last_error: bool = False

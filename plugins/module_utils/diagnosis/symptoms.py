@@ -16,6 +16,9 @@ from .symptom import Symptom
 #: Of the trial of a release: the limit comes behind.
 TOOK_TOO_MUCH = "took more memory than"
 
+_TRACEBACK = re.compile(r"^.*Traceback \(most recent call last\):", re.MULTILINE)
+_LED_TO = re.compile(r"(?:another exception occurred|cause of the following exception):\s*\Z")
+
 #: The first match wins, so a symptom of a cause comes before the symptoms of its consequences.
 SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
@@ -267,7 +270,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "table-missing",
         "app",
-        r"(?:no such table: |no such column: |[Rr]elation \"|Table ')([\w.]+)(?:\" does not exist|' doesn't exist|\b)",
+        r"no such (?:table|column): ([\w.]+)|(?:[Rr]elation|[Cc]olumn) \"?([\w.]+)\"? does not exist|Table '([\w.]+)' doesn't exist",
         "The app asks its database for {0}, which is not there: the database is new, or its migrations have not run.",
         "Have the deploy run them before the release serves, such as flask_app_release_command: flask db upgrade. If it does, compare the"
         " address of the database in flask_app_env. A database that is a file belongs into flask_app_shared_paths.",
@@ -382,15 +385,19 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "The app cannot connect to a service that it needs as it boots: {0}.",
         "Start the database, queue or server, or correct its address in flask_app_env: the host has to reach it. The traceback in the"
         " log names the line that connects.",
+        of_last_error=True,
     ),
     Symptom(
         "variable-missing",
         "app",
         r"^KeyError: '([A-Z][A-Z0-9]*_[A-Z0-9_]+)'$|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b['\"`]? (?:environment|env) (?:variable|var) (?:is )?(?:not|un)"
-        r"|[Ee]nvironment variable:? ['\"`]?([A-Z][A-Z0-9_]{2,})\b['\"`]?|UndefinedValueError: (\w+) not found",
+        r"|\b(?:[Mm]issing|[Rr]equired|[Ss]et|[Dd]efine)(?: the)? [Ee]nvironment variable:? ['\"`]?([A-Z][A-Z0-9_]{2,})\b"
+        r"|[Ee]nvironment variable:? ['\"`]?([A-Z][A-Z0-9_]{2,})\b['\"`]? (?:(?:is|was|has|must|could|does)\b ?)?(?:not|un|missing|required|be|to be)"
+        r"|UndefinedValueError: (\w+) not found",
         "The app asks for the variable {0}, which its environment or configuration does not have.",
         "Set it in flask_app_env. If it names a configuration file, such as app.cfg, bring the file along with flask_app_files and name it as"
         " `{{release}}/src/app.cfg`.",
+        of_last_error=True,
     ),
     Symptom(
         "app-error",
@@ -398,6 +405,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"^(?:\w+\.)*(\w*(?:Error|Exception)): (.+)$",
         "The app raises {0} while it boots: {1}.",
         "The traceback in the log names the line.",
+        of_last_error=True,
     ),
 )
 
@@ -426,18 +434,33 @@ def diagnose(text: str, source: str = "app", root: str = "") -> Diagnosis | None
 
     :param root: the app's directory, which the remedy then names
     """
-    for symptom in SYMPTOMS:
-        if symptom.source not in (source, "anybody"):
-            continue
-        found = re.search(symptom.pattern, text, re.MULTILINE)
-        if found:
+    for last in dict.fromkeys((_last_error(text), text)):
+        for symptom in SYMPTOMS:
+            if symptom.source not in (source, "anybody"):
+                continue
+            found = re.search(symptom.pattern, last if symptom.of_last_error else text, re.MULTILINE)
+            if not found:
+                continue
             words = [word.strip().rstrip(".") for word in found.groups() if word]
             words += [""] * 2
             cause, remedy = symptom.cause.format(*words), symptom.remedy.format(*words)
             if root:
                 remedy = remedy.replace("/srv/NAME", root).replace("/run/NAME", f"/run/{root.rpartition('/')[2]}")
-            return Diagnosis(cause, remedy, symptom.code, _line_at(text, found.start()), symptom.needs_request)
+            return Diagnosis(cause, remedy, symptom.code, _line_at(found.string, found.start()), symptom.needs_request)
     return None
+
+
+def _last_error(text: str) -> str:
+    """The text from the last traceback on, with those that led to it; all of it without one. gunicorn's own one says nothing."""
+    starts = [found.start() for found in _TRACEBACK.finditer(text)]
+    while starts:
+        start = starts.pop()
+        if _LED_TO.search(text[:start]):
+            continue
+        if "gunicorn.errors.HaltServer" not in text[start:] or not starts:
+            return text[start:]
+        text = text[:start]
+    return text
 
 
 def _line_at(text: str, position: int) -> str:

@@ -263,7 +263,7 @@ def _metadata(params, release, python, known=None):
         "requirements": params["requirements"],
         "packages": [masked(text) for text in params["packages"] or ()],
         "server_packages": params["server_packages"],
-        "overrides": params["overrides"],
+        "overrides": [masked(text) for text in params["overrides"] or ()],
         "pygun_py_shown": params["pygun_py_shown"],
         "shared_paths": params["shared_paths"],
         "service": record.service_from(params["service"]),

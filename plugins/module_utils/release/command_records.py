@@ -15,7 +15,8 @@ BEGAN, DONE, FAILED, INTERRUPTED = "began", "done", "failed", "interrupted"
 class CommandRecords:
     """For each release the last run of its command: {"at", "command", "result", "host"}; ``host`` is empty for this one.
 
-    "unchanged" is true if the state of the data was the same before and after it.
+    "unchanged" is true if the state of the data was the same before and after it. A run that finds done what an earlier run for the
+    same release has done keeps the time of that one: the data have changed, then.
 
     A rollback needs them also when the release is gone from the host, so pruning does not touch them. The newest stay.
     """
@@ -27,10 +28,25 @@ class CommandRecords:
         """The records by release."""
         return self.store.state()["commands"]
 
-    def note(self, release: str, command: str, result: str, host: str = "", changed: bool = True) -> None:
-        """Record the state of a release's command."""
+    def note(
+        self,
+        release: str,
+        command: str,
+        result: str,
+        host: str = "",
+        changed: bool = True,
+        former: dict[str, t.Any] | None = None,
+    ) -> None:
+        """Record the state of a release's command.
+
+        :param former: the record of the release before this run
+        """
         record = {"at": now(), "command": command, "result": result, "host": host}
-        records = {**self.all(), release: record if changed else {**record, "unchanged": True}}
+        if not changed and former and not former.get("unchanged"):
+            record["at"] = former.get("at") or record["at"]
+        elif not changed:
+            record["unchanged"] = True
+        records = {**self.all(), release: record}
         newest = sorted(records, key=lambda one: records[one].get("at") or "")[-HISTORY_LENGTH:]
         self.store.save_commands({one: records[one] for one in newest})
 
@@ -48,8 +64,7 @@ class CommandRecords:
 
         Its code does not know the changes of these commands. Commands that failed do not count.
         """
-        activated = [entry.get("at") or "" for entry in self.store.history() if entry.get("release") == target]
-        since = activated[-1] if activated else ""
+        since = self._since(target)
         found = {
             release: record
             for release, record in self.all().items()
@@ -57,3 +72,11 @@ class CommandRecords:
             if (record.get("at") or "") > since
         }
         return dict(sorted(found.items(), key=lambda pair: pair[1]["at"], reverse=True))
+
+    def may_have_changed_since(self, record: dict[str, t.Any] | None, target: str | None) -> bool:
+        """Whether a record is of a run that may have changed data since ``target`` was put into service."""
+        return bool(record) and not record.get("unchanged") and (record.get("at") or "") > self._since(target)
+
+    def _since(self, target: str | None) -> str:
+        activated = [entry.get("at") or "" for entry in self.store.history() if entry.get("release") == target]
+        return activated[-1] if activated else ""

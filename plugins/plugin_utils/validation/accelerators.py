@@ -36,7 +36,7 @@ def _enough(values: Values) -> Iterator[tuple[str, str]]:
     _name, workers = values.gunicorn("workers", "flask_app_workers")
     given, kind, said = values["flask_app_gunicorn"], "worker", "flask_app_workers"
     if given.get("dirty_apps"):
-        workers, kind, said = int(given.get("dirty_workers", 1)), "dirty worker", "dirty_workers"
+        workers, kind, said = int(str(given.get("dirty_workers", 1)), 0), "dirty worker", "dirty_workers"
     needed = instances * max(1, workers)
     if entries and len(entries) < needed:
         each = f"{workers} {kind}{'s' if workers > 1 else ''}" if workers else "one worker at least"

@@ -15,6 +15,10 @@ from .rules import Values, between
 #: A password in an address, unless a shell puts it in.
 _PASSWORD = re.compile(r"://[^/@:\s]*:(?![$%{])[^@/\s]+@")
 _SECRET_NAME = re.compile(r"secret|passw|pwd|token|credential|api_?key|private", re.IGNORECASE)
+#: Of things that are not secret themselves.
+_NOT_ITSELF = re.compile(
+    r"_(?:file|path|dir|directory|name|type|header|algorithm|id|host|user|url|uri)$", re.IGNORECASE
+)
 #: A shorter value is found in texts that have nothing to do with it.
 _SHORTEST = 8
 
@@ -24,7 +28,7 @@ def _secrets(values: Values) -> Iterator[tuple[str, str]]:
     secrets = {
         name: str(value)
         for name, value in values["flask_app_env"].items()
-        if _SECRET_NAME.search(name) and len(str(value)) >= _SHORTEST
+        if _SECRET_NAME.search(name) and not _NOT_ITSELF.search(name) and len(str(value)) >= _SHORTEST
     }
     for variable, subject, text in _commands(values):
         held = next((name for name, value in secrets.items() if value in text), "")

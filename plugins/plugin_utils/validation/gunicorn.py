@@ -192,6 +192,16 @@ def _max_requests(values: Values) -> Iterator[tuple[str, str]]:
 
 
 @between
+def _dirty_workers(values: Values) -> Iterator[tuple[str, str]]:
+    given, extra = values["flask_app_gunicorn"], values["flask_app_pygun_extra"]
+    if given.get("dirty_apps") and "dirty_workers" not in given and "dirty_workers" not in extra:
+        yield (
+            "flask_app_gunicorn",
+            "has dirty_apps, and gunicorn starts none of them: dirty_workers is 0 unless it is set. Set it, such as dirty_workers: 1.",
+        )
+
+
+@between
 def _descriptors(values: Values) -> Iterator[tuple[str, str]]:
     name, connections = values.gunicorn("worker_connections", "flask_app_worker_connections")
     most = values["supervisor_minfds"]

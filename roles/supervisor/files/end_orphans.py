@@ -128,9 +128,20 @@ def workers(folder, left):
             for one in names:
                 master, owner = recorded(f"{given['PYGUN_RUN_DIR']}/{one}.json")
                 for process in left.values():
-                    if master > 1 and process.uid == owner and master in (process.pid, process.group):
+                    if master > 1 and process.uid == owner and descends(process, master, left):
                         found[process] = min(number(seconds, STOPWAITSECS), LONGEST_GRACE)
     return found
+
+
+def descends(process, master, left):
+    """Whether a process is this one, or was forked by it or below it: RQ gives each task a process group of its own."""
+    passed = set()
+    while process and process.pid not in passed:
+        if master in (process.pid, process.group):
+            return True
+        passed.add(process.pid)
+        process = left.get(process.parent)
+    return False
 
 
 def number(text, default):

@@ -185,12 +185,33 @@ while True:
 """
 
 
-@pytest.mark.parametrize("singleton", [False, True])
-def test_after_a_crash_a_worker_finishes_its_task_unless_it_is_a_singleton(served, unit, singleton):
+#: Has its task in a child with a process group of its own, as RQ does.
+HORSE = """
+import os, signal, sys, time
+if not os.fork():
+    os.setpgrp()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+    while not os.path.exists({done!r} + ".asked"):
+        time.sleep(0.05)
+    time.sleep(3)
+    open({done!r}, "w").close()
+    os._exit(0)
+def finish(*_):
+    open({done!r} + ".asked", "w").close()
+    os.wait()
+    sys.exit()
+signal.signal(signal.SIGTERM, finish)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize(("work", "singleton"), [(WORKER, False), (WORKER, True), (HORSE, False)])
+def test_after_a_crash_a_worker_finishes_its_task_unless_it_is_a_singleton(served, unit, work, singleton):
     app, done = served, served.folder / "done"
     release = app.release(source=FORKS)
     (app.root / "shared").mkdir()
-    (app.root / "releases" / release / "src" / "work.py").write_text(WORKER.format(done=str(done)))
+    (app.root / "releases" / release / "src" / "work.py").write_text(work.format(done=str(done)))
     worker = {"name": "worker", "command": "python work.py", "stopwaitsecs": 6, "singleton": singleton}
     result = app.deploy(release, programs=app.programs(worker))
     assert not result.get("failed"), result["msg"]

@@ -187,6 +187,27 @@ def test_a_rollback_goes_across_one_that_has_changed_nothing(served, ran):
     assert not served.rollback("previous").get("failed"), noted
 
 
+def test_what_a_run_has_changed_that_went_back_later_stays_changed(served):
+    old, new, revision = served.current, served.release(), served.folder / "revision"
+    revision.write_text("0001 (head)\n")
+    failing = served.folder / "failing"
+    failing.touch()
+    broken = ["sh", "-c", f"echo 0002 > {revision}; test ! -e {failing}"]
+
+    def deploy():
+        return served.deploy(
+            new, release_command=broken, release_command_state=["cat", str(revision)], release_command_timeout=20
+        )
+
+    assert deploy()["failed"]
+    failing.unlink()
+    assert deploy()["release_command"]["changed"] is True
+    assert served.rollback(old)["failed"], "the data are those of the newer release"
+    assert served.rollback(old, across_release_command=True)["release"] == old
+    assert deploy()["release_command"]["changed"] is False
+    assert served.rollback(old)["release"] == old, "it has served with these data before"
+
+
 def test_a_rollback_across_it_is_refused_and_done_when_asked_for(served, ran):
     old = served.current
     plain = served.release()

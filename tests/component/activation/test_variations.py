@@ -335,6 +335,7 @@ def test_a_first_install_on_an_address_that_is_taken_says_so(app):
         result = app.deploy(app.release())
     assert result["failed"]
     assert f"{app.name} cannot listen on 127.0.0.1:{app.port}: " in result["msg"]
+    assert "Remove that obstacle" in result["msg"], "it may be a file, or another app"
     assert result["msg"].endswith("Nothing was changed.")
     assert app.host.status().processes(app.name) == []
     assert not app.conf.exists()

@@ -127,13 +127,26 @@ def test_what_is_not_a_program_of_supervisors_or_not_python_prints_as_it_is(rele
     assert "printed only-for-this-test" in release.run("python", "work.py", name="other")[0], (
         "a program of supervisor_programs"
     )
-    release.write("venv/bin/consumer", "#!/bin/sh\necho $0 $1; exit 4\n")
+    release.write("venv/bin/consumer", "#!/bin/sh\n# in place of python -m consumer\necho $0 $1; exit 4\n")
     assert release.run("consumer", "x") == ([f"{release.folder}/venv/bin/consumer x"], 4)
     assert release.run("python", "-c", "print('short')") == (["short"], 0)
     run = [sys.executable, "-IS", str(release.folder / "lib" / "pygun_runtime" / "run.py")]
     release.write("src/child.py", "print('for my parent')\n")
     release.write("src/parent.py", f"import subprocess\nsubprocess.run([*{run!r}, 'python', 'child.py'], check=True)\n")
     assert release.run("python", "parent.py") == (["for my parent"], 0)
+
+
+def test_python_runs_each_form_as_it_would_by_itself(release):
+    release.write("src/typed.py", "def job(count: int): ...\nprint(job.__annotations__)\n")
+    (release.folder / "src" / "folder").mkdir()
+    release.write("src/folder/__main__.py", "import sys, near\nprint(near.NAME, __name__, sys.argv[1:])\n")
+    release.write("src/folder/near.py", "NAME = 'near'\n")
+    shutil.make_archive(str(release.folder / "src" / "packed"), "zip", release.folder / "src" / "folder")
+    said = [
+        json.loads(release.run("python", name, "one")[0][-1])["message"]
+        for name in ("typed.py", "folder", "packed.zip")
+    ]
+    assert said == ["{'count': <class 'int'>}", *["near __main__ ['one']"] * 2]
 
 
 def test_a_program_runs_also_when_its_log_cannot_be_made(release):

@@ -71,7 +71,7 @@ def start(host):
     """Start an instance whose dirty app is this."""
 
     def begin(first="", init="pass", **options):
-        settings = {**SETTINGS, **options}
+        settings = {name: value for name, value in {**SETTINGS, **options}.items() if value is not None}
         model = first + MODEL.replace("{init}", init)
         own = f"open(__file__.replace('pygun.py', 'src/ml.py'), 'w').write({model!r})"
         return host.start(app=WEB, own=own, **settings)
@@ -113,6 +113,25 @@ def test_an_instance_that_is_not_gated_serves_without_its_dirty_workers(start, h
     instance = start(init="raise ValueError('no weights')").wait_ready()
     assert instance.ready()[0]["health"].startswith("failed: the dirty workers are not up: ml:Model: ValueError")
     assert host.get("/tls", instance.private)[0] == 200
+
+
+def test_workers_that_come_later_are_well_when_the_dirty_workers_are(start, eventually):
+    """What they need was down for the first: the instance would be called unhealthy for ever."""
+    instance = start(init="os.path.exists('back') or os._exit(7)").wait_ready()
+    assert instance.ready()[0]["health"].startswith("failed: the dirty workers are not up")
+    (instance.release / "src" / "back").touch()
+    directory = RunDirectory(str(instance.run))
+    eventually(lambda: directory.dirty_arbiter("app-0", instance.pid)["up"] == 2, 20, what=instance.log)
+    first = instance.workers()
+    os.kill(first[0], signal.SIGTERM)
+    eventually(lambda: {one["pid"] for one in instance.ready()} - set(first), 20, what=instance.log)
+    assert next(one["health"] for one in instance.ready() if one["pid"] not in first) == "ok", instance.log()
+
+
+def test_without_dirty_workers_nobody_waits_for_them(start):
+    """gunicorn starts none, if their number is not set."""
+    instance = start(gate=True, dirty_workers=None, runtime="boot_timeout=30, health_path='/tls'").wait_ready()
+    assert instance.record()["dirty_workers"] == 0
 
 
 def test_a_dirty_worker_that_is_killed_comes_back_and_one_that_fails_then_pauses(start, host, eventually):

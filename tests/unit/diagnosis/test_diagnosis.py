@@ -61,6 +61,46 @@ def test_what_is_not_known_is_not_guessed():
     assert diagnose("[INFO] Starting gunicorn\n[INFO] Booting worker with pid: 7\n") is None
 
 
+REFUSED = """Traceback (most recent call last):
+  File "x.py", line 3, in report
+ConnectionRefusedError: [Errno 111] Connection refused
+"""
+BROKEN = """Traceback (most recent call last):
+  File "wsgi.py", line 1, in <module>
+ValueError: no such mode
+"""
+DIRECT = "\nThe above exception was the direct cause of the following exception:\n\n"
+HALT = """Traceback (most recent call last):
+  File "arbiter.py", line 2, in run
+gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        (f"warning metrics are not sent\n{REFUSED}info going on\n{BROKEN}", "app-error", "raises ValueError"),
+        (f"{BROKEN}info going on\n{REFUSED}", "service-unreachable", "Errno 111"),
+        (f"{REFUSED}{DIRECT}{BROKEN}info exiting\n{HALT}", "service-unreachable", "Errno 111"),
+        (f"{BROKEN}info exiting\n{HALT}", "app-error", "raises ValueError"),
+        (
+            "the settings come from environment variable APP_SETTINGS\nValueError: no such mode",
+            "app-error",
+            "ValueError",
+        ),
+        ("RuntimeError: Missing environment variable: APP_MODE", "variable-missing", "APP_MODE"),
+        ("RuntimeError: The environment variable 'APP_MODE' is not set", "variable-missing", "APP_MODE"),
+        ('EnvError: Environment variable "APP_MODE" not set', "variable-missing", "APP_MODE"),
+        ('ProgrammingError: (DuplicateTable) relation "item" already exists', "app-error", "already exists"),
+        ('psycopg.errors.UndefinedTable: relation "item" does not exist', "table-missing", "item"),
+        ("psycopg.errors.UndefinedColumn: column item.price does not exist", "table-missing", "item.price"),
+    ],
+)
+def test_an_error_that_the_app_has_logged_and_survived_is_not_the_cause(text, code, says):
+    found = diagnose(text)
+    assert (found.code, says in found.cause) == (code, True), found
+
+
 def test_the_culprit_wins_over_what_follows_from_it():
     assert (
         "imports numpy"

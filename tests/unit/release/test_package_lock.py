@@ -274,6 +274,14 @@ def test_a_resolution_that_fails_ends_the_deploy_of_this_host_and_the_next_one_t
     assert calls == [("a", "only", "")] * 2
 
 
+def test_a_release_that_another_run_has_built_meanwhile_is_taken_as_it_is(tmp_path):
+    given = {"inputs": "debian12", "exists": True, "release": RELEASE}
+    action = action_on("a", answer_to=lambda _args: given)
+    assert (
+        action._build(RunLocks(tmp_path), "debian12", {"resolution": ""}, {"ansible_play_batch": ["a", "b"]}) == given
+    )
+
+
 def test_what_a_host_has_lost_meanwhile_is_sent_with_the_files_that_only_the_control_node_can_fetch(tmp_path):
     content = b"model"
     digest = hashlib.sha256(content).hexdigest()

@@ -80,8 +80,20 @@ def test_an_unpacked_source_distribution_is_whole_and_a_repository_of_it_is_not(
     (source / "PKG-INFO").write_text("Metadata-Version: 2.4\n")
     names, left_out = packed(source)
     assert "static/dist/app.js" in names and not left_out.count
+    (source / "PKG-INFO").write_text("What the packages of this folder are for.\n")
+    assert "static/dist/app.js" not in packed(source)[0], "a file of that name is no metadata"
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.4\n")
     git(source, "init", "-q")
     assert "static/dist/app.js" not in packed(source)[0]
+
+
+def test_a_repository_with_the_metadata_of_a_distribution_needs_git(source, monkeypatch):
+    """Or what it ignores, such as a file with secrets, would be sent."""
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.4\n")
+    git(source, "init", "-q")
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(pack.PackError, match="git is not installed"):
+        packed(source)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,12 @@ GOOD = [
         ]
     },
     {"flask_app_programs": [{"name": "worker", "command": ["sh", "-c", "cd x && rq worker"]}]},
+    {
+        "flask_app_env": {"API_TOKEN_FILE": "/srv/scoring/token", "TOKEN_URL": "https://sso.example/token"},
+        "flask_app_programs": [
+            {"name": "worker", "command": "work --token-file /srv/scoring/token --from https://sso.example/token"}
+        ],
+    },
     {"flask_app_accelerators": [0, "GPU-5a3c"], "supervisor_unit_options": {"PrivateDevices": "false"}},
     {"flask_app_name": "scoring-api_2"},
     {"flask_app_instances": "3", "flask_app_preload": "yes"},

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import select
 import shutil
 import signal
 import struct
@@ -20,6 +19,7 @@ import time
 import traceback
 
 from . import phrases
+from .child import answer_of
 from .time_limit import TimeLimit
 
 #: Seconds for which all dirty workers have to stay up.
@@ -127,21 +127,23 @@ class DirtyWorkers:
 
     def wait(self, until: float) -> None:
         """Wait until all are up; Failed as soon as they cannot be, or at *until*. Once they have been up, nobody waits again."""
-        steady_since = None
+        steady_since, known = None, 0
         while not self.passed[0]:
             begun, wanted, failed = self._head()
             up = self.up()
             now = time.monotonic()
-            if failed:
-                raise Failed(self._text())
-            if begun > 1:
-                raise Failed("the dirty arbiter ended, and was started again")
-            if begun and up >= wanted:
-                steady_since = steady_since or now
+            if (
+                begun and up >= wanted and known in (0, begun)
+            ):  # also after failures, where the instance serves all the same
+                steady_since, known = steady_since or now, begun
                 if now - steady_since >= STEADY:
                     self.passed[0] = 1
             else:
                 steady_since = None
+                if failed:
+                    raise Failed(self._text())
+                if begun > 1:
+                    raise Failed("the dirty arbiter ended, and was started again")
             if now >= until + STEADY:  # a dirty worker that is late says more than this
                 raise Failed(f"{up} of {wanted} were up within {self.boot_timeout:g} s")
             time.sleep(_POLL)
@@ -219,23 +221,8 @@ def read_counts_in_children(seconds: float) -> None:
     read = arbiter.get_app_workers_attribute
 
     def read_in_child(path: str) -> int | None:
-        answer, end = os.pipe()
-        pid = os.fork()
-        if not pid:
-            with contextlib.suppress(BaseException):
-                null = os.open(os.devnull, os.O_RDWR)
-                os.dup2(null, 1)
-                os.dup2(null, 2)  # the dirty worker says it again
-                os.write(end, str(read(path) or "").encode())
-            os._exit(0)
-        os.close(end)
-        try:
-            text = os.read(answer, 20) if select.select([answer], [], [], seconds)[0] else b""
-        finally:
-            os.close(answer)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        return int(text) if text.isdigit() else None
+        text = answer_of(lambda: str(read(path) or ""), seconds)
+        return int(text) if text.isdecimal() else None
 
     arbiter.get_app_workers_attribute = read_in_child
 

@@ -113,7 +113,7 @@ class Lifecycle:
     def hook_all(self, settings: dict) -> None:
         """Put the hooks of an instance into *settings*, around the app's own."""
         names = list(HOOKS)
-        if settings.get("dirty_apps") and settings.get("dirty_workers", 1) and "dirty_apps" in known():
+        if settings.get("dirty_apps") and settings.get("dirty_workers") and "dirty_apps" in known():
             self.dirty = DirtyWorkers(self.runtime.boot_timeout, self.runtime.accelerators)
             names += DIRTY_HOOKS
         for name in names:

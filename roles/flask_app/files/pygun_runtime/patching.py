@@ -13,13 +13,13 @@ import ast
 import contextlib
 import importlib
 import os
-import select
 import shlex
-import signal
 import sys
 import warnings
 from functools import cache
 from pathlib import Path
+
+from .child import answer_of
 
 #: gunicorn's worker classes that patch nothing.
 _OTHERS = {"sync", "gthread", "tornado", "asgi", "eventlet"}
@@ -143,24 +143,10 @@ def _try(name: str, source: str, limit: float) -> bool:
     module, _dot, attribute = name.rpartition(".")
     if not module:
         return False
-    answer, end = os.pipe()
-    pid = os.fork()
-    if not pid:
-        with contextlib.suppress(BaseException):
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null, 1)
-            os.dup2(null, 2)  # what it says is said again when it is imported
-            sys.path.insert(0, source)
-            os.chdir(source)
-            if is_gevent(getattr(importlib.import_module(module), attribute)):
-                os.write(end, b"g")
-        os._exit(0)
-    os.close(end)
-    try:
-        # What it has started may keep the pipe open: the first byte decides, or the end.
-        return bool(select.select([answer], [], [], limit)[0]) and os.read(answer, 1) == b"g"
-    finally:
-        os.close(answer)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+
+    def find_out() -> str:
+        sys.path.insert(0, source)
+        os.chdir(source)
+        return "gevent" if is_gevent(getattr(importlib.import_module(module), attribute)) else ""
+
+    return answer_of(find_out, limit) == "gevent"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import logging
 import os
+import pkgutil
 import runpy
 import sys
 from pathlib import Path
@@ -67,8 +68,12 @@ def run(words: list[str]) -> None:
         return
     file = os.path.abspath(words[0])
     sys.argv = words
+    if pkgutil.get_importer(file):  # a folder or a zip file with a __main__.py
+        sys.path.insert(0, file)
+        runpy._run_module_as_main("__main__", alter_argv=False)
+        return
     sys.path.insert(0, os.path.dirname(os.path.realpath(file)))
-    code = compile(Path(file).read_bytes(), file, "exec")
+    code = compile(Path(file).read_bytes(), file, "exec", dont_inherit=True)  # or it had the annotations of this file
     names = sys.modules["__main__"].__dict__
     for name in [name for name in names if name not in ("__name__", "__builtins__")]:
         del names[name]

@@ -109,7 +109,8 @@ def is_python(program: str) -> bool:
             beginning = stream.read(512)
     except OSError:
         return False
-    return beginning.startswith(b"#!") and b"python" in b"".join(beginning.splitlines()[:2])
+    first, second = [*beginning.splitlines(), b"", b""][:2]
+    return first.startswith(b"#!") and (b"python" in first or second.startswith(b"'''exec'"))
 
 
 def search_path(release: Path, path: str) -> str:
