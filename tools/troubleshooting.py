@@ -69,6 +69,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "Health check failed, refusing to serve: GET /healthz gave no answer within 30.0 s",
         "Health check failed, refusing to serve: GET /healthz raised KeyError: 'DATABASE_URL'",
         "Worker not ready within 60 s; it is at:",
+        "scoring-0: it did not become ready within 65 s (0 workers are ready)",
         "[ERROR] Worker (pid:742) exited with code 1.",
         "ValueError: env PROMETHEUS_MULTIPROC_DIR is not set or not a directory",
         "KeyError: 'DATABASE_URL'",

@@ -236,7 +236,7 @@ attributes:
     support: full
   diff_mode:
     description:
-      - Lists the files that differ from the current release, and shows the text of what changes in them, up to a limit.
+      - Lists the files and the shared paths that differ from the current release, and shows the text of what changes in files, up to a limit.
       - Shows which packages are added, removed or changed. In check mode, if they have to be resolved, it shows those that are asked for.
       - Not shown is what may be secret, such as V(.env), a private key, and O(pygun_py), in whose place O(pygun_py_shown) is shown.
     support: full
@@ -450,7 +450,7 @@ def main():
     current = store.current()
     before = manifest_of(store, current)
     if module.check_mode:
-        differences = shown(store, before, params["files"], current, release)
+        differences = shown(store, before, params["files"], current, release, params["shared_paths"])
         module.exit_json(changed=True, **differences, **packages_shown(store, current, wanted.lock), **result)
     try:
         grp.getgrnam(params["group"])
@@ -484,7 +484,9 @@ def main():
     for text in filter(None, (*built.lock.warnings, built.warning)):
         module.warn(text)
     result.update(release=built.release, path=store.path(built.release), exists=built.exists, packages=built.packages)
-    differences = shown(store, before, manifest_of(store, built.release), current, built.release)
+    differences = shown(
+        store, before, manifest_of(store, built.release), current, built.release, params["shared_paths"]
+    )
     differences.update(packages_shown(store, current, built.lock))
     module.exit_json(changed=not built.exists, **differences, **result)
 

@@ -348,10 +348,18 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "boot-too-slow",
         "app",
-        rf"{phrases.WORKER_LATE}|{phrases.MASTER_LATE}|{re.escape(phrases.STACKS)}0:|did not become ready within",
+        rf"(?:{phrases.WORKER_LATE}|{phrases.MASTER_LATE}) .*it is at:|{re.escape(phrases.STACKS)}0:",
         "The app was still booting when flask_app_boot_timeout had passed.",
         "The stack in the log shows where it was. If it must take that long (a big model), raise"
         " flask_app_boot_timeout.",
+    ),
+    Symptom(
+        "boot-silent",
+        "app",
+        rf"{phrases.WORKER_LATE}|{phrases.MASTER_LATE}|did not become ready within",
+        "The app was still booting when flask_app_boot_timeout had passed, and nothing in its log says where.",
+        "A host that is too busy, or a file system that does not answer, holds a process up before it can say anything: look at"
+        " `uptime` and `dmesg`. If the boot must take that long (a big model), raise flask_app_boot_timeout.",
     ),
     Symptom(
         "settings-file",

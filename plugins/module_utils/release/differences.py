@@ -9,7 +9,7 @@ import stat
 
 from .. import virtual_env
 from ..host import foreign
-from . import record, texts
+from . import record, shared_paths, texts
 
 #: Bytes of a manifest: a line for each file of a release.
 LARGEST_MANIFEST = 64 * 1024 * 1024
@@ -28,16 +28,25 @@ def manifest_of(store, release):
     return {path: entry for path, entry in found.items() if isinstance(entry, str)}
 
 
-def shown(store, before, after, current, release):
-    """The files that differ, as a diff of two lists, and the texts that the action plugin compares."""
+def shown(store, before, after, current, release, shares):
+    """The files and the shared paths that differ, as a diff of two lists, and the texts that the action plugin compares.
+
+    :param shares: the shared paths of the new release
+    """
     changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+    shared = set(shared_paths.paths_of(store.path(current))) if current else set()
     listing = {
         "before_header": f"files of release {current}" if current else "no release",
         "after_header": f"files of release {release}",
-        "before": "".join(f"{path} {before[path][:17]}\n" for path in changed if path in before),
-        "after": "".join(f"{path} {after[path][:17]}\n" for path in changed if path in after),
+        "before": _listing(before, changed, shared - set(shares)),
+        "after": _listing(after, changed, set(shares) - shared),
     }
     return {"diff": listing, "texts": texts_of(store.path(current), changed, before) if current else {}}
+
+
+def _listing(files, changed, shared):
+    links = (f"src/{path} -> shared/{path}\n" for path in sorted(shared))
+    return "".join([*(f"{path} {files[path][:17]}\n" for path in changed if path in files), *links])
 
 
 def packages_shown(store, current, lock):

@@ -26,6 +26,7 @@ import pytest
 import supervisor.options
 import supervisor.process
 
+from ansible_collections.pygun.stack.plugins.module_utils.activation import gate
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.log_tail import plain_lines
 from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms import SYMPTOMS, TOOK_TOO_MUCH, diagnose
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
@@ -437,6 +438,11 @@ def a_health_check_with_an_exception(_folder: Path) -> str:
 @prints("boot-too-slow")
 def a_boot_that_takes_too_long(_folder: Path) -> str:
     return literal(lifecycle, "Worker {phrases.WORKER_LATE} %s s; it is at:")
+
+
+@prints("boot-silent")
+def a_boot_that_says_nothing_in_its_time(_folder: Path) -> str:
+    return literal(gate, "it did not become ready within {patience:g} s ({ready} workers are ready)")
 
 
 # -- supervisor ------------------------------------------------------------------------------------------------------

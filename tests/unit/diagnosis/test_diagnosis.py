@@ -42,6 +42,7 @@ SAID = {
     "Health check failed, refusing to serve: GET /healthz answered 503 SERVICE UNAVAILABLE": "answers 503",
     "Health check failed, refusing to serve: GET /healthz gave no answer within 30.0 s": "in time",
     "Worker not ready within 30 s; it is at:": "still booting",
+    "tried without serving, at its step 'start': not ready within 30 s": "nothing in its log says where",
     "[ERROR] Worker (pid:12) exited with code 1.": "sys.exit()",
     "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table": "raises OperationalError",
     "KeyError: 'DATABASE_URL'": "asks for the variable DATABASE_URL",
