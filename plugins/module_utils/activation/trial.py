@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import typing as t
 
 from ..diagnosis.symptoms import diagnose
@@ -18,6 +20,9 @@ from .instances import Instances
 from .journal import Journal
 from .report import Report
 from .survey import Survey
+
+_PATH = re.compile(r"[\w.@+-]*(?:/[\w.@+-]+)+")
+_PATHS_AT_MOST = 100
 
 
 class Trial:
@@ -43,7 +48,7 @@ class Trial:
     def run(self, before_command: bool = False) -> bool:
         """Try a release that does not serve yet, before anything that serves is touched.
 
-        :param before_command: whether the release command is still to run, which the health check may need: a table, say
+        :param before_command: whether the release command is still to run, which may make what the release needs, such as a table
         :returns: whether it has to be tried again after that
         """
         self._provide_shared_paths()
@@ -59,11 +64,14 @@ class Trial:
         outcome = try_release(
             self.store.path(wanted), user, home, self.store.service(wanted).boot_timeout, environment=environment
         )
+        waits = ""
         if outcome.problem and before_command and self._may_need_command(outcome):
-            return True
+            if outcome.step == "health" or not self.survey.baseline:
+                return True
+            waits = self._why_not_first()
         if outcome.problem:
             raise StepFailure(
-                f"tried without serving, at its step {outcome.step!r}: {outcome.problem}",
+                f"tried without serving, at its step {outcome.step!r}: {outcome.problem}{waits}",
                 log_file="that try",
                 log=outcome.output,
                 blames_release=True,
@@ -80,15 +88,44 @@ class Trial:
         return False
 
     def _may_need_command(self, outcome: Outcome) -> bool:
-        """Whether what the release command makes can be what is missing: some apps read a table, or a file, as they are imported."""
+        """Whether the release command can make what is missing: some apps read a table, or a file that is made for them, as they are imported."""
         if outcome.step not in ("import", "dirty workers"):
             return outcome.step == "health"
-        known = diagnose(f"{outcome.output}\n{outcome.problem}")
+        text = f"{outcome.output}\n{outcome.problem}"
+        known = diagnose(text)
         code = known.code if known else "app-error"
-        return code == "table-missing" or (not self.survey.baseline and code in ("file-missing", "app-error"))
+        return code == "table-missing" or (code in ("file-missing", "app-error") and self._names_missing_file(text))
+
+    def _names_missing_file(self, text: str) -> bool:
+        """Whether a text names a path below the app's shared directory that is not there."""
+        source, shared = (
+            os.path.join(self.store.path(self.survey.wanted), "src"),
+            os.path.join(self.options.root, "shared"),
+        )
+        paths = {through_links(source, name) for name in _PATH.findall(text)[-_PATHS_AT_MOST:]}
+        return any(path.startswith(f"{shared}/") and not os.path.lexists(path) for path in paths)
+
+    def _why_not_first(self) -> str:
+        run, user = os.path.join(self.store.path(self.survey.wanted), "run"), self.instances.program.user()
+        command = shlex.join(self.options.release_command[0])
+        return (
+            f". The release command has not run: release {self.survey.baseline} serves, so it runs only for a release that can be imported."
+            f" If what it changes does no harm to that one, run it by hand and deploy again: sudo -u {user} {run} {command}"
+        )
 
     def _provide_shared_paths(self) -> None:
         try:
             provide(self.store.path(self.survey.wanted))
         except (SharedPathError, OSError) as error:
             raise StepFailure(str(error)) from error
+
+
+def through_links(source: str, name: str) -> str:
+    """A path as the app means it, from the directory of its source, through a link to a shared path."""
+    path = os.path.normpath(os.path.join(source, name))
+    parts = os.path.relpath(path, source).split("/")
+    for number in range(1, len(parts) + 1):
+        link = os.path.join(source, *parts[:number])
+        if path.startswith(f"{source}/") and os.path.islink(link):
+            return os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link), *parts[number:]))
+    return path

@@ -101,22 +101,44 @@ def test_a_health_check_may_need_what_the_command_makes(app):
 
 TABLE = "import os, sqlite3\nif not os.path.exists({0!r}):\n    raise sqlite3.OperationalError('no such table: item')\n"
 FILE = "open({0!r})\n"
+OWN = "import os\nif not os.path.exists({0!r}):\n    raise RuntimeError('Make {0} first.')\n"
+OTHER = "import os\nif not os.path.exists({0!r}):\n    raise RuntimeError('Set COLOUR, as /etc/hosts does.')\n"
 MODULE = "import no_such_module\n"
 
 
-@pytest.mark.parametrize(
-    ("needs", "is_first", "runs"),
-    [(FILE, True, True), (FILE, False, False), (TABLE, False, True), (MODULE, True, False)],
-    ids=["file, first deploy", "file, later", "table, later", "module, first deploy"],
-)
-def test_an_import_may_need_what_the_command_makes(app, needs, is_first, runs):
-    app.conf_extra = "user=root\n"  # without a user there is no trial
-    if not is_first:
-        app.deploy(app.release())
-    made = app.folder / "made"
+@pytest.mark.parametrize("needs", [TABLE, FILE, OWN], ids=["table", "file", "error of its own"])
+def test_a_first_import_may_need_what_the_command_makes(app, needs):
+    made = with_shared(app)
     result = app.deploy(app.release(source=needs.format(str(made)) + APP), release_command=["touch", str(made)])
-    assert made.exists() == runs
-    assert bool(result.get("failed")) != runs, result.get("msg")
+    assert not result.get("failed"), result["msg"]
+
+
+@pytest.mark.parametrize("needs", [MODULE, OTHER], ids=["module", "error of its own"])
+def test_a_command_does_not_run_for_an_import_that_it_cannot_mend(app, needs):
+    made = with_shared(app)
+    result = app.deploy(app.release(source=needs.format(str(made)) + APP), release_command=["touch", str(made)])
+    assert result["step"] == "preflight"
+    assert not made.exists()
+    assert "run it by hand" not in result["msg"]
+
+
+def test_while_a_release_serves_a_command_waits_for_the_import(app):
+    made, old = with_shared(app), app.release()
+    app.deploy(old)
+    new = app.release(source=TABLE.format(str(made)) + APP)
+    result = app.deploy(new, release_command=["touch", str(made)])
+    assert result["step"] == "preflight"
+    assert result["code"] == "table-missing"
+    assert not made.exists()
+    assert f"The release command has not run: release {old} serves" in result["msg"]
+    assert f"deploy again: sudo -u root {app.root}/releases/{new}/run touch {made}." in result["msg"]
+
+
+def with_shared(app):
+    """A file below the app's shared directory that a command may make."""
+    app.conf_extra = "user=root\n"  # without a user there is no trial
+    (app.root / "shared").mkdir(exist_ok=True)
+    return app.root / "shared" / "made"
 
 
 def test_the_way_back_says_that_it_has_run(served, ran):
