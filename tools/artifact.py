@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,28 +17,12 @@ from tools import containers, environment, sanity
 from tools.shell import CACHE, ROOT, Failed, logged, output, run, say
 
 PROJECT = CACHE / "project"
-ADDRESS = "http://127.0.0.1:5000/"
-ANSWER = "hello from the artifact"
 
-# Asks again and again until its standard input ends; then says how often, and what was wrong the first times.
-CALLER = """
-import sys, threading, urllib.request
-address, answer = sys.argv[1:]
-ended = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-asked, wrong = 0, []
-while True:
-    asked += 1
-    try:
-        said = urllib.request.urlopen(address, timeout=60).read().decode().strip()
-    except OSError as error:
-        said = repr(error)
-    if said != answer:
-        wrong.append(said)
-    if ended.wait(0.05):
-        break
-print(asked, len(wrong), *wrong[:3])
-"""
+HELLO = ("--path", "/", "--contains", "hello from the artifact", "--slow", "0", "--stream", "0", "--upload", "0")
+
+WARM_UP = 3  # seconds of load before and after a change
+PATIENCE = 60  # seconds that a caller waits for an answer beyond its planned time, as by default nginx does
+LOAD = "/var/lib/pygun-load"  # the load client on the host
 
 
 class Project:
@@ -71,28 +56,61 @@ class Project:
     def _run(self, program: str, *arguments: str | Path) -> None:
         logged(self.log, self.core / program, *arguments, cwd=PROJECT, env=self.variables)
 
-    def release(self) -> str:
-        """The release that serves."""
-        return output(containers.engine(), "exec", self.host.name, "readlink", "/srv/hello/current")
+    def release(self, name: str) -> str:
+        """Return the release of an app that serves."""
+        return Path(self._on_host("readlink", f"/srv/{name}/current")).name
 
     @contextlib.contextmanager
-    def answering(self) -> Iterator[None]:
-        """Somebody asks the service all the time, and must get the right answer each time."""
-        caller = subprocess.Popen(
-            [containers.engine(), "exec", "-i", self.host.name, "python3", "-c", CALLER, ADDRESS, ANSWER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    def load(self, *options: str) -> Iterator[None]:
+        """Send requests of all kinds to the service, without a pause; fail if one of them is lost."""
+        self._on_host("sh", "-c", f"rm -rf {LOAD}; mkdir -p {LOAD}")
+        for file in sorted((ROOT / "tests" / "load").glob("*.py")):
+            run(containers.engine(), "cp", file, f"{self.host.name}:{LOAD}/{file.name}")
+        client = subprocess.Popen(
+            [
+                *self._exec, "python3", f"{LOAD}/client.py", "run", "127.0.0.1:5000", "--stop-file", f"{LOAD}/stop",
+                "--out", f"{LOAD}/result.json", "--marks", f"{LOAD}/marks", "--timeout", str(PATIENCE), *options,
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:
+            self._on_host("touch", f"{LOAD}/marks")
+            time.sleep(WARM_UP)
             yield
-            said, _nothing = caller.communicate(timeout=120)
+            time.sleep(WARM_UP)
+            self._on_host("touch", f"{LOAD}/stop")
+            said, _nothing = client.communicate(timeout=120)
         finally:
-            caller.kill()
-            caller.wait()
-        asked, wrong, *_first = said.split(maxsplit=2)
+            client.kill()
+            client.wait()
+        if client.returncode not in (0, 1):
+            raise Failed(f"The load client ended with {client.returncode}: {said}")
+        self._judge(json.loads(self._on_host("cat", f"{LOAD}/result.json")))
+
+    @contextlib.contextmanager
+    def roll(self, label: str) -> Iterator[None]:
+        """Count the requests that touch this time separately."""
+        mark = ("python3", f"{LOAD}/client.py", "mark", f"{LOAD}/marks")
+        self._on_host(*mark, "begin", label)
+        yield
+        self._on_host(*mark, "end")
+
+    def _judge(self, result: dict) -> None:
+        delays = [counts["all"]["delay_ms"] for counts in result["kinds"].values()]
         with self.log.open("a") as lines:
-            lines.write(f"{asked} requests, of which failed: {wrong}\n")
-        if int(wrong) or not int(asked):
-            raise Failed(f"Of {asked} requests {wrong} failed: {said}")
+            for each in [*result["rolls"], {**result["totals"], "label": "in all"}]:
+                lines.write(f"{each['label']}: {each['sent']} requests, of which failed: {each['failed']}\n")
+            lines.write(f"longest wait: {max((delay['max'] for delay in delays if delay), default=0) / 1000:.1f} s\n")
+        if result["totals"]["failed"] or not result["totals"]["ok"]:
+            errors = {kind: counts["errors"] for kind, counts in result["kinds"].items() if counts["errors"]}
+            raise Failed(f"Of {result['totals']['sent']} requests {result['totals']['failed']} failed: {errors}")
+
+    @property
+    def _exec(self) -> list[str]:
+        return [containers.engine(), "exec", "-i", self.host.name]
+
+    def _on_host(self, *command: str) -> str:
+        return output(*self._exec, *command)
 
 
 @contextlib.contextmanager
@@ -111,36 +129,45 @@ def check(log: Path) -> None:
     with started(log) as project:
         project.install(sanity.build())
         project.play("deploy.yml")
-        with project.answering():
+        with project.load(*HELLO):
             pass
 
 
 def check_upgrade(log: Path) -> tuple[int, int, int] | None:
-    """From the last release to this tree, on one host, while somebody asks; then back to what the old one had built."""
-    commit = last_release()
+    """Deploy with the last release, then with this tree, roll back to what the old one built, and forward again, all under load."""
+    commit = os.environ.get("PYGUN_UPGRADE_FROM") or last_release()
     if not commit:
         say(
             "Skipped: the history of this clone does not reach back to the commit that set the version before in galaxy.yml."
             " `git fetch --unshallow` brings it."
         )
         return 0, 0, 1
-    # What holds the socket then outlives supervisord: a new version of it, and of what the role writes, may lose nothing.
+    # supervisord restarts if its unit or its launcher has changed. That closes a socket of its own, as documented; systemd's stays open.
     options = ["-e", "flask_app_socket=systemd"]
+    rollback = ["pygun.stack.rollback", "-e", "flask_app_hosts=all", "-e", "flask_app_name=scoring"]
     with started(log) as project:
         # A collection's own playbook is looked for here, and not in the project.
         project.variables["ANSIBLE_COLLECTIONS_PATH"] = str(PROJECT / "collections")
+        shutil.copytree(ROOT / "app", PROJECT / "scoring", ignore=shutil.ignore_patterns("__pycache__", ".*"))
         project.install(released(commit))
-        project.play("deploy.yml", *options)
-        old = project.release()
+        project.play("upgrade.yml", *options)
+        old = project.release("scoring")
         project.install(sanity.build())
-        with project.answering():
-            project.play("deploy.yml", *options)
-            again = project.play("deploy.yml", *options)
-            new = project.release()
-            if new != old:
-                project.play("pygun.stack.rollback", "-e", "flask_app_hosts=all", "-e", "flask_app_name=hello")
-                if project.release() != old:
-                    raise Failed(f"The rollback led to {project.release()}, not to {old} of {commit}.")
+        with project.load():
+            with project.roll(f"deploy over {commit[:9]}"):
+                project.play("upgrade.yml", *options)
+            new = project.release("scoring")
+            if new == old:
+                raise Failed(f"The upgrade built no release: {old} of {commit} still serves.")
+            with project.roll("deploy again"):
+                again = project.play("upgrade.yml", *options)
+            forward = [*rollback, "-e", f"flask_app_release={new}"]
+            ways = ((f"rollback to {commit[:9]}", rollback, old), ("way forward again", forward, new))
+            for label, way, wanted in ways:
+                with project.roll(label):
+                    project.play(*way)
+                if project.release("scoring") != wanted:
+                    raise Failed(f"The {label} led to {project.release('scoring')}, not to {wanted}.")
         if not re.search(r"^host .* changed=0 .* failed=0 ", again, re.MULTILINE):
             raise Failed("The second deploy after the upgrade changed something.")
     return None
