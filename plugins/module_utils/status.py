@@ -14,6 +14,7 @@ from . import balancer_state
 from .host import foreign, inspection, places
 from .host.atomic import now, timestamp
 from .instance import discovery, jobs, readiness
+from .instance.frozen import frozen_processes
 from .instance.obstacle import NOT_OPENED, obstacle
 from .instance.public_socket import SystemdSocket
 from .instance.run_directory import RunDirectory
@@ -61,6 +62,9 @@ class Status:
         if self.options.name and not wanted and not (balancer and not known):
             self._problem(self.options.name, f"there is no such app on this host. Apps: {discovery.names(known)}")
         supervisord, running = self._supervisord(balancer is not None and not known)
+        for one in frozen_processes(self.processes, running or [], [app.name for app in known]):
+            if self.options.name in ("", one.app):
+                self._problem(one.name, f"{one.text}: kill -CONT {one.process.pid}")
         return {
             "balancer": balancer,
             "at": now(),

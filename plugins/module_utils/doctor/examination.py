@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ..host import foreign
-from . import addresses, app, balancer, configuration, host, instances, jobs, programs, supervisord
+from . import addresses, app, balancer, configuration, frozen, host, instances, jobs, programs, supervisord
 from .explanations import explain
 from .facts import facts_of
 from .findings import ERROR, Finding
@@ -54,6 +54,7 @@ def _check(state: HostState) -> t.Iterator[Finding]:
         yield from addresses.check_address(state, seen, strangers)
     yield from supervisord.check_unit_runs(state)
     yield from supervisord.check_answers(state)
+    yield from frozen.check_frozen(state)
     for seen in state.apps:
         yield from _check_alone(state, seen)
     if supervisord.stays(state):

@@ -26,6 +26,8 @@ def _same_folder(cause: Finding, effect: Finding) -> bool:
     return bool(cause.missing) and effect.missing.startswith(f"{cause.missing}/")
 
 
+#: An instance asks the keeper of its app for the socket.
+_IS_FROZEN = (_same_app, ("process-stopped",))
 _INSTANCE_IS_DOWN = (
     (_anywhere, ("disk-full", "inodes-full")),
     (_same_app, ("permission-denied", "run-dir-missing", "log-dir-missing")),
@@ -58,10 +60,11 @@ EXPLAINED_BY: dict[str, tuple[tuple[t.Callable[[Finding, Finding], bool], tuple[
     "socket-not-opened": _SOCKET_IS_NOT_OPENED,
     "socket-unit": _SOCKET_IS_NOT_OPENED,
     "instance-stopped": _INSTANCE_IS_DOWN,
-    "instance-failed": _INSTANCE_IS_DOWN,
-    "instance-not-ready": _INSTANCE_IS_DOWN,
+    "instance-failed": (*_INSTANCE_IS_DOWN, _IS_FROZEN),
+    "instance-not-ready": (*_INSTANCE_IS_DOWN, _IS_FROZEN),
+    "instance-silent": ((_same_subject, ("process-stopped",)),),
     "other-release": ((_same_app, ("interrupted-activation", "failed-activation")),),
-    "not-answering": ((_same_app, ("health-failing", "instance-silent")),),
+    "not-answering": ((_same_app, ("health-failing", "instance-silent", "process-stopped")),),
     "memory": ((_anywhere, ("out-of-memory",)),),
 }  # fmt: skip
 

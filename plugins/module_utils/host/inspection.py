@@ -97,6 +97,8 @@ class HostProcess:
     user: str
     command: tuple[str, ...]
     unit: str
+    #: By SIGSTOP or a terminal.
+    stopped: bool = False
 
     def __str__(self) -> str:
         return f"pid {self.pid} of user {self.user}{self._place}: {foreign.printable(' '.join(self.command), 120)}"
@@ -135,7 +137,7 @@ def processes() -> dict[int, HostProcess]:
         command = tuple(part for part in read_text(f"/proc/{name}/cmdline").split("\0") if part)
         unit = re.search(r"/([^/\n]+\.(?:service|scope))(?:/|$)", read_text(f"/proc/{name}/cgroup"), re.MULTILINE)
         found[int(name)] = HostProcess(
-            int(name), int(fields[1]), user_name(owner), command, unit.group(1) if unit else ""
+            int(name), int(fields[1]), user_name(owner), command, unit.group(1) if unit else "", fields[0] == "T"
         )
     return found
 
