@@ -115,6 +115,12 @@ class Site(Host):
         ask = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORTS[app]}/', timeout=60)"
         return "ok" in self.run("sh", "-c", f'python3 -c "{ask}" 2>/dev/null && echo ok', check=False)
 
+    def as_user(self, user: str, program: str, *words: str) -> Any:
+        """What an on_*.py prints that runs on the host as a user."""
+        group = self.run("id", "--group", "--name", user).strip()
+        become = ("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups")
+        return json.loads(self.run(*become, "python3", f"{HERE}/{program}", *words))
+
     def wait_for(self, condition: Callable[[], object], what: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
