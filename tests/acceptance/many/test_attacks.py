@@ -96,6 +96,7 @@ def plays(site: Site, playbook: str, app: str = "", **settings: Any) -> Run:
     return done
 
 
+@pytest.mark.full  # several minutes; test_hostile.py and the component tests try the single boundaries in each run
 def test_an_app_that_attacks_costs_its_neighbours_nothing(site: Site, foe: Foe) -> None:  # noqa: PLR0915
     site.run("setpriv", "--reuid=hoard", "sh", "-c", "umask 077; echo secret > /dev/shm/of-hoard")
     site.new_version("hoard")
