@@ -170,10 +170,14 @@ def test_a_dirty_arbiter_that_is_killed_comes_back_and_that_is_known(start, even
     instance = start(gate=True).wait_ready()
     directory = RunDirectory(str(instance.run))
     record = instance.run / f"app-0.{instance.pid}.dirty"
+    orphans = [name.name.split(".")[2] for name in instance.run.glob(f"app-0.{instance.pid}.*.dirty")]
+    assert len(orphans) == 2
     os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
     eventually(
         lambda: directory.dirty_arbiter("app-0", instance.pid) == {"wanted": 2, "up": 2, "begun": 2}, what=instance.log
     )
+    alive = [pid for pid in orphans if os.path.exists(f"/proc/{pid}/exe")]  # an ended one that nobody has reaped has none
+    assert not alive, "each would keep a model in memory"
 
 
 def test_a_stop_loses_no_request_that_waits_for_a_dirty_worker(start, host, eventually):
