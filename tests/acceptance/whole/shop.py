@@ -50,9 +50,11 @@ class Shop(Host):
             Path(__file__).with_name("apps") / "shop", self.source, ignore=shutil.ignore_patterns("__pycache__")
         )
         self.number = 1
+        #: What has been changed of the variables meanwhile.
+        self.changed: dict[str, Any] = {}
 
     def command(self, playbook: str, *options: str, **variables: Any) -> list[str]:
-        given = {"flask_app_src": f"{self.source}/", **variables}
+        given = {"flask_app_src": f"{self.source}/", **self.changed, **variables}
         return ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}", "-e", f"@{VARIABLES}", *options,
                 "-e", json.dumps(given)]  # fmt: skip
 

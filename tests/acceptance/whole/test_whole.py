@@ -11,8 +11,9 @@ import json
 import time
 
 import pytest
+import yaml
 from rig.load import Load
-from shop import ORDERS
+from shop import ORDERS, VARIABLES
 
 EXPAND = "op.execute('ALTER TABLE orders ADD COLUMN note{0} text')"
 CONTRACT = "op.execute('ALTER TABLE orders DROP COLUMN note{0}')"
@@ -20,8 +21,8 @@ FAILING = "op.execute('ALTER TABLE orders DROP COLUMN no_such_column')"
 SLOW = "time.sleep(600)"
 
 
-def deployed(shop, **variables):
-    done = shop.playbook("deploy.yml", **variables)
+def deployed(shop, *options):
+    done = shop.playbook("deploy.yml", *options)
     assert done.ok, done.text
     return done
 
@@ -32,6 +33,39 @@ def is_of_one_release(shop):
     assert shop.answers() == str(shop.number)
     assert shop.running("celery.*worker") == current
     assert shop.running("celery.*beat") == current
+
+
+def changes(text):
+    """The tasks that change the host, with the differences that they show."""
+    found, task, lines, is_diff = {}, "", [], False
+    for line in text.splitlines():
+        is_diff = line.startswith("--- ") or (is_diff and line != "")
+        if line.startswith("TASK ["):
+            task, lines = line.strip("* "), []
+        elif line.startswith("changed: ["):
+            found[task] = lines
+        elif is_diff:
+            lines.append(line.split("\t")[0])
+    return found
+
+
+def change_everything(shop):
+    """The environment, the release command, a program and a job of before and one more each, and a shared path."""
+    given = yaml.safe_load(VARIABLES.read_text())
+    worker, *programs = given["flask_app_programs"]
+    shop.changed = {
+        "flask_app_env": {**given["flask_app_env"], "NOTE": "x"},
+        "flask_app_release_command": ["flask db upgrade", "flask db current"],
+        "flask_app_programs": [
+            {**worker, "stopwaitsecs": 50}, *programs,
+            {"name": "second", "command": "celery -A wsgi:queue worker --concurrency 1 -n second@%h"},
+        ],
+        "flask_app_jobs": [
+            {**given["flask_app_jobs"][0], "schedule": "*-*-* 04:00:00"},
+            {"name": "late", "schedule": "weekly", "command": "flask report"},
+        ],
+        "flask_app_shared_paths": ["uploads"],
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="class")
@@ -52,16 +86,20 @@ def load(shop):
 
 
 class TestUnderLoad:
-    def test_a_migration_under_load_and_a_job_that_ends_in_the_release_in_which_it_began(self, shop, load):
+    def test_a_change_of_everything_under_load_as_the_check_says_and_a_job_that_ends_where_it_began(self, shop, load):
+        began = str(shop.number)
+        shop.version(EXPAND.format("first"))
+        change_everything(shop)
+        predicted = changes(deployed(shop, "--check", "--diff").text)
         unit = shop.run(
             "sh", "-c", "systemctl list-unit-files --plain --no-legend 'pygun-shop*nightly*.service'"
         ).split()[0]
         shop.run("systemctl", "start", "--no-block", unit)
         shop.wait_for(lambda: shop.run("pgrep", "--full", "flask report", check=False), "the job did not start")
-        began = str(shop.number)
-        shop.version(EXPAND.format("first"))
         with load.roll("expand"):
-            deployed(shop)
+            done = changes(deployed(shop, "--diff").text)
+        assert predicted == done != {}
+        assert "+src/uploads/ -> shared/uploads/" in "\n".join(sum(done.values(), []))
         assert shop.revision() == str(shop.number).zfill(4)
         is_of_one_release(shop)
         shop.wait_for(
