@@ -176,7 +176,9 @@ def test_a_dirty_arbiter_that_is_killed_comes_back_and_that_is_known(start, even
     eventually(
         lambda: directory.dirty_arbiter("app-0", instance.pid) == {"wanted": 2, "up": 2, "begun": 2}, what=instance.log
     )
-    alive = [pid for pid in orphans if os.path.exists(f"/proc/{pid}/exe")]  # an ended one that nobody has reaped has none
+    alive = [
+        pid for pid in orphans if os.path.exists(f"/proc/{pid}/exe")
+    ]  # an ended one that nobody has reaped has none
     assert not alive, "each would keep a model in memory"
 
 
