@@ -153,7 +153,7 @@ def test_a_call_that_blocks_the_loop_is_named_by_file_and_line(patient: Patient,
         patient.sh(ASK.format(path=path))
         patient.wait(TIMEOUT)
         patient.wait_until_well()
-        patient.diagnosed("worker-blocked", rf"src/wsgi.py:\d+ in {function}", "WORKER TIMEOUT", "not a slow request")
+        patient.diagnosed("worker-blocked", rf"src/wsgi.py:\d+ in {function}", "WORKER TIMEOUT", "Not a slow request")
 
 
 @pytest.mark.full

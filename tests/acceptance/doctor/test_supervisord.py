@@ -61,7 +61,9 @@ def test_a_foreign_program_on_the_apps_port_is_named_and_left_alone(patient: Pat
 
 def test_an_orphan_of_the_app_itself_is_told_from_a_foreign_program(patient: Patient) -> None:
     with patient.ill(
-        "systemctl stop supervisord", f"pkill -u patient; while pgrep -u patient; do sleep 0.2; done; {RESTART}"
+        "systemctl stop supervisord",
+        # It may have started an instance when the orphan's port was free.
+        f"systemctl stop supervisord; pkill -u patient; while pgrep -u patient; do sleep 0.2; done; {RESTART}",
     ):
         patient.background(
             "setpriv --reuid=patient --regid=patient --init-groups env -C /srv/patient/shared setsid"
