@@ -16,13 +16,15 @@ from pathlib import Path
 
 
 def main_pids() -> dict[str, int]:
-    """The running services."""
+    """The running services that stay: what D-Bus starts, such as systemd-timedated, ends when nobody asks it."""
     shown = subprocess.run(
-        ["systemctl", "show", "--property=Id,MainPID,SubState", "--", "*.service"],
+        ["systemctl", "show", "--property=Id,MainPID,SubState,BusName", "--", "*.service"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     units = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
-    return {unit["Id"]: int(unit["MainPID"]) for unit in units if unit["SubState"] == "running"}
+    return {
+        unit["Id"]: int(unit["MainPID"]) for unit in units if unit["SubState"] == "running" and not unit.get("BusName")
+    }
 
 
 def table() -> dict[int, tuple[int, int, bytes]]:
