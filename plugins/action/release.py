@@ -266,9 +266,8 @@ class ActionModule(ActionBase):
         with locks.one_resolves(inputs) as is_first:
             if is_first and len(task_vars.get("ansible_play_batch", ())) > 1:
                 answer = self._build_with(locks, inputs, {**args, "resolution": "only"}, task_vars)
-                if (
-                    "built_from_source" not in answer
-                ):  # it failed, or an older release has gone, or another run has built this one
+                # It failed, or an older release has gone, or another run has built this one.
+                if "built_from_source" not in answer:
                     return answer
                 built, resolution = answer["built_from_source"], "done"
             elif is_first:

@@ -196,13 +196,19 @@ def test_plots_are_well_formed_and_only_of_a_quiet_machine():
     assert report.plots(serving_result("something else ran")) == {}
 
 
-def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, monkeypatch):
-    readmes = (tmp_path / "README.md", tmp_path / "README.zh-CN.md")
-    for readme in readmes:
+@pytest.fixture
+def readmes(tmp_path, monkeypatch):
+    """Both READMEs, with an old table; what the report writes is in tmp_path."""
+    both = (tmp_path / "README.md", tmp_path / "README.zh-CN.md")
+    for readme in both:
         readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     for name, path in {"PAGE": "page.md", "PLOTS": "plots", "RESULTS": "plots/results.json"}.items():
         monkeypatch.setattr(report, name, tmp_path / path)
-    monkeypatch.setattr(report, "READMES", readmes)
+    monkeypatch.setattr(report, "READMES", both)
+    return both
+
+
+def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, readmes):
     report.write()
     assert report.NONE_YET[0] in (tmp_path / "page.md").read_text()
     report.keep([serving_result()])
@@ -212,13 +218,7 @@ def test_the_page_says_nothing_that_the_results_do_not_say(tmp_path, monkeypatch
         assert "0.70" in text and "old" not in text
 
 
-def test_the_readme_has_the_headlines_own_run_and_the_page_the_parts(tmp_path, monkeypatch):
-    readmes = (tmp_path / "README.md", tmp_path / "README.zh-CN.md")
-    for readme in readmes:
-        readme.write_text(f"{report.BEGIN}\n{report.END}\n")
-    for name, path in {"PAGE": "page.md", "PLOTS": "plots", "RESULTS": "plots/results.json"}.items():
-        monkeypatch.setattr(report, name, tmp_path / path)
-    monkeypatch.setattr(report, "READMES", readmes)
+def test_the_readme_has_the_headlines_own_run_and_the_page_the_parts(tmp_path, readmes):
     report.keep([serving_result()])
     report.keep_headline([{**serving_result(), "date": "2026-04-02", "mode": "headline"}])
     report.keep([{**serving_result(), "date": "2026-05-03"}])

@@ -10,7 +10,6 @@ shared memory, which master, arbiter, dirty workers and workers have in common.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import mmap
 import os
 import shutil
@@ -21,13 +20,13 @@ import traceback
 
 from . import phrases
 from .child import answer_of
+from .launch import end_with_parent
 from .time_limit import TimeLimit
 
 #: Seconds for which all dirty workers have to stay up.
 STEADY = 1.0
 #: Seconds, at most, that a dirty worker waits that takes the place of one that has failed.
 LONGEST_PAUSE = 5
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 BOOT_FAILED = 3  # gunicorn's code for a worker that cannot boot
 
 _POLL = 0.05
@@ -88,7 +87,7 @@ class DirtyWorkers:
         """In a dirty worker: have it load its apps within the time of a boot; a stop ends it at once meanwhile."""
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
             signal.signal(number, lambda *_signal: os._exit(0))
-        _end_with_arbiter()
+        end_with_parent(signal.SIGKILL)  # nobody could ask it any more, and it would keep its model in memory
         time.sleep(min(self._head()[2], LONGEST_PAUSE))  # not many times a second, where it fails each time
         names = ", ".join(worker.app_paths)
         limit = TimeLimit()
@@ -169,12 +168,6 @@ class DirtyWorkers:
 
     def _note(self, text: str) -> None:
         self._shared[_HEAD.size : _HEAD.size + _TEXT] = text.encode(errors="replace")[:_TEXT].ljust(_TEXT, b"\0")
-
-
-def _end_with_arbiter() -> None:
-    """Have a dirty worker end when its arbiter is killed: nobody could ask it any more, and it would keep its model in memory."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def stop_after_workers(server) -> None:

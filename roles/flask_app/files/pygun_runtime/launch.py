@@ -75,11 +75,11 @@ def candidate(run_dir: str, name: str) -> Path | None:
     return release if (release / "pygun.py").is_file() else None
 
 
-def end_with_parent() -> None:
-    """Be sent TERM when supervisord dies, however it dies: its successor starts new instances on a new socket."""
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Be sent a signal when the parent dies, however it dies. The successor of a supervisord starts new instances on a new socket."""
     parent = os.getppid()
     try:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     except (OSError, AttributeError):
         return  # it only shortens a disturbance
     if os.getppid() != parent:  # died just before
