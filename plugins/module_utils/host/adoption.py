@@ -25,7 +25,7 @@ def daemons_ended() -> t.Iterator[None]:
     The kernel gives a process whose parents have ended to this process, wherever else it has gone.
     """
     before = _children()
-    adopts = _adopt(True)
+    adopts = adopt(True)
     try:
         yield
     finally:
@@ -36,10 +36,11 @@ def daemons_ended() -> t.Iterator[None]:
                     os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
-        _adopt(False)
+        adopt(False)
 
 
-def _adopt(value: bool) -> bool:
+def adopt(value: bool) -> bool:
+    """Whether this process gets its descendants whose own parents have ended; returns whether the kernel has heard it."""
     return ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, ctypes.c_ulong(value), 0, 0, 0) == 0
 
 

@@ -28,6 +28,7 @@ import time
 import typing as t
 
 from . import inspection
+from .adoption import adopt
 from .atomic import remove_tree
 from .inspection import memory_of_host
 
@@ -50,7 +51,7 @@ _MODE_KEPT = 0o755
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY = ".pygun-taken-over"
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWNET = 0x40000000
 
 
@@ -155,7 +156,7 @@ def run(
     :raises OSError: it cannot be run
     """
     if account:
-        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # whatever it starts stays below us
+        adopt(True)  # whatever it starts stays below us
     limits = _limits()
     # Files: a pipe that a daemon inherits never ends.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
