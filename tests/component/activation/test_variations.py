@@ -349,8 +349,9 @@ def snapshot(folder):
     return {
         path: (path.lstat().st_mtime_ns, path.lstat().st_ino)
         for path in folder.rglob("*")
-        # Running workers log, and write how many requests they have answered into the run directory.
-        if not (path.name.endswith(".log") or ".requests" in path.name or path.name == "run")
+        # Running workers log, and write how many requests they have answered into the run directory; gunicorn's
+        # master makes its control socket there when its workers may serve already.
+        if not (path.suffix in (".log", ".ctl") or ".requests" in path.name or path.name == "run")
     }
 
 
