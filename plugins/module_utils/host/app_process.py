@@ -49,7 +49,7 @@ def kill_group(process: subprocess.Popen) -> None:
 def tail(stream: t.BinaryIO) -> str:
     """The end of what the process wrote into a file."""
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OUTPUT_AT_MOST))
-    return stream.read().decode("utf-8", "replace")
+    return stream.read(_OUTPUT_AT_MOST).decode("utf-8", "replace")  # it may have grown since
 
 
 @contextlib.contextmanager
