@@ -31,6 +31,7 @@ from . import inspection
 from .adoption import adopt
 from .atomic import remove_tree
 from .inspection import memory_of_host
+from .keyring import leave_keyring
 from .text import stat_of
 
 #: The account of the tools; an app's has its name behind it. No user of an app may be called so (plugin_utils/validate.py).
@@ -234,6 +235,7 @@ def _become(account: Account, limits: dict[int, int], network: bool) -> None:
     os.setgroups([])
     os.setgid(account.gid)
     os.setuid(account.uid)
+    leave_keyring()
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no sudo, and no crontab or at, which would run something later
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
