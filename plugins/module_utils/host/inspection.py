@@ -8,11 +8,13 @@ import contextlib
 import dataclasses
 import grp
 import ipaddress
+import itertools
 import os
 import pwd
 import re
 import struct
 import subprocess
+import time
 import typing as t
 
 from . import foreign
@@ -20,11 +22,16 @@ from .text import read_text, stat_of
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
+#: Flags, inode and path.
+_UNIX_SOCKET = re.compile(r"[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +(\d+) (.+)")
 _TIMEOUT = 20.0
 _LONGEST_NAME = 40  # characters of a program's name that are shown
 #: Bytes, and words, of a command that are looked at.
 _LONGEST_COMMAND = 4096
 _MOST_WORDS = 64
+#: Open files of one process that are looked at, and seconds for those of all processes.
+_MOST_FILES = 65_536
+_LOOKING = 10.0
 _REAL_USER = re.compile(r"^Uid:\s+(\d+)", re.MULTILINE)
 
 
@@ -213,22 +220,27 @@ def _tcp_sockets(port: int, wanted: t.Callable[[str], bool]) -> list[Listener]:
 
 def unix_listeners(path: str) -> list[int]:
     """Pids of those who listen on a unix socket of this path."""
-    inodes = []
-    for line in read_text("/proc/net/unix").splitlines()[1:]:
-        fields = line.split(None, 7)
-        if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & _ACCEPTS:
-            inodes.append(fields[6])
-    return sorted({pid for pids in holders_of(inodes).values() for pid in pids})
+    return sorted({pid for pids in holders_of(listening_unix_sockets(path)).values() for pid in pids})
+
+
+def listening_unix_sockets(path: str) -> list[str]:
+    """The inodes of the listening unix sockets of this path. The kernel's table has any name as it is, with its line breaks."""
+    found = (_UNIX_SOCKET.fullmatch(line) for line in read_text("/proc/net/unix").split("\n"))
+    return [match[2] for match in found if match and match[3] == path and int(match[1], 16) & _ACCEPTS]
 
 
 def holders_of(inodes: t.Collection[str]) -> dict[str, list[int]]:
     """The processes that hold each of these sockets; root may not see them all, for want of CAP_SYS_PTRACE."""
     holders: dict[str, list[int]] = {f"socket:[{inode}]": [] for inode in inodes}
+    give_up = time.monotonic() + _LOOKING
     for name in os.listdir("/proc") if holders else ():
         if not name.isdigit():
             continue
+        if time.monotonic() > give_up:  # each process of an app may have a million files open
+            break
         try:
-            held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{name}/fd")}
+            with os.scandir(f"/proc/{name}/fd") as entries:
+                held = {os.readlink(entry.path) for entry in itertools.islice(entries, _MOST_FILES)}
         except OSError:
             continue
         for inode in held & holders.keys():
