@@ -33,6 +33,9 @@ _BLOCK = 256 * 1024
 _LONGEST_LINE = 16 * 1024 * 1024
 #: Characters of a text that are handed on: a hundred lines of a mebibyte each would not fit through a connection.
 _LONGEST_TEXT = 16 * 1024
+#: The same of all fields of a line together, in which a number counts as so many.
+_LONGEST_ENTRY = 4 * _LONGEST_TEXT
+_NUMBER = 20
 #: Seconds by which the lines of a file may be out of order: several workers write to it.
 _DISORDER = 5.0
 #: Seconds since 1970 at the end of the year 9998: a later time cannot be shown in every zone.
@@ -123,10 +126,7 @@ class Entry:
         return self.fields.get("log.level") or ""
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {
-            **dataclasses.asdict(self),
-            "fields": {name: _shortened(value) for name, value in self.fields.items()},
-        }
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +178,7 @@ class Log:
                         if query.since and entry.time < query.since - _DISORDER:
                             return found[::-1]
                         if query.wants(entry):
+                            entry.fields = _bounded(entry.fields)
                             found.append(entry)
                             if len(found) == query.lines:
                                 return found[::-1]
@@ -406,6 +407,18 @@ def _text_of(value: t.Any) -> str:
 def _flat(value: t.Any) -> t.Any:
     """Ours are texts and numbers. An app can write to its log whatever it likes; that must not become more than a text."""
     return value if value is None or isinstance(value, (str, int, float)) else json.dumps(value)
+
+
+def _bounded(fields: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The fields of a line, as far as they are kept: an app can write lines of many megabytes, and as many of them as are asked for."""
+    kept, left = {}, _LONGEST_ENTRY
+    for name, value in fields.items():
+        short = _shortened(value)
+        left -= len(name) + (len(short) if isinstance(short, str) else _NUMBER)
+        if left < 0:
+            break
+        kept[name] = short
+    return kept
 
 
 def _shortened(value: t.Any) -> t.Any:

@@ -18,7 +18,10 @@ import subprocess
 import threading
 import typing as t
 
+from .host.adoption import daemons_ended
+from .host.app_process import as_user, without_new_rights
 from .host.foreign import printable
+from .host.keyring import leave_keyring
 from .instance import discovery
 from .release.store import ReleaseStore
 from .supervisor import conf
@@ -68,10 +71,11 @@ class OneOff:
             runuser = shutil.which("runuser", path="/usr/sbin:/sbin:/usr/bin:/bin")
             if not runuser:
                 raise Refused(f"There is no runuser on this host, which gives the command a terminal. {NOTHING}")
-            command = [runuser, "--pty", "-u", self.account.pw_name, "--", *self.command]
+            command = [runuser, "--pty", "-u", self.account.pw_name, "--", *without_new_rights(), *self.command]
             terminal = {name: os.environ[name] for name in _OF_TERMINAL if name in os.environ}
             os.chdir("/")
             os.umask(0o022)
+            leave_keyring()
             os.execve(runuser, command, {**self.environment, **terminal})
         process = self._start()
         for number in _FORWARDED:
@@ -79,7 +83,11 @@ class OneOff:
         return _status(process.wait())
 
     def collect(self, seconds: float) -> Outcome:
-        """Run it without a terminal, for so long at most."""
+        """Run it without a terminal, for so long at most. What it leaves running ends with it."""
+        with daemons_ended():
+            return self._collected(seconds)
+
+    def _collected(self, seconds: float) -> Outcome:
         process = self._start(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         kept = bytearray()
         reader = threading.Thread(target=_read, args=(process.stdout.fileno(), kept), daemon=True)
@@ -94,15 +102,18 @@ class OneOff:
                 process.wait(PATIENCE)
             _signal(process, signal.SIGKILL)
             process.wait()
-        reader.join(1.0)  # what it left running may hold the pipe
+        reader.join(1.0)  # what it has left running may hold the pipe
         return Outcome(_status(process.returncode), bytes(kept).decode("utf-8", "replace"), late)
 
     def _start(self, **files: t.Any) -> subprocess.Popen:
-        root = os.geteuid() == 0
-        groups = os.getgrouplist(self.account.pw_name, self.account.pw_gid) if root else None
-        identity = {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": groups} if root else {}
-        return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with
-            self.command, cwd="/", env=self.environment, umask=0o022, start_new_session=True, **identity, **files
+        return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+            [*as_user(self.account), *self.command],
+            cwd="/",
+            env=self.environment,
+            umask=0o022,
+            start_new_session=True,
+            preexec_fn=leave_keyring,
+            **files,
         )
 
 

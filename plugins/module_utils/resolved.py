@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 
@@ -44,7 +43,7 @@ def chosen_by_pip(report):
     """The packages in a report of pip's."""
     try:
         with foreign.opened(report) as stream:
-            items = json.loads(stream.read(_REPORT_AT_MOST))["install"]
+            items = foreign.parse(stream.read(_REPORT_AT_MOST).decode("utf-8", "replace"))["install"]
         return [_of_report(item) for item in items]
     except (OSError, foreign.Unreadable, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InstallError(f"pip's report cannot be read: {error}") from error

@@ -16,6 +16,7 @@ import urllib.parse
 
 from ..diagnosis.log_tail import plain_lines, shown
 from ..host import app_process
+from ..host.adoption import daemons_ended
 from ..release.command_records import BEGAN, DONE, FAILED, INTERRUPTED, CommandRecords
 from ..release.commands import text_of
 from .errors import StepFailure
@@ -133,16 +134,14 @@ class ReleaseCommand:
         home, given = os.path.join(self.options.root, "shared"), self.instances.environment()
         environment = app_process.variables(account, home, given)
         # Files: a pipe that a daemon inherits never ends.
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, daemons_ended():
+            process = app_process.start(
                 [python, "-IS", run, *command],
-                cwd="/",
-                env=environment,
+                account,
+                environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors if without_errors else output,
-                start_new_session=True,
-                preexec_fn=lambda: app_process.become(account),
             )
             with app_process.ended_with_us(process):
                 late = _is_late(process, seconds)

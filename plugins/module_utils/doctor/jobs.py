@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ..diagnosis.log_tail import plain_lines
+from ..host.foreign import printable
 from ..instance.jobs import log
 from .findings import ERROR, WARNING, Finding
 from .state import AppState
@@ -16,8 +18,8 @@ def check_jobs(seen: AppState) -> t.Iterator[Finding]:
     app = seen.app
     for job in seen.jobs:
         if job.failure:
-            lines = [line for line in seen.job_logs.get(job.name, "").splitlines() if line.strip()]
-            said = f"; its last words: {lines[-1]}" if lines else ""
+            lines = plain_lines(seen.job_logs.get(job.name, ""))
+            said = f"; its last words: {printable(lines[-1])}" if lines else ""
             yield Finding(
                 WARNING,
                 "job-failed",

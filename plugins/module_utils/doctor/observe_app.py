@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import typing as t
 
 from ..diagnosis.log_tail import last_text, raw_log
 from ..host import foreign, inspection, places
@@ -34,7 +33,11 @@ def written_at(app: App) -> dict[str, float]:
 
 
 def observe_app(
-    seen: AppState, settings: Settings, pids: t.Collection[int], supervisor: Supervisor, running: list[Process] | None
+    seen: AppState,
+    settings: Settings,
+    pids: dict[int, inspection.HostProcess],
+    supervisor: Supervisor,
+    running: list[Process] | None,
 ) -> None:
     """Fill in the state of an app.
 
@@ -132,7 +135,7 @@ def _needed(app: App, inside: str) -> list[tuple[str, int, str]]:
     return needed
 
 
-def _deploying(app: App, pids: t.Collection[int]) -> str:
+def _deploying(app: App, pids: dict[int, inspection.HostProcess]) -> str:
     """The holder of the app's lock, if a deploy runs now."""
     path = os.path.join(app.root, "activation.lock")
     try:
@@ -140,7 +143,9 @@ def _deploying(app: App, pids: t.Collection[int]) -> str:
     except (OSError, foreign.Unreadable):
         holder = {}
     pid = holder.get("pid")
-    if pid in pids or inspection.lock_holders(path):
+    # By the record alone where the kernel's table names another device; an app may have got the pid of a run that was killed.
+    process = pids.get(pid) if isinstance(pid, int) else None
+    if (process and process.user == "root") or inspection.lock_holders(path):
         return f"pid {pid} since {holder.get('since', '?')}, by {holder.get('by') or '?'}"
     return ""
 

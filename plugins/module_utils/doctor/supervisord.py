@@ -28,7 +28,8 @@ def _is_stranger(state: HostState, process: HostProcess) -> bool:
     ours = own and own in (process.pid, process.parent)  # its child, about to become a program
     # systemd may have begun its next try since its unit was read.
     next_try = not own and process.unit == state.options.unit
-    return is_supervisord(process.command) and not ours and not next_try
+    # Without root's rights it has neither our sockets nor our files; any user can start a process of that name.
+    return is_supervisord(process.command) and process.user == "root" and not ours and not next_try
 
 
 def check_unit(state: HostState) -> t.Iterator[Finding]:

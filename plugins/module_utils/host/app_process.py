@@ -8,9 +8,12 @@ import contextlib
 import os
 import pwd
 import resource
+import shutil
 import signal
 import subprocess
 import typing as t
+
+from .keyring import leave_keyring
 
 _OUTPUT_AT_MOST = 256 * 1024
 
@@ -28,15 +31,44 @@ def variables(account: pwd.struct_passwd, home: str, given: t.Mapping[str, str])
     }
 
 
-def become(account: pwd.struct_passwd) -> None:
-    """In the child: the app's user, and the first that the kernel ends when memory runs out."""
+def start(
+    command: t.Sequence[str], account: pwd.struct_passwd, environment: dict[str, str], **files: t.Any
+) -> subprocess.Popen:
+    """Start a program as the app's user, in a session of its own. It is the first that the kernel ends when memory runs out."""
+    return subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+        [*as_user(account), *command],
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_prepare,
+        **files,
+    )
+
+
+def as_user(account: pwd.struct_passwd) -> list[str]:
+    """The beginning of a command that root runs as a user.
+
+    A process of root's becomes the user. The app can stop a process of its own user between its change of user and its program, and
+    Popen, which waits for the program, has no time-out.
+    """
+    if os.geteuid() != 0 or account.pw_uid == 0:
+        return []
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", f"--groups={','.join(map(str, groups))}"]
+    setpriv, *rest = without_new_rights()
+    return [setpriv, *ids, *rest]
+
+
+def without_new_rights() -> list[str]:
+    """The beginning of a command to which no program gives other rights: no sudo, and no crontab or at, which would run something later."""
+    return [shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin") or "setpriv", "--no-new-privs", "--"]
+
+
+def _prepare() -> None:
+    leave_keyring()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
         stream.write("1000")
-    if os.geteuid() == 0 and account.pw_uid != 0:
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)
 
 
 def kill_group(process: subprocess.Popen) -> None:
@@ -49,7 +81,7 @@ def kill_group(process: subprocess.Popen) -> None:
 def tail(stream: t.BinaryIO) -> str:
     """The end of what the process wrote into a file."""
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OUTPUT_AT_MOST))
-    return stream.read().decode("utf-8", "replace")
+    return stream.read(_OUTPUT_AT_MOST).decode("utf-8", "replace")  # it may have grown since
 
 
 @contextlib.contextmanager

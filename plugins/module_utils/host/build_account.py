@@ -31,6 +31,8 @@ from . import inspection
 from .adoption import adopt
 from .atomic import remove_tree
 from .inspection import memory_of_host
+from .keyring import leave_keyring
+from .text import stat_of
 
 #: The account of the tools; an app's has its name behind it. No user of an app may be called so (plugin_utils/validate.py).
 PREFIX = "pygun-build"
@@ -233,13 +235,14 @@ def _become(account: Account, limits: dict[int, int], network: bool) -> None:
     os.setgroups([])
     os.setgid(account.gid)
     os.setuid(account.uid)
+    leave_keyring()
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no sudo, and no crontab or at, which would run something later
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _end_of(stream: t.BinaryIO) -> str:
     stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OUTPUT_AT_MOST))
-    return stream.read().decode("utf-8", "replace")
+    return stream.read(_OUTPUT_AT_MOST).decode("utf-8", "replace")
 
 
 def end_processes(account: Account | None, everywhere: bool = False) -> None:
@@ -269,14 +272,13 @@ def _processes(account: Account, everywhere: bool = False) -> list[int]:
         if "Uid" not in fields:
             continue  # it ended meanwhile
         pid, parents[int(name)] = int(name), int(fields["PPid"])
-        zombie = fields["State"].split()[0] in "ZX"
+        zombie = not stat_of(name)
         if str(account.uid) in fields["Uid"].split() and (not zombie or parents[pid] == os.getpid()):
             candidates.append(pid)
-    here = _namespace("self")
     return [
         pid
         for pid in candidates
-        if _descends(pid, parents) or ((everywhere or account.is_ours) and _namespace(str(pid)) in (here, ""))
+        if _descends(pid, parents) or ((everywhere or account.is_ours) and not _is_of_container(pid))
     ]
 
 
@@ -290,9 +292,15 @@ def _descends(pid: int, parents: dict[int, int]) -> bool:
     return False
 
 
-def _namespace(name: str) -> str:
+def _is_of_container(pid: int) -> bool:
+    """Whether root has made the namespace of pids that a process is in. A user can make one only within a namespace of users."""
+    theirs, ours = ([_namespace(name, kind) for kind in ("pid", "user")] for name in (str(pid), "self"))
+    return theirs[0] not in (ours[0], "") and theirs[1] in (ours[1], "")
+
+
+def _namespace(name: str, kind: str) -> str:
     try:
-        return os.readlink(f"/proc/{name}/ns/pid")
+        return os.readlink(f"/proc/{name}/ns/{kind}")
     except OSError:  # a root without CAP_SYS_PTRACE
         return ""
 

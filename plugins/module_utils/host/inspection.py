@@ -8,20 +8,31 @@ import contextlib
 import dataclasses
 import grp
 import ipaddress
+import itertools
 import os
 import pwd
 import re
 import struct
 import subprocess
+import time
 import typing as t
 
 from . import foreign
-from .text import read_text
+from .text import read_text, stat_of
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
+#: Flags, inode and path.
+_UNIX_SOCKET = re.compile(r"[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +(\d+) (.+)")
 _TIMEOUT = 20.0
 _LONGEST_NAME = 40  # characters of a program's name that are shown
+#: Bytes, and words, of a command that are looked at.
+_LONGEST_COMMAND = 4096
+_MOST_WORDS = 64
+#: Open files of one process that are looked at, and seconds for those of all processes.
+_MOST_FILES = 65_536
+_LOOKING = 10.0
+_REAL_USER = re.compile(r"^Uid:\s+(\d+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,20 +137,31 @@ def processes() -> dict[int, HostProcess]:
     for name in os.listdir("/proc"):
         if not name.isdigit() or _namespace(name) not in (ours, ""):  # "": a root without CAP_SYS_PTRACE
             continue
-        try:
-            owner = os.stat(f"/proc/{name}").st_uid
-            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stream:
-                fields = stream.read().rpartition(")")[2].split()
-        except OSError:
+        # Not the owner of the folder: a process can have that say root.
+        fields, owner = stat_of(name), _REAL_USER.search(read_text(f"/proc/{name}/status"))
+        if not fields or not owner:
             continue  # it ended meanwhile
-        if fields[0] in ("Z", "X"):
-            continue
-        command = tuple(part for part in read_text(f"/proc/{name}/cmdline").split("\0") if part)
+        command = _command_of(name)
         unit = re.search(r"/([^/\n]+\.(?:service|scope))(?:/|$)", read_text(f"/proc/{name}/cgroup"), re.MULTILINE)
         found[int(name)] = HostProcess(
-            int(name), int(fields[1]), user_name(owner), command, unit.group(1) if unit else "", fields[0] == "T"
+            int(name),
+            int(fields[1]),
+            user_name(int(owner.group(1))),
+            command,
+            unit.group(1) if unit else "",
+            fields[0] == "T",
         )
     return found
+
+
+def _command_of(pid: str) -> tuple[str, ...]:
+    """The beginning of a command: each process of an app may have megabytes of arguments, which take its forks no memory."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            words = stream.read(_LONGEST_COMMAND).decode("utf-8", "replace").split("\0")
+    except OSError:
+        return ()
+    return tuple(word for word in words[:_MOST_WORDS] if word)
 
 
 def _namespace(name: str) -> str:
@@ -159,9 +181,8 @@ def user_name(uid: int) -> str:
 
 def uptime_of(pid: int) -> float:
     """Seconds since a process was started; 0 if it is gone."""
-    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    up = read_text("/proc/uptime").split()
-    if len(fields) < 20 or not up:
+    fields, up = stat_of(pid), read_text("/proc/uptime").split()
+    if not fields or not up:
         return 0.0
     return max(0.0, float(up[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
 
@@ -199,22 +220,27 @@ def _tcp_sockets(port: int, wanted: t.Callable[[str], bool]) -> list[Listener]:
 
 def unix_listeners(path: str) -> list[int]:
     """Pids of those who listen on a unix socket of this path."""
-    inodes = []
-    for line in read_text("/proc/net/unix").splitlines()[1:]:
-        fields = line.split(None, 7)
-        if len(fields) > 7 and fields[7] == path and int(fields[3], 16) & _ACCEPTS:
-            inodes.append(fields[6])
-    return sorted({pid for pids in holders_of(inodes).values() for pid in pids})
+    return sorted({pid for pids in holders_of(listening_unix_sockets(path)).values() for pid in pids})
+
+
+def listening_unix_sockets(path: str) -> list[str]:
+    """The inodes of the listening unix sockets of this path. The kernel's table has any name as it is, with its line breaks."""
+    found = (_UNIX_SOCKET.fullmatch(line) for line in read_text("/proc/net/unix").split("\n"))
+    return [match[2] for match in found if match and match[3] == path and int(match[1], 16) & _ACCEPTS]
 
 
 def holders_of(inodes: t.Collection[str]) -> dict[str, list[int]]:
     """The processes that hold each of these sockets; root may not see them all, for want of CAP_SYS_PTRACE."""
     holders: dict[str, list[int]] = {f"socket:[{inode}]": [] for inode in inodes}
+    give_up = time.monotonic() + _LOOKING
     for name in os.listdir("/proc") if holders else ():
         if not name.isdigit():
             continue
+        if time.monotonic() > give_up:  # each process of an app may have a million files open
+            break
         try:
-            held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{name}/fd")}
+            with os.scandir(f"/proc/{name}/fd") as entries:
+                held = {os.readlink(entry.path) for entry in itertools.islice(entries, _MOST_FILES)}
         except OSError:
             continue
         for inode in held & holders.keys():

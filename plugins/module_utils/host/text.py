@@ -9,10 +9,15 @@ import os
 _LARGEST_TABLE = 64 * 1024 * 1024
 
 
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: in the place of a file there may be a pipe to which nobody writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_text(path: str, most: int = 1024 * 1024) -> str:
     """The text of a file that may not be there; the last ``most`` bytes of a long one."""
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=_at_once) as stream:
             try:
                 if os.fstat(stream.fileno()).st_size > most:
                     stream.seek(-most, os.SEEK_END)
@@ -22,3 +27,13 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
             return stream.read(most if os.fstat(stream.fileno()).st_size else _LARGEST_TABLE).decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def stat_of(pid: int | str) -> list[str]:
+    """The fields of /proc/PID/stat that follow the name; empty if the process has ended.
+
+    A process whose first thread has ended looks like a zombie, and goes on in its other threads.
+    """
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    has_ended = len(fields) < 20 or (fields[0] in ("Z", "X") and int(fields[17]) < 2)
+    return [] if has_ended else fields

@@ -41,9 +41,17 @@ def find_apps(base_dir: str, conf_dir: str) -> list[App]:
     for state in sorted(glob.glob(os.path.join(glob.escape(base_dir), "*", "state.json"))):
         root = os.path.dirname(state)
         name = os.path.basename(root)
-        if name not in found and os.path.islink(os.path.join(root, "current")):
+        if name not in found and is_roots(root) and os.path.islink(os.path.join(root, "current")):
             found[name] = _without_program(name, root)
     return [found[name] for name in sorted(found)]
+
+
+def is_roots(folder: str) -> bool:
+    """Whether a folder is root's. Below the base directory there may be folders of people, who can have in them what they like."""
+    try:
+        return os.stat(folder).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _without_program(name: str, root: str) -> App:

@@ -14,10 +14,10 @@ import subprocess
 import sys
 
 from ..host.atomic import remove_file
+from ..host.inspection import listening_unix_sockets
 
 UNITS = "/etc/systemd/system"
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
-_ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
 TIMEOUT = 60.0
 
 
@@ -28,11 +28,7 @@ class SocketError(Exception):
 def listens(bind: str) -> bool:
     """Whether anybody listens on ``address:port`` (IPv4 or [IPv6]) or ``unix:path``, exactly."""
     if bind.startswith("unix:"):
-        path = bind[len("unix:") :]
-        return any(
-            len(fields) > 7 and fields[7] == path and int(fields[3], 16) & _ACCEPTS
-            for fields in _table("/proc/net/unix")
-        )
+        return bool(listening_unix_sockets(bind[len("unix:") :]))
     host, _sep, port = bind.rpartition(":")
     address = ipaddress.ip_address(host.strip("[]"))
     wanted = f"{_in_kernel_order(address.packed)}:{int(port):04X}"

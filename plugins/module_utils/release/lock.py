@@ -14,6 +14,7 @@ import typing as t
 from ..host import foreign
 from ..host.atomic import now
 from ..host.inspection import lock_holders
+from ..host.text import stat_of
 
 #: Seconds between two looks at a lock whose holder was killed.
 POLL = 0.05
@@ -93,8 +94,4 @@ def _is_alive(pid: t.Any) -> bool:
         return False
     except PermissionError:
         return True
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-            return stream.read().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return True
+    return bool(stat_of(pid))

@@ -22,7 +22,7 @@ from ..diagnosis import phrases
 from ..diagnosis.symptoms import TOOK_TOO_MUCH
 from ..host import foreign
 from ..host.adoption import daemons_ended
-from ..host.app_process import become, kill_group, tail, variables
+from ..host.app_process import kill_group, start, tail, variables
 from ..host.inspection import memory_of_host, memory_used
 
 #: Seconds beyond the release's own boot timeout, after which the process group is killed.
@@ -65,16 +65,14 @@ def try_release(
         tempfile.TemporaryFile() as answer,
         daemons_ended(),
     ):  # files: a pipe that a daemon inherits never ends
-        process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
+        process = start(
             _command(path, str(answer.fileno())),
-            cwd="/",
-            env={**variables(account, home, environment or {}), "PYGUN_PREFLIGHT": "1"},
+            account,
+            {**variables(account, home, environment or {}), "PYGUN_PREFLIGHT": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             pass_fds=[answer.fileno()],
-            start_new_session=True,
-            preexec_fn=lambda: become(account),
         )
         end = _wait(process, boot_timeout + MARGIN, limit)
         kill_group(process)  # also what the app has started

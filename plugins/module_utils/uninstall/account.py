@@ -7,7 +7,9 @@ useradd gives the number of a deleted user to the next one. A process or a file 
 
 from __future__ import annotations
 
+import contextlib
 import grp
+import itertools
 import os
 import pwd
 import re
@@ -18,7 +20,13 @@ from ..host.foreign import printable
 from ..host.inspection import read_text
 
 #: Where every user can leave files. They stay when an app goes; what is elsewhere on the host is not looked for.
-PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock", "/var/spool/cron", "/var/mail")  # noqa: S108
+PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock", "/run/user", "/var/spool/cron", "/var/mail")  # noqa: S108
+#: The folders below which others like them may be, and how far below.
+ABOVE = ("/var", "/run", "/srv", "/opt")
+_ABOVE_AT_MOST = 2
+_LISTED_AT_MOST = 5000
+#: A user whose name is here has processes from the boot on, outside of every unit of ours: logind lets each user ask for that.
+LINGER = "/var/lib/systemd/linger"
 #: These go with supervisord itself: its PrivateTmp.
 _PRIVATE_TMP = re.compile(r"systemd-private-\w+-supervisord\.service-\w+")
 _ENTRIES_AT_MOST = 200_000
@@ -74,8 +82,8 @@ def parted(
 
 def traces(uid: int, with_supervisord: bool = False) -> list[str]:
     """Describe the files of a user in places where every user can write."""
-    found, entries = [], 0
-    folders = [(place, 0) for place in PLACES]
+    found, entries = [path for path in [os.path.join(LINGER, _name_of(uid))] if os.path.lexists(path)], 0
+    folders = [(place, 0) for place in dict.fromkeys([*PLACES, *_open_to_all()])]
     while folders:
         folder, depth = folders.pop()
         try:
@@ -101,6 +109,30 @@ def traces(uid: int, with_supervisord: bool = False) -> list[str]:
     ]
 
 
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _open_to_all() -> t.Iterator[str]:
+    """Further folders in which every user can leave files, such as those of screen, PHP or a print server."""
+    folders = [(place, 0) for place in ABOVE]
+    while folders:
+        folder, depth = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(folder) as listed:
+            for entry in itertools.islice(listed, _LISTED_AT_MOST):
+                with contextlib.suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    if entry.stat(follow_symlinks=False).st_mode & 0o002:
+                        yield entry.path
+                    elif depth < _ABOVE_AT_MOST:
+                        folders.append((entry.path, depth + 1))
+
+
 def _ipc(kind: str, uid: int) -> bool:
     lines = [line.split() for line in read_text(f"/proc/sysvipc/{kind}").splitlines()]
-    return any(dict(zip(lines[0], fields)).get("uid") == str(uid) for fields in lines[1:])
+    rows = [dict(zip(lines[0], fields)) for fields in lines[1:]]
+    return any(str(uid) in (row.get("uid"), row.get("cuid")) for row in rows)  # whoever has made it may use it

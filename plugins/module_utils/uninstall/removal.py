@@ -370,7 +370,7 @@ _UNIT = os.path.join(footprint.UNITS, "supervisord.service")
 
 def _is_root(path: str) -> bool:
     """Whether a folder is an app's: this file comes with the first release, and goes last."""
-    return os.path.lexists(os.path.join(path, "activation.lock"))
+    return os.path.lexists(os.path.join(path, "activation.lock")) and discovery.is_roots(path)
 
 
 def _scope(text: str) -> str | None:

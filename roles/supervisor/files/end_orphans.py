@@ -25,6 +25,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).parent))  # root's, as this file
 from pygun_reader.host import foreign, places  # noqa: E402
+from pygun_reader.host.text import stat_of  # noqa: E402
 from pygun_reader.supervisor.app_program import app_programs  # noqa: E402
 from pygun_reader.supervisor.conf import STOPWAITSECS, get, parse, variables  # noqa: E402
 
@@ -40,12 +41,12 @@ class Process:
 
     def __init__(self, pid):
         self.pid = pid
+        fields = stat_of(pid)
         try:
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
             status = Path(f"/proc/{pid}/status").read_bytes()
         except OSError as error:
             raise ProcessLookupError(pid) from error
-        if fields[0] in (b"Z", b"X"):
+        if not fields:
             raise ProcessLookupError(pid)
         self.parent, self.group, self.started = int(fields[1]), int(fields[2]), int(fields[19])
         self.uid = int(re.search(rb"^Uid:\s+(\d+)", status, re.MULTILINE)[1])
@@ -155,11 +156,13 @@ def drained(left):
     """Pids that an earlier run lets finish, with those of the processes that see to it: root's own say so."""
     found = set()
     for process in left.values():
+        if process.uid != 0:  # what an app has for arguments may be megabytes in each of its processes
+            continue
         try:
             command = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if process.uid == 0 and os.path.abspath(__file__) in command and DRAIN in command:
+        if os.path.abspath(__file__) in command and DRAIN in command:
             found.add(process.pid)
             for pid, started, _seconds in map(triple, command[command.index(DRAIN) + 1 : -1]):
                 if pid in left and left[pid].started == started:

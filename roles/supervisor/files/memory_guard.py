@@ -32,6 +32,7 @@ from supervisor.datatypes import byte_size
 sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).parent))  # root's, as this file
 from pygun_reader.host import foreign, places, survivor  # noqa: E402
+from pygun_reader.host.text import stat_of  # noqa: E402
 from pygun_reader.release.record import BOOT_MARGIN, service_of  # noqa: E402
 from pygun_reader.supervisor.app_program import program_of  # noqa: E402
 from pygun_reader.supervisor.conf import STOP_MARGIN, parse  # noqa: E402
@@ -54,21 +55,34 @@ def say(level, text):
 
 
 def resident_memory(pid):
-    """Bytes of resident memory (RSS) of a process and of each that descends from it, by pid; empty if it is gone."""
+    """Bytes of resident memory (RSS) of a process and of each that descends from it, by pid; empty if it is gone.
+
+    A process whose first thread has ended has its memory under the number of another thread, and that is what it is called here.
+    """
     resident, children = {}, {}
     for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-                resident[int(entry)] = int(fields[21]) * PAGE
-                children.setdefault(int(fields[1]), []).append(int(entry))
+        if entry.isdigit() and (fields := stat_of(entry)):
+            resident[int(entry)] = _with_memory(entry, fields)
+            children.setdefault(int(fields[1]), []).append(int(entry))
     family, left = {}, [pid]
     while left:
         one = left.pop()
         if one in resident:
-            family[one] = resident[one]
+            thread, pages = resident[one]
+            family[thread] = pages * PAGE
             left += children.get(one, ())
     return family
+
+
+def _with_memory(pid, fields):
+    """The number of a thread that goes on, with the pages of its process."""
+    if fields[0] == "Z":
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                of_thread = stat_of(thread)
+                if of_thread and of_thread[0] != "Z":
+                    return int(thread), int(of_thread[21])
+    return int(pid), int(fields[21])
 
 
 def proportional_memory(pids):

@@ -33,6 +33,7 @@ GUESSES = 10  # wrong passwords that an address of callers may send at once; the
 PAUSE = 6  # seconds
 ADDRESSES = 1000  # as many are remembered
 LONGEST_HEADER = 64 * 1024
+CONNECTIONS = 100  # at once; each takes one of the descriptors with which supervisord starts programs
 #: What every answer of the web page says to a browser: only the page itself may show it in a frame, or learn its address.
 PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
@@ -219,6 +220,7 @@ def guard_page(http):
             if config["family"] == socket.AF_INET:
                 guard = PageGuard(*names_of_page(options.configfile), options.logger)
                 server.handlers[:] = [GuardedHandler(handler, guard) for handler in server.handlers]
+                server.channel_class = few_at_once(server.channel_class)
         return servers
 
     def collect_incoming_data(self, data):
@@ -228,6 +230,24 @@ def guard_page(http):
         collect(self, data)
 
     http.make_http_servers, channel.collect_incoming_data = make_http_servers, collect_incoming_data
+
+
+def few_at_once(channel):
+    """A class of connections like *channel*, of which the oldest is closed when there are too many."""
+    there = []
+
+    class Channel(channel):
+        def __init__(self, *arguments):
+            if len(there) >= CONNECTIONS:
+                there[0].close()
+            super().__init__(*arguments)
+            there.append(self)
+
+        def close(self):
+            there[:] = [one for one in there if one is not self]
+            super().close()
+
+    return Channel
 
 
 def names_of_page(path):

@@ -4,7 +4,9 @@ import base64
 import contextlib
 import hashlib
 import http.client
+import select
 import shutil
+import socket
 import xmlrpc.client
 from pathlib import Path
 
@@ -171,3 +173,29 @@ def test_an_endless_header_is_not_kept(page):
     with pytest.raises((http.client.HTTPException, OSError)):
         page.ask(x_long="a" * 200_000)
     assert page.ask()[0] == 200
+
+
+def test_connections_that_are_held_open_are_few(page):
+    """Whoever is on the host can open them, and supervisord needs descriptors to start the programs of all."""
+    with contextlib.ExitStack() as held:
+        sockets = [
+            held.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=10)) for _ in range(130)
+        ]
+        assert page.ask()[0] == 200
+        ready, _, _ = select.select(sockets, [], [], 0)
+        assert [one.recv(1) for one in ready] == [b""] * 31
+    assert page.ask()[0] == 200
+
+
+def test_who_has_the_password_can_do_what_is_written_down(page):
+    """SECURITY.md lists it. No method runs a program of one's own, or reads another file than a log."""
+    proxy = xmlrpc.client.ServerProxy(f"http://{USER}:{PASSWORD}@{page.own}/RPC2")
+    names = {name.partition(".")[2] for name in proxy.system.listMethods() if name.startswith("supervisor.")}
+    assert {name for name in names if not name.startswith("get")} == {
+        *("startProcess", "startProcessGroup", "startAllProcesses", "stopProcess", "stopProcessGroup", "stopAllProcesses"),
+        *("signalProcess", "signalProcessGroup", "signalAllProcesses", "sendProcessStdin", "sendRemoteCommEvent"),
+        *("readLog", "readMainLog", "readProcessLog", "readProcessStdoutLog", "readProcessStderrLog"),
+        *("tailProcessLog", "tailProcessStdoutLog", "tailProcessStderrLog"),
+        *("clearLog", "clearProcessLog", "clearProcessLogs", "clearAllProcessLogs"),
+        *("reloadConfig", "addProcessGroup", "removeProcessGroup", "restart", "shutdown"),
+    }  # fmt: skip

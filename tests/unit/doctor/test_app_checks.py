@@ -326,6 +326,14 @@ def test_a_job_that_failed_and_the_last_line_of_its_log():
     assert found.subject == "shop, job nightly" and "systemctl start pygun-shop.job-nightly.service" in found.remedy
 
 
+def test_the_last_line_of_a_job_is_bounded():
+    state = host(app())
+    state.apps[0].jobs = [JobState("nightly", "pygun-shop.job-nightly", failure="ended with status 3", known=True)]
+    state.apps[0].job_logs = {"nightly": "x\u2028\x1b[2J" + "y" * 100_000}
+    found = only(state, "job-failed", "its last words: x\\u2028\\x1b[2Jyy", severity="warning")
+    assert len(found.symptom) < 1000
+
+
 def test_a_job_that_nothing_starts():
     state = host(app())
     state.apps[0].jobs = [JobState("nightly", "pygun-shop.job-nightly", timer="inactive")]

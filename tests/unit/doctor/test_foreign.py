@@ -353,3 +353,19 @@ def test_a_candidate_is_read_by_the_app_and_written_by_root_alone(run):
     )  # fmt: skip
     assert done.stdout.strip() == str(release), done.stderr
     assert not any(place.stat().st_mode & 0o022 for place in (run / "pygun", run / "pygun" / "app"))
+
+
+@pytest.mark.parametrize(
+    "value", [["x" * 1000] * 4000, {str(number): "y" * 50 for number in range(60_000)}], ids=["long", "many"]
+)
+def test_of_a_long_line_no_more_is_kept_than_of_others(run, value):
+    """Root keeps as many lines as are asked for, and each may have megabytes."""
+    fields = value if isinstance(value, dict) else {"message": "".join(value)}
+    line = json.dumps({"@timestamp": "2026-01-31T14:30:00.000Z", "log.level": "info", **fields})
+    (run / f"{NAME}.log").write_text(f"{line}\n" * 2)
+    entries = Log(str(run / f"{NAME}.log"), "app", NAME).last(Query())
+    assert len(entries) == 2
+    for entry in entries:
+        assert len(json.dumps(entry.fields)) < 100_000
+        assert entry.fields["log.level"] == "info"
+        assert entry.as_dict()["fields"] == entry.fields

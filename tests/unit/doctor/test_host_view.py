@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.doctor.logs import blocking_frame
+from ansible_collections.pygun.stack.plugins.module_utils.doctor.observe_app import _deploying
 from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
+from ansible_collections.pygun.stack.plugins.module_utils.instance.discovery import App
+from ansible_collections.pygun.stack.plugins.module_utils.instance.public_socket import listens
 
 
 @pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
@@ -86,3 +89,28 @@ Thread 0x0001 (most recent call first):
     assert blocking_frame(told, "/srv/x") == "/srv/x/releases/0/src/views.py:7 in predict"
     assert blocking_frame(told + dumped, "/srv/x") == "/srv/x/releases/0/src/views.py:8 in predict"
     assert blocking_frame("nothing of the kind", "/srv/x") == ""
+
+
+def test_no_name_of_a_socket_passes_for_another_socket():
+    """The kernel's table shows a name with its line breaks; whoever is on the host can bind a socket to any."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(b"\0\nx x x none x x x /run/app/app.sock")
+        listener.listen()
+        assert "\nx x x none x x x /run/app/app.sock" in inspection.read_text("/proc/net/unix")
+        assert inspection.unix_listeners("/run/app/app.sock") == []
+        assert not listens("unix:/run/app/app.sock")
+
+
+def test_the_files_of_a_process_are_looked_at_for_a_limited_time(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert inspection.listeners(port)[0].pids == (os.getpid(),)
+        monkeypatch.setattr(inspection, "_LOOKING", -1.0)
+        assert inspection.listeners(port)[0].pids == ()
+
+
+def test_the_pid_of_a_run_that_was_killed_is_no_run_when_a_user_has_it(tmp_path):
+    app = App("shop", str(tmp_path), "", "", "shop", "", 1, "", False)
+    (tmp_path / "activation.lock").write_text('{"pid": 7, "since": "now", "by": "ann"}')
+    for user, text in (("root", "pid 7 since now, by ann"), ("shop", "")):
+        assert _deploying(app, {7: inspection.HostProcess(7, 1, user, (), "")}) == text

@@ -176,6 +176,13 @@ def test_a_second_supervisord_that_has_a_configuration_of_its_own_is_a_warning()
     only(state, "supervisor-second", "`kill 7`", severity="warning")
 
 
+def test_what_a_user_calls_supervisord_is_none():
+    """An app could have the doctor blame the host, or hide who has its port."""
+    state = host()
+    state.processes[7] = process(7, "supervisord", "-c", CONF, user="shop")
+    assert codes(state) == []
+
+
 def test_a_child_of_supervisord_that_is_not_a_program_yet_is_none():
     state = host()
     state.processes[7] = process(7, "python", "supervisord", parent=SUPERVISORD)

@@ -89,3 +89,12 @@ def test_a_library_that_is_mapped_counts(folders):
     ):
         process.stdout.readline()
         assert list(in_use(folders)) == [folders[1]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("group, used", [(57999, False), (57998, True)], ids=["another app", "a member of the group"])
+def test_only_who_may_enter_a_folder_has_it_in_use(folders, group, used):
+    os.chown(folders[0], 0, 57998)
+    os.chmod(folders[0], 0o750)
+    with running(SLEEP, env={"PYGUN_RELEASE": folders[0]}, user=57999, group=group, extra_groups=[]):
+        assert (list(in_use(folders)) == [folders[0]]) is used

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
+from ansible_collections.pygun.stack.plugins.module_utils import python_env, resolved, virtual_env
+from ansible_collections.pygun.stack.plugins.module_utils.host.build_account import InstallError
 
 
 @pytest.fixture
@@ -86,3 +87,12 @@ def test_the_version_of_the_interpreter_that_runs_this_is_what_it_says_itself(tm
     by_another_name.chmod(0o755)
     assert virtual_env.python_version(sys.executable) == virtual_env.python_version(str(by_another_name))
     assert virtual_env.python_version(str(tmp_path / "none")) is None
+
+
+def test_a_report_that_a_package_has_written_over_is_refused(tmp_path):
+    """What is built while pip resolves runs as the same account."""
+    report = tmp_path / "report.json"
+    for content in ("[" * 60_000, '{"install": ' + "[" * 60_000, "{}", '{"install": [7]}', "\xff"):
+        report.write_text(content)
+        with pytest.raises(InstallError, match="cannot be read"):
+            resolved.chosen_by_pip(str(report))

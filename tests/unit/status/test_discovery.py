@@ -3,6 +3,7 @@
 """The apps of a host are what supervisor's configuration and the releases say."""
 
 import json
+import os
 
 import pytest
 
@@ -76,3 +77,16 @@ def test_an_app_without_a_program_has_the_address_of_its_release_and_the_usual_p
         "/var/log/scoring",
         "/run/scoring",
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_a_person_below_the_base_directory_is_no_app(tmp_path):
+    """They may own one, such as /srv/ftp, and put into it what looks like an app."""
+    root = tmp_path / "srv" / "ftp"
+    (root / "release").mkdir(parents=True)
+    (root / "state.json").write_text("{}")
+    (root / "current").symlink_to("release")
+    os.mkfifo(root / "release" / "pygun.py")
+    assert [app.name for app in discovery.find_apps(str(tmp_path / "srv"), str(tmp_path / "supervisor"))] == ["ftp"]
+    os.chown(root, 57999, 57999)
+    assert discovery.find_apps(str(tmp_path / "srv"), str(tmp_path / "supervisor")) == []

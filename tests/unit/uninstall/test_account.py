@@ -33,6 +33,7 @@ def user(monkeypatch, tmp_path):
     entry = pwd.struct_passwd(("leaver", "x", UID, UID, "", "/srv/leaver/shared", "/usr/sbin/nologin"))
     monkeypatch.setattr(account.pwd, "getpwnam", lambda name: {"leaver": entry}[name])
     monkeypatch.setattr(account, "PLACES", (str(tmp_path), "/nonexistent"))
+    monkeypatch.setattr(account, "ABOVE", ())
     return entry.pw_name
 
 
@@ -76,7 +77,30 @@ def test_more_files_than_can_be_looked_through_are_a_trace(user, tmp_path, monke
     assert account.traces(UID) == [f"what is among more than 3 files in {tmp_path}"]
 
 
-def test_shared_memory_is_a_trace(user, monkeypatch):
-    text = "key shmid perms size cpid lpid nattch uid gid\n0 1 600 5 1 1 0 61234 61234\n"
+@pytest.mark.parametrize("owner, creator", [(UID, 0), (0, UID)], ids=["owner", "creator, who has given it away"])
+def test_shared_memory_is_a_trace(user, monkeypatch, owner, creator):
+    text = f"key shmid perms size cpid lpid nattch uid gid cuid cgid\n0 1 600 5 1 1 0 {owner} 0 {creator} 0\n"
     monkeypatch.setattr(account, "read_text", lambda path: text if path.endswith("shm") else "")
     assert account.traces(UID) == ["shared memory or semaphores (shm of ipcs)"]
+
+
+@needs_root
+def test_every_folder_that_is_open_to_all_is_looked_through(user, tmp_path, monkeypatch):
+    """Some packages bring one, such as those of screen and of PHP."""
+    above = tmp_path / "var"
+    closed, opened, deep = above / "lib" / "closed", above / "lib" / "sessions", above / "a" / "b" / "c" / "d"
+    for folder in (closed, opened, deep):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+        os.chown(folder / "file", UID, UID)
+    opened.chmod(0o1733)
+    deep.chmod(0o1777)
+    monkeypatch.setattr(account, "PLACES", ())
+    monkeypatch.setattr(account, "ABOVE", (str(above),))
+    assert account.traces(UID) == [str(opened / "file")]
+
+
+def test_a_user_for_whom_logind_starts_processes_at_boot_stays(user, tmp_path, monkeypatch):
+    monkeypatch.setattr(account, "LINGER", str(tmp_path))
+    (tmp_path / str(UID)).touch()
+    assert account.traces(UID) == [str(tmp_path / str(UID))]

@@ -1,0 +1,120 @@
+"""A process that root starts as an app's user: what it may, and what the app may do to it. With real users of no name."""
+
+import ctypes
+import os
+import pwd
+import subprocess
+import tempfile
+import threading
+
+import pytest
+
+from ansible_collections.pygun.stack.plugins.module_utils.host import app_process, build_account
+from ansible_collections.pygun.stack.plugins.module_utils.host.keyring import _KEYCTL
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+
+PYTHON = "/usr/bin/python3"
+USER = 54000 + os.getpid() % 3000
+APP = pwd.struct_passwd((f"app{USER}", "x", USER, USER, "", "/", "/bin/sh"))
+_READ_KEY, _UNLINK_KEY, _SESSION = 11, 9, -3
+
+
+def said_by(code, *words):
+    with tempfile.TemporaryFile() as output:
+        process = app_process.start([PYTHON, "-IS", "-c", code, *words], APP, {}, stdout=output)
+        assert process.wait(10) == 0
+        return app_process.tail(output).split()
+
+
+def test_it_is_the_user_and_stays_it():
+    lines = said_by("print(open('/proc/self/status').read())")
+    fields = {line: lines[number + 1 :] for number, line in enumerate(lines) if line.endswith(":")}
+    assert fields["Uid:"][:4] == fields["Gid:"][:4] == [str(USER)] * 4
+    assert fields["Groups:"][0] == str(USER)
+    assert fields["NoNewPrivs:"][0] == "1"
+    assert {fields[f"Cap{kind}:"][0] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
+
+
+def test_no_app_stops_it_before_it_runs():
+    """Popen waits for the program of its child without a time-out: a child that is the app's by then could be stopped."""
+    code = f"""
+import os, signal
+os.setgroups([]); os.setgid({USER}); os.setuid({USER})
+print(flush=True)
+while True:
+    try:
+        os.kill(-1, signal.SIGSTOP)
+    except ProcessLookupError:
+        pass
+"""
+    attackers = [subprocess.Popen([PYTHON, "-ISc", code], stdout=subprocess.PIPE) for _ in range(1)]
+    begun = []
+
+    def start_many():
+        for _ in range(150):
+            process = app_process.start(["/bin/true"], APP, {}, stdout=subprocess.DEVNULL)
+            begun.append(process)
+            app_process.kill_group(process)
+
+    try:
+        attackers[0].stdout.readline()
+        starts = threading.Thread(target=start_many, daemon=True)
+        starts.start()
+        starts.join(20)
+        assert len(begun) == 150
+    finally:
+        for one in attackers:
+            one.kill()
+            one.wait()
+
+
+@pytest.fixture
+def key():
+    """One of the session that this process is in."""
+    number = _KEYCTL[os.uname().machine]
+    libc = ctypes.CDLL(None)
+    add = {"x86_64": 248}.get(os.uname().machine, 217)
+    made = libc.syscall(add, b"user", b"pygun-test", b"secret", 6, _SESSION)
+    if made < 0:
+        pytest.skip("no keyrings here")
+    yield number, made
+    libc.syscall(number, _UNLINK_KEY, made, _SESSION)
+
+
+READ = f"""
+import ctypes, sys
+number, key = map(int, sys.argv[1:])
+content = ctypes.create_string_buffer(10)
+print(ctypes.CDLL(None).syscall(number, {_READ_KEY}, key, content, 10))
+"""
+
+
+def test_it_does_not_read_the_keys_of_roots_session(key):
+    words = list(map(str, key))
+    own = subprocess.run([PYTHON, "-IS", "-c", READ, *words], capture_output=True, text=True, check=True)
+    assert own.stdout == "6\n"
+    assert said_by(READ, *words) == ["-1"]
+    account = build_account.Account("builder", USER, USER)
+    assert build_account.run([PYTHON, "-IS", "-c", READ, *words], account, {}, 10).stdout == "-1\n"
+
+
+def test_output_that_grows_while_it_is_read_is_cut_off():
+    """A daemon can still write to it, or make it a hole of any size."""
+
+    class Growing:
+        def __init__(self, stream):
+            self.stream = stream
+
+        def seek(self, *words):
+            found = self.stream.seek(*words)
+            self.stream.truncate(8 << 30)
+            return found
+
+        def read(self, size=-1):
+            assert 0 <= size <= 1 << 20
+            return self.stream.read(size)
+
+    with tempfile.TemporaryFile() as stream:
+        assert len(app_process.tail(Growing(stream))) <= 256 * 1024
+        assert len(build_account._end_of(Growing(stream))) <= 256 * 1024
