@@ -58,14 +58,21 @@ def decode(path: Path) -> str:
     :raises Refused: when it is not UTF-8 and has no mark
     """
     content = path.read_bytes()
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return content[len(mark) :].decode(encoding, "replace")
+    if content.startswith(tuple(mark for mark, _encoding in _MARKS)):
+        return decoded(content)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise Refused(f"{path}, line {line} is not UTF-8. Save the file in that encoding.") from error
+
+
+def decoded(content: bytes) -> str:
+    """A text in the encoding that its byte order mark names, or in UTF-8."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    return content.decode(errors="replace")
 
 
 def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
