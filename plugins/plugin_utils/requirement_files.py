@@ -99,6 +99,8 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
     for number, line in enumerate(physical, 1):
         for mistake in filter(None, [requirement_mistakes.of_line_end(line, "".join(physical[number : number + 1]))]):
             yield f"{path}, line {number}{mistake}"
+        if re.match(r"(<{7}|>{7}) ", line):
+            yield f"{path}, line {number} is the mark of a conflict that git has left there. Resolve it."
         # In a comment everything is welcome.
         entry = re.sub(r"(^|\s)#.*", "", line)
         found = unseen(entry, "\t\f")
