@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...module_utils.host.logins import masked
-from ...module_utils.release.requirement_lines import note, with_origin
+from ...module_utils.release.requirement_lines import note
 from ...module_utils.resolved import normalize
 from ..requirement_files import Reader, Refused
 from . import markers
