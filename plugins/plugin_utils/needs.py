@@ -16,7 +16,7 @@ from ..module_utils.host.logins import masked
 from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
 from ..module_utils.resolved import normalize
 from ..module_utils.virtual_env import requirement_name
-from . import locks, project_file, requirement_files, unread_needs
+from . import locks, own_metadata, project_file, requirement_files, unread_needs
 from .hashes import REQUIRE
 from .locks.wanted import Wanted
 from .pack import Entry, PackError, entry_from_file
@@ -96,7 +96,7 @@ def of(
     wanted.refuse_unknown([path.name for path in read])
     if source and not given:
         _refuse_unread(source, inside, reader, packages)
-        _add_source(source, reader)
+        _add_source(source, inside, reader)
     found = reader.found
     entries, paths = [], []
     first = [REQUIRE] if require_hashes else []
@@ -261,16 +261,15 @@ def _project(path: Path, reader: Reader, extras: list[str]) -> None:
     reader.line(f"{path.parent.absolute()}{tail}", path.parent, str(path), path.name)
 
 
-def _add_source(source: Path, reader: Reader) -> None:
-    """Have a source in src layout installed as the package that it is: nothing could import it otherwise."""
-    layout = source / "src"
-    if not reader.found.read or reader.found.names_source() or not layout.is_dir():
+def _add_source(source: Path, inside: set[str], reader: Reader) -> None:
+    """Have a source installed as the package that it is, if it does not work otherwise: in src layout, or if it reads its own metadata."""
+    if not reader.found.read or reader.found.names_source():
         return
     project = source / "pyproject.toml"
-    if project.is_file():
-        is_package = "build-system" in toml(project)
-    else:
-        is_package = (source / "setup.py").is_file()
-    if is_package and any(layout.glob("*/*.py")):
-        reader.found.folders.append(with_origin(SOURCE, project.name if project.is_file() else "setup.py"))
+    content = toml(project) if project.is_file() else {}
+    is_package = "build-system" in content if content else (source / "setup.py").is_file()
+    if content.get("tool", {}).get("poetry", {}).get("package-mode") is False:
+        return
+    if is_package and (any(source.glob("src/*/*.py")) or own_metadata.is_read(source, inside, content)):
+        reader.found.folders.append(with_origin(SOURCE, project.name if content else "setup.py"))
         reader.found.read.append("the source itself")

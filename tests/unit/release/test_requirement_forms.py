@@ -98,6 +98,26 @@ WORKS = {
         {"pyproject.toml": BUILD, "src/scoring/__init__.py": ""},
         {"app.txt": ["flask"], "folders.txt": [ROOT]},
     ),
+    "source that asks for its own version": (
+        "flask\n",
+        {**PROJECT, "scoring/__init__.py": "from importlib import metadata\n__version__ = metadata.version('X')\n"},
+        {"app.txt": ["flask"], "folders.txt": [ROOT]},
+    ),
+    "source whose package is asked for its version": (
+        "flask\n",
+        {"pyproject.toml": BUILD + "[tool.poetry]\nname = 'scor-ing'\n", "scor_ing/__init__.py": "import importlib.metadata as m\nm.version(__package__)\n"},
+        {"app.txt": ["flask"], "folders.txt": [ROOT]},
+    ),
+    "source that asks for another's version": (
+        "flask\n",
+        {**PROJECT, "scoring/__init__.py": "from importlib import metadata\nmetadata.version('flask')\n"},
+        ["flask"],
+    ),
+    "no package that asks for its own version": (
+        "flask\n",
+        {"pyproject.toml": BUILD + "[tool.poetry]\nname = 'x'\npackage-mode = false\n", "wsgi.py": "from importlib import metadata\nmetadata.version('x')\n"},
+        ["flask"],
+    ),
     "src without a project": ("flask\n", {"src/scoring/__init__.py": ""}, ["flask"]),
 }  # fmt: skip
 
