@@ -48,11 +48,11 @@ while True:
     except ProcessLookupError:
         pass
 """
-    attackers = [subprocess.Popen([PYTHON, "-ISc", code], stdout=subprocess.PIPE) for _ in range(1)]
+    attackers = [subprocess.Popen([PYTHON, "-ISc", code], stdout=subprocess.PIPE) for _ in range(3)]
     begun = []
 
     def start_many():
-        for _ in range(60):
+        for _ in range(150):
             process = app_process.start(["/bin/true"], APP, {}, stdout=subprocess.DEVNULL)
             begun.append(process)
             app_process.kill_group(process)
