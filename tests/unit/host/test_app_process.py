@@ -36,6 +36,7 @@ def test_it_is_the_user_and_stays_it():
     assert {fields[f"Cap{kind}:"][0] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
 
 
+@pytest.mark.full  # its attackers take both processors from the tests beside it
 def test_no_app_stops_it_before_it_runs():
     """Popen waits for the program of its child without a time-out: a child that is the app's by then could be stopped."""
     code = f"""
