@@ -32,7 +32,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms imp
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
 from ansible_collections.pygun.stack.plugins.module_utils.release import trial
 from pygun_runtime import health, lifecycle, phrases, preflight
-from tests.component.diagnosis import index
+from tests.component.diagnosis import imports, index
 from tests.component.supervised import listens
 
 PROGRAMS = Path(sys.executable).parent
@@ -54,6 +54,12 @@ def prints(code: str, *installers: Callable) -> Callable:
         return function
 
     return note
+
+
+CASES += [
+    pytest.param(code, functools.partial(imports.imported, name=name), id=name)
+    for name, (code, _source, _target) in imports.APPS.items()
+]
 
 
 @pytest.mark.parametrize("code, provoke", CASES)
@@ -421,6 +427,16 @@ def literal(module: object, text: str) -> str:
 def a_target_that_is_not_there(_folder: Path) -> str:
     literal(preflight, "{phrases.NOT_THERE} {missing}")
     return f"{phrases.NOT_THERE} 'wsgi' has no 'aplication'; {phrases.THERE_IS} wsgi:application"
+
+
+@prints("module-of-python")
+def a_module_that_python_has_itself(_folder: Path) -> str:
+    return f"{phrases.NOT_THERE} 'platform' has no 'app'"
+
+
+@prints("health-login")
+def a_health_check_that_wants_a_login(_folder: Path) -> str:
+    return f"GET / {phrases.ANSWERED} 401 UNAUTHORIZED"
 
 
 @prints("health-silent")
