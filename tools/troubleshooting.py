@@ -96,6 +96,15 @@ SAID: dict[str, tuple[str, ...]] = {
         "ValueError: could not convert string to float: 'x'",
     ),
     "installer": (
+        "  cause: failed to find branch, tag, or commit `v9`",
+        "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+        "ssh: connect to host git.example.com port 22: Connection timed out",
+        "error: Multiple top-level packages discovered in a flat-layout: ['app', 'migrations', 'static'].",
+        "poetry.core.masonry.utils.module.ModuleOrPackageNotFoundError: No file/folder found for package shop",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'requirements.txt'",
+        "ModuleNotFoundError: No module named 'pkg_resources'",
+        "`pyproject.toml` is using the `[project]` table, but the required `project.version` field is neither set nor present in the"
+        " `project.dynamic` list",
         "cause: invalid peer certificate: UnknownIssuer",
         "Could not fetch URL https://packages.example.com/simple/flask/: There was a problem confirming the ssl certificate:"
         " [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed",

@@ -796,6 +796,47 @@ def a_version_of_a_repository_with_another_tool(install: Callable, _folder: Path
     )
 
 
+@prints("project-layout", uv)
+def folders_that_may_all_be_the_package(install: Callable, _folder: Path) -> str:
+    return building(install, "error: Multiple top-level packages discovered in a flat-layout: ['app', 'static'].")
+
+
+@prints("project-file", uv, pip)
+def a_file_that_the_build_reads(install: Callable, _folder: Path) -> str:
+    return building(install, "FileNotFoundError: [Errno 2] No such file or directory: 'requirements.txt'")
+
+
+@prints("project-imports", uv)
+def a_module_that_the_build_imports(install: Callable, _folder: Path) -> str:
+    return building(install, "ModuleNotFoundError: No module named 'pkg_resources'")
+
+
+@prints("project-table")
+def a_project_without_a_version(folder: Path) -> str:
+    (folder / "pyproject.toml").write_text("[build-system]\nrequires = []\n[project]\nname = 'x'\n")
+    return uv(str(folder))
+
+
+@prints("git-denied", uv)
+def a_repository_that_wants_a_key(install: Callable, _folder: Path) -> str:
+    return building(install, "git@github.com: Permission denied (publickey).")
+
+
+@prints("git-unreachable")
+def a_repository_that_is_not_there(folder: Path) -> str:
+    return uv(f"x @ git+file://{folder}/missing.git")
+
+
+@prints("git-reference")
+def a_tag_that_a_repository_lacks(folder: Path) -> str:
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return uv(f"x @ git+file://{folder}@v9")
+
+
 @prints("compiler-missing", uv, pip)
 def a_compiler_that_is_missing(install: Callable, _folder: Path) -> str:
     return building(install, "error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory")
