@@ -271,6 +271,6 @@ def _add_source(source: Path, reader: Reader) -> None:
         is_package = "build-system" in toml(project)
     else:
         is_package = (source / "setup.py").is_file()
-    if is_package and any(layout.glob("*/*.py")):
+    if is_package and any(layout.glob("*/**/*.py")):  # a namespace has none at its top
         reader.found.folders.append(with_origin(SOURCE, project.name if project.is_file() else "setup.py"))
         reader.found.read.append("the source itself")

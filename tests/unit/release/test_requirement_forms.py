@@ -98,6 +98,11 @@ WORKS = {
         {"pyproject.toml": BUILD, "src/scoring/__init__.py": ""},
         {"app.txt": ["flask"], "folders.txt": [ROOT]},
     ),
+    "a namespace in src layout": (
+        "flask\n",
+        {"pyproject.toml": BUILD, "src/team/scoring/__init__.py": ""},
+        {"app.txt": ["flask"], "folders.txt": [ROOT]},
+    ),
     "src without a project": ("flask\n", {"src/scoring/__init__.py": ""}, ["flask"]),
 }  # fmt: skip
 
