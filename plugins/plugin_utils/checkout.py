@@ -41,7 +41,7 @@ def checkout(repo: str, ref: str, target: Path) -> str:
     git = shutil.which("git")
     if git is None:
         raise PackError("flask_app_git_repo needs git on the control node (the hosts need none). Install git.")
-    address, settings, secrets = _login(os.path.expanduser(repo))
+    address, settings, secrets = _login(repo)
     settings += list((_LFS if shutil.which("git-lfs") else _NO_LFS).items())
     if os.path.exists(address) or address.startswith("file:"):
         settings.append(("protocol.file.allow", "always"))  # of a repository on this machine, so may submodules be

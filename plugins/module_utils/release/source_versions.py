@@ -18,7 +18,7 @@ from .requirement_lines import SOURCE
 try:
     import tomllib
 except ImportError:  # hosts have Python 3.11
-    tomllib = None  # type: ignore[assignment]
+    tomllib = None
 
 #: What such a project gets. A fallback of its own counts instead.
 VERSION = "0.0.0"
