@@ -16,6 +16,23 @@ PAGE = ROOT / "docs" / "docsite" / "rst" / "troubleshooting.rst"
 # tests/component/diagnosis provokes the entries with the real programs.
 SAID: dict[str, tuple[str, ...]] = {
     "app": (
+        "  File \"<frozen os>\", line 679, in __getitem__\nKeyError: 'TOKEN'",
+        "    HOSTS = os.environ.get('HOSTS').split(',')\nAttributeError: 'NoneType' object has no attribute 'split'",
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for Settings\ndatabase_url\n  Field required",
+        "ModuleNotFoundError: No module named 'distutils'",
+        "flask_app_wsgi names what is not there: 'platform' has no 'app'",
+        "ImportError: attempted relative import with no known parent package",
+        "gunicorn.errors.AppImportError: TypeError: create_app() missing 1 required positional argument: 'config'",
+        "gunicorn.errors.AppImportError: Application object must be callable.",
+        "gunicorn.errors.AppImportError: Failed to find application object: 'create_app()'",
+        "EOFError: EOF when reading a line",
+        "locale.Error: unsupported locale setting",
+        "subprocess.CalledProcessError: Command '['git', 'describe']' returned non-zero exit status 128.",
+        "RuntimeError: asyncio.run() cannot be called from a running event loop",
+        "jinja2.exceptions.TemplateNotFound: index.html",
+        "RuntimeError: Install Flask with the 'async' extra in order to use async views.",
+        "Health check failed, refusing to serve: GET /healthz answered 401 UNAUTHORIZED",
+        '  File "/srv/scoring/current/venv/lib/python3.13/site-packages/werkzeug/serving.py", line 819 in serve_forever',
         "[CRITICAL] WORKER TIMEOUT (pid:742)",
         "[ERROR] Worker (pid:742) was sent SIGKILL! Perhaps out of memory?",
         "MemoryError",
@@ -57,6 +74,7 @@ SAID: dict[str, tuple[str, ...]] = {
         "sqlite3.OperationalError: no such table: item",
         'psycopg.errors.UndefinedTable: relation "item" does not exist',
         "FileNotFoundError: [Errno 2] No such file or directory: 'models/scoring.onnx'",
+        "FileNotFoundError: [Errno 2] Unable to load configuration file (No such file or directory): 'config.py'",
         "RuntimeError: No CUDA GPUs are available",
         "scoring:scoring-0                FATAL     can't find command '/srv/scoring/current/venv/bin/python'",
         "supervisor: couldn't setuid to 1001: Can't drop privilege as nonroot user",
@@ -78,6 +96,15 @@ SAID: dict[str, tuple[str, ...]] = {
         "ValueError: could not convert string to float: 'x'",
     ),
     "installer": (
+        "  cause: failed to find branch, tag, or commit `v9`",
+        "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+        "ssh: connect to host git.example.com port 22: Connection timed out",
+        "error: Multiple top-level packages discovered in a flat-layout: ['app', 'migrations', 'static'].",
+        "poetry.core.masonry.utils.module.ModuleOrPackageNotFoundError: No file/folder found for package shop",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'requirements.txt'",
+        "ModuleNotFoundError: No module named 'pkg_resources'",
+        "`pyproject.toml` is using the `[project]` table, but the required `project.version` field is neither set nor present in the"
+        " `project.dynamic` list",
         "cause: invalid peer certificate: UnknownIssuer",
         "Could not fetch URL https://packages.example.com/simple/flask/: There was a problem confirming the ssl certificate:"
         " [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed",

@@ -262,7 +262,7 @@ misfits:
   contains:
     code:
       description: >-
-        V(blocking_driver), V(process_pool), V(scheduler_at_import), V(thread_at_import), V(session_in_memory),
+        V(blocking_driver), V(async_view), V(eventlet), V(process_pool), V(scheduler_at_import), V(thread_at_import), V(session_in_memory),
         V(random_key) or V(thread_oversubscription).
       type: str
     subject:

@@ -270,6 +270,6 @@ def _add_source(source: Path, inside: set[str], reader: Reader) -> None:
     is_package = "build-system" in content if content else (source / "setup.py").is_file()
     if content.get("tool", {}).get("poetry", {}).get("package-mode") is False:
         return
-    if is_package and (any(source.glob("src/*/*.py")) or own_metadata.is_read(source, inside, content)):
+    if is_package and (any((source / "src").glob("*/**/*.py")) or own_metadata.is_read(source, inside, content)):
         reader.found.folders.append(with_origin(SOURCE, project.name if content else "setup.py"))
         reader.found.read.append("the source itself")

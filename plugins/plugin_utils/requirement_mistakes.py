@@ -90,6 +90,8 @@ def of_option(text: str) -> str:
     if index and "://" not in index[1] and not index[1].startswith(("/", ".")):
         return f" names the index {shown(index[1])}, which is no address. Write https://{index[1]}."
     option = re.split(r"[=\s]", text)[0]
+    if option == "--hash":
+        return " begins with --hash, which belongs to the requirement before it. End that line with \\."
     if option not in _OPTIONS and option[:2] not in ("-i", "-f", "-r", "-c", "-e"):
         return (
             f" has {option}, which no requirement file can hold. Take it out; python_extra_args has options for every installation of the host,"

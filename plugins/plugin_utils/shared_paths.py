@@ -38,10 +38,12 @@ def take_out(entries: Iterable[Entry], declared: Iterable[str], prefix: str = "s
             notes.append(f"{path} stays a symbolic link, as it is in the source.")
             continue
         found = [entry for entry in left if entry.path == place or entry.path.startswith(f"{place}/")]
-        if any(os.path.basename(entry.path) == "__init__.py" for entry in found):
+        code = [entry.path for entry in found if entry.path == place and place.endswith(".py")]
+        code += [entry.path for entry in found if os.path.basename(entry.path) == "__init__.py"]
+        if code:
             raise PackError(
-                f"flask_app_shared_paths names {path}, and the source has code there ({path}/.../__init__.py): an update would never reach"
-                " it. Name a folder that holds data only."
+                f"flask_app_shared_paths names {path}, and the source has code there ({code[0].removeprefix(prefix + '/')}): an update would"
+                " never reach it. Name a file or folder that holds data only."
             )
         moved = [dataclasses.replace(entry, path=FIRST_CONTENT + entry.path.removeprefix(prefix)) for entry in found]
         left = [entry for entry in left if entry not in found] + moved

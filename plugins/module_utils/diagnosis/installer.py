@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from . import builds
 from .symptom import Symptom
 
 #: The first match wins, so a symptom of a cause comes before the symptoms of its consequences.
@@ -139,11 +140,13 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "version-from-git",
         "installer",
         r"(setuptools[-_]scm was unable to detect version for [^\n]*|Cannot find the version from SCM[^\n]*"
-        r"|This does not appear to be a (?:Git|Mercurial) project|Unable to find VCS)",
+        r"|This does not appear to be a (?:Git|Mercurial) project|Unable to find VCS"
+        r"|Versioning for this project requires either an sdist tarball, or access to an upstream git repository)",
         "A project takes its version from git, and a release holds its files without the repository: {0}.",
         "Give the version a fallback in pyproject.toml: fallback_version for setuptools-scm (tool.setuptools_scm) and PDM"
-        " (tool.pdm.version), fallback-version for Hatch (tool.hatch.version); or write `version` into project.",
+        " (tool.pdm.version), fallback-version for Hatch (tool.hatch.version); or write `version` into project (for pbr, into metadata of setup.cfg).",
     ),
+    *builds.SYMPTOMS,
     Symptom(
         "build-failed",
         "installer",

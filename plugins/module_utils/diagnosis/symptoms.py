@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from . import installer, phrases, shared_path, supervisord
+from . import imports, installer, phrases, shared_path, supervisord
 from .symptom import Symptom
 
 #: Of the trial of a release: the limit comes behind.
@@ -21,6 +21,7 @@ _LED_TO = re.compile(r"(?:another exception occurred|cause of the following exce
 
 #: The first match wins, so a symptom of a cause comes before the symptoms of its consequences.
 SYMPTOMS: tuple[Symptom, ...] = (
+    *imports.SYMPTOMS,
     Symptom(
         "worker-timeout",
         "app",
@@ -96,7 +97,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         rf"{phrases.NOT_THERE} ([^;\n]+)",
         "flask_app_wsgi names what the source does not have: {0}.",
         "Correct flask_app_wsgi: it is MODULE:ATTRIBUTE, and for a factory MODULE:create_app(). The module is a file of"
-        " flask_app_src (`wsgi` is wsgi.py), or of a folder that the setting `pythonpath` names.",
+        " flask_app_src (`wsgi` is wsgi.py), or of a folder that the setting `pythonpath` names. An app that is made only under"
+        ' `if __name__ == "__main__":`, or in a function, has to be made in the module itself.',
     ),
     Symptom(
         "pkg-resources",
@@ -278,7 +280,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "file-missing",
         "app",
-        r"FileNotFoundError: \[Errno 2\] No such file or directory: '([^'\n]+)'",
+        r"FileNotFoundError: \[Errno 2\] (?:Unable to load configuration file \()?No such file or directory\)?: '([^'\n]+)'",
         "The app looks for {0}, which is not there. A path without a slash at its beginning begins in the directory of the source.",
         "A file of the source that git ignores comes along with flask_app_include, and one from elsewhere, such as a model, with"
         " flask_app_files. What the app writes itself belongs into flask_app_shared_paths, which also makes a folder in /srv/NAME/shared. A"
@@ -319,6 +321,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         " start_response, and returns an iterable of bytes.",
         needs_request=True,
     ),
+    *imports.OF_REQUESTS,
     Symptom(
         "health-status",
         "app",
@@ -345,6 +348,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "The traceback in the log names the line.",
         needs_request=True,
     ),
+    *imports.OF_STACKS,
     Symptom(
         "boot-too-slow",
         "app",

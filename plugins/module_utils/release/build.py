@@ -18,7 +18,7 @@ from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, remove_tree, write_atomically
 from ..host.logins import masked
-from . import package_lock, record, shared_paths
+from . import package_data, package_lock, record, shared_paths, source_versions
 from .app_files import AppFiles
 from .contents import Contents
 from .environments import Environments, Needed
@@ -152,6 +152,10 @@ def build(params, wanted, python, store, account=None):
         )  # a power cut must not leave a release that only looks complete
         known = {"inputs": wanted.inputs, "lock": built.lock.digest, "environment": environment}
         write_atomically(os.path.join(path, "release.json"), _metadata(params, release, python, known), 0o644)
+    folders = built.lock.folders()
+    versions = source_versions.warning(source_versions.projects(os.path.join(path, "src"), folders))
+    warning = " ".join(filter(None, (built.warning, versions, package_data.warning(path, folders))))
+    built = dataclasses.replace(built, warning=warning)
     return dataclasses.replace(built, release=release, from_source=needed.built(built.lock))
 
 

@@ -24,7 +24,7 @@ from ..host import foreign
 from ..host.atomic import kept_aside, now, put_back, remove_file, remove_tree, sync_directory, write_atomically
 from ..host.in_use import in_use
 from ..host.logins import Logins, masked
-from . import installable, package_lock
+from . import installable, package_lock, source_versions
 from .fetcher import sha256_of
 from .package_lock import PackageLock
 from .requirement_lines import SOURCE, lines
@@ -145,7 +145,7 @@ class Needed:
         self.files = [os.path.join(path, name) for name in params["requirements"]]
         self.options = package_lock.options_in(self.files)
         texts = [text for file in self.files for _where, text in lines(file)] + list(params["packages"])
-        named = {found.strip("/") for text in texts for found in re.findall(rf"{re.escape(SOURCE)}([^\s\[;#]*)", text)}
+        named = source_versions.folders_in(texts)
         self.logins = Logins([*texts, *self._texts_of_projects(named)])
         self.digests = {relative: digest_of(os.path.join(self.source, relative)) for relative in sorted(named)}
 
@@ -189,6 +189,7 @@ class Needed:
         installer = python_env.Installer.from_options(self.params, account)
         installer.environment["PROJECT_ROOT"] = self.source  # requirement_lines.SOURCE
         installer.environment.update(installable.environment_for(self.files))
+        installer.environment.update(source_versions.environment_for(self.source, self.digests))
         installer.create(venv, self.params["python"])
         hashed, others = lock.requirements(self.logins)
         # pip wants a hash for all that it installs at once, or for nothing.

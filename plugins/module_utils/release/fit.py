@@ -35,6 +35,9 @@ DRIVERS: dict[str, tuple[str, str]] = {
 }
 _SAME = {"psycopg2-binary": "psycopg2"}
 
+#: Distributions that ask for asgiref, and are no sign of Flask's own asynchronous views.
+_USERS_OF_ASGIREF = {"django", "connexion", "opentelemetry-instrumentation-asgi", "channels", "daphne"}
+
 _OPENMP = 'Set OMP_NUM_THREADS in flask_app_env, such as flask_app_env: {OMP_NUM_THREADS: "1"}'
 #: Libraries that compute with several threads: how to have fewer.
 _LIMITS = {
@@ -64,6 +67,7 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
                 f" {_OTHER_WORKER}, or give the work to a program of its own (supervisor_programs)."
             )
             found.append(_misfit("process_pool", pools, text))
+        found += _loops(facts)
     found += _started(facts)
     workers = facts.get("workers")
     total = instances * (workers if isinstance(workers, int) else 1)
@@ -97,6 +101,26 @@ def _drivers(facts: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
                 f" {remedy[:1].upper() + remedy[1:] + ', or ' + _OTHER_WORKER if remedy else _OTHER_WORKER[:1].upper() + _OTHER_WORKER[1:]}."
             )
             yield installed[name], text
+
+
+def _loops(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
+    """Event loops beside gevent's."""
+    packages, modules = _list(facts, "packages"), _list(facts, "modules")
+    if "eventlet" in modules:
+        yield _misfit(
+            "eventlet",
+            "eventlet",
+            "The app loads eventlet, whose event loop and patches do not get along with gevent's. Take it out of the requirements (Flask-SocketIO then"
+            " finds gevent by itself), and with it eventlet.monkey_patch(); gunicorn patches for gevent.",
+        )
+    # Flask asks for it in its extra `async`, and loads it at the first request to such a view.
+    if "asgiref" in packages and "flask" in modules and not _USERS_OF_ASGIREF & set(packages):
+        yield _misfit(
+            "async_view",
+            "asgiref",
+            "The release has asgiref, by which Flask runs views of `async def`. In a gevent worker, requests to such views fail when there are"
+            f" several at a time (asyncio.run() cannot be called from a running event loop). If the app has such views, {_OTHER_WORKER}.",
+        )
 
 
 def _started(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:

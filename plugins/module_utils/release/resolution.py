@@ -12,9 +12,9 @@ from .. import python_env, virtual_env
 from ..host.atomic import remove_tree
 from ..host.logins import masked
 from ..resolved import normalize, requirement_of
-from . import installable, package_lock, server_packages
+from . import installable, package_lock, server_packages, source_versions
 from .package_lock import PackageLock
-from .requirement_lines import FOLDERS, notes
+from .requirement_lines import FOLDERS, lines, notes
 
 #: The first setuptools without pkg_resources.
 _WITHOUT_PKG_RESOURCES = 82
@@ -35,6 +35,8 @@ class Resolution:
         self.installer = python_env.Installer.from_options(params, account)
         self.installer.environment["PROJECT_ROOT"] = os.path.join(path, "src")  # requirement_lines.SOURCE
         self.installer.environment.update(installable.environment_for(self.files))
+        named = source_versions.folders_in(text for file in self.files for _where, text in lines(file))
+        self.installer.environment.update(source_versions.environment_for(os.path.join(path, "src"), named))
         self.server = params["server_packages"]
         self.named = server_packages.named(self.server, self.files, params["packages"], path)
         self.wants_hashes = server_packages.wants_hashes(self.files, params["uv"])

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Iterator
 
 from ...module_utils.host import build_account
+from ...module_utils.host.logins import masked
 from ...module_utils.release.commands import commands_from
 from ...module_utils.release.package_lock import names_to_upgrade
 from .. import requirement_mistakes
@@ -70,16 +71,38 @@ def _git_ref(value: str) -> Iterator[str]:
 
 @rule("flask_app_git_repo")
 def _git_repo(value: str) -> Iterator[str]:
+    page = re.fullmatch(
+        r"(https?://[^/\s]+/[^\s]+?)/(?:-/)?(?:tree/([^/\s]+)(?:/(\S*))?|blob/([^/\s]+)/\S*)(?<!\.git)", value
+    )
+    behind = re.fullmatch(r"(\S+?\.git)(?:#|@)([\w./-]+)", value)
     if value.startswith("-") or " " in value or "::" in value:
         yield "that is no address of a repository. Write one such as https://host/team/app.git or git@host:team/app.git."
+    elif re.match(r"git\+\w+:", value):
+        yield f"only pip and uv write git+ before an address. Write {masked(value.removeprefix('git+'))}."
+    elif page:
+        folder = f", with flask_app_src: {page[3]}" if page[3] else ""
+        yield f"that is a page of the repository. Write {masked(page[1])} and flask_app_git_ref: {page[2] or page[4]}{folder}."
+    elif behind:
+        yield f"git takes no branch or tag behind an address. Write {masked(behind[1])} and flask_app_git_ref: {behind[2]}."
+    elif re.match(r"\w[\w.-]*@[\w.-]+/", value):
+        yield f"that is a path. ssh wants a colon behind the host. Write {value.replace('/', ':', 1)}."
+    elif re.match(r"(?:www\.)?(?:github|gitlab|bitbucket|codeberg)\.\w+/|https?:/?[^/]", value):
+        yield f"it does not begin as an address does. Write https://{re.sub('^https?:/?', '', value)}."
 
 
 @rule("flask_app_packages", "flask_app_server_packages", "flask_app_overrides")
 def _requirements(values: list[str]) -> Iterator[str]:
     for value in values:
         text = value.strip()
-        if text.startswith("-"):
+        address = text.partition(" @ ")[2] or text
+        if re.match(r"-[er]\b|--(?:editable|requirement)\b", text):
+            yield f"{shown(value)} is a line of a requirement file. Name such a file in flask_app_requirements."
+        elif text.startswith("-"):
             yield f"{shown(value)} is an option of the installer. Put it into python_extra_args."
+        elif "://" in address and (
+            mistake := requirement_mistakes.of_address(re.split(r"\s;|;\s", address)[0].strip())
+        ):
+            yield f"it{mistake}"
         elif "://" in text or text.startswith("/"):
             if " " in text.partition(";")[0].partition(" @ ")[2 if " @ " in text else 0]:
                 yield f"{shown(value)} holds a space within an address. Write it as %20."
@@ -212,6 +235,8 @@ def _shared_paths(values: list[str]) -> Iterator[str]:
         path = value.rstrip("/")
         if not path or any(part in ("", ".", "..") for part in path.split("/")):
             yield f"{shown(value)} is not a path in the source. Write it relative, without . and .., such as instance or uploads/."
+        elif path != path.strip() or re.match(r"~|\$", path) or "\\" in path:
+            yield f"{shown(value)} begins or ends with a space, or holds ~, $ or \\, which nothing replaces. Write the plain path in the source."
         elif re.search(r"[*?\[]", path):
             yield f"{shown(value)} is a pattern, and a path is expected. Name each file or folder."
         elif paths.count(path) > 1 or any(path.startswith(f"{other}/") for other in paths):

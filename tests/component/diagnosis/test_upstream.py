@@ -32,7 +32,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.diagnosis.symptoms imp
 from ansible_collections.pygun.stack.plugins.module_utils.python_env import Installer, InstallError
 from ansible_collections.pygun.stack.plugins.module_utils.release import trial
 from pygun_runtime import health, lifecycle, phrases, preflight
-from tests.component.diagnosis import index
+from tests.component.diagnosis import imports, index
 from tests.component.supervised import listens
 
 PROGRAMS = Path(sys.executable).parent
@@ -54,6 +54,12 @@ def prints(code: str, *installers: Callable) -> Callable:
         return function
 
     return note
+
+
+CASES += [
+    pytest.param(code, functools.partial(imports.imported, name=name), id=name)
+    for name, (code, _source, _target) in imports.APPS.items()
+]
 
 
 @pytest.mark.parametrize("code, provoke", CASES)
@@ -423,6 +429,16 @@ def a_target_that_is_not_there(_folder: Path) -> str:
     return f"{phrases.NOT_THERE} 'wsgi' has no 'aplication'; {phrases.THERE_IS} wsgi:application"
 
 
+@prints("module-of-python")
+def a_module_that_python_has_itself(_folder: Path) -> str:
+    return f"{phrases.NOT_THERE} 'platform' has no 'app'"
+
+
+@prints("health-login")
+def a_health_check_that_wants_a_login(_folder: Path) -> str:
+    return f"GET / {phrases.ANSWERED} 401 UNAUTHORIZED"
+
+
 @prints("health-silent")
 def a_health_check_without_an_answer(_folder: Path) -> str:
     text = literal(lifecycle, "GET {asked} {phrases.NO_ANSWER} within {seconds:.1f} s")
@@ -778,6 +794,47 @@ def a_version_of_a_repository_with_another_tool(install: Callable, _folder: Path
     return building(
         install, "pdm.backend.exceptions.ConfigError: Cannot find the version from SCM or SCM isn't detected."
     )
+
+
+@prints("project-layout", uv)
+def folders_that_may_all_be_the_package(install: Callable, _folder: Path) -> str:
+    return building(install, "error: Multiple top-level packages discovered in a flat-layout: ['app', 'static'].")
+
+
+@prints("project-file", uv, pip)
+def a_file_that_the_build_reads(install: Callable, _folder: Path) -> str:
+    return building(install, "FileNotFoundError: [Errno 2] No such file or directory: 'requirements.txt'")
+
+
+@prints("project-imports", uv)
+def a_module_that_the_build_imports(install: Callable, _folder: Path) -> str:
+    return building(install, "ModuleNotFoundError: No module named 'pkg_resources'")
+
+
+@prints("project-table")
+def a_project_without_a_version(folder: Path) -> str:
+    (folder / "pyproject.toml").write_text("[build-system]\nrequires = []\n[project]\nname = 'x'\n")
+    return uv(str(folder))
+
+
+@prints("git-denied", uv)
+def a_repository_that_wants_a_key(install: Callable, _folder: Path) -> str:
+    return building(install, "git@github.com: Permission denied (publickey).")
+
+
+@prints("git-unreachable")
+def a_repository_that_is_not_there(folder: Path) -> str:
+    return uv(f"x @ git+file://{folder}/missing.git")
+
+
+@prints("git-reference")
+def a_tag_that_a_repository_lacks(folder: Path) -> str:
+    for words in (
+        ["init", "-q"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return uv(f"x @ git+file://{folder}@v9")
 
 
 @prints("compiler-missing", uv, pip)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env, virtual_env
-from ansible_collections.pygun.stack.plugins.module_utils.release import installable, resolution
+from ansible_collections.pygun.stack.plugins.module_utils.release import installable, package_data, resolution
 from ansible_collections.pygun.stack.plugins.module_utils.release.environments import Needed
 from ansible_collections.pygun.stack.plugins.plugin_utils import needs
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
@@ -124,7 +124,7 @@ CASES = {
     ),
     "a project alone": (PACKAGE, {"scoring", "plain", "server"}),
     "src layout": (
-        {**PACKAGE, "src/scoring/__init__.py": "", "requirements.txt": "plain\n"},
+        {**PACKAGE, "src/scoring/__init__.py": "", "src/scoring/templates/a.html": "", "requirements.txt": "plain\n"},
         {"scoring", "plain", "server"},
     ),
     "a list without a build system": (
@@ -148,6 +148,9 @@ def test_it_is_installed_from_the_source_of_the_release(install, files, names):
     for name in names & {"scoring", "common"}:
         (folder,) = virtual_env.site_packages(str(release / "venv"))
         assert (Path(folder) / name / "__init__.py").is_file()
+    said = package_data.warning(str(release), [""])
+    assert said.startswith("1 file of the source is not in the package" if "src/scoring/__init__.py" in files else "")
+    assert ("src/scoring/templates/a.html" in said) == bool(said)
 
 
 @pytest.mark.parametrize("install", ["uv"], indirect=True)

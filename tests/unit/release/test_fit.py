@@ -40,6 +40,24 @@ def test_pools_of_processes_do_not_fit_to_gevent():
     assert codes({**facts, "gevent": False}) == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "code"),
+    [
+        ({"packages": ["asgiref", "flask"], "modules": ["flask"]}, "async_view"),
+        ({"packages": ["eventlet"], "modules": ["eventlet"]}, "eventlet"),
+    ],
+)
+def test_event_loops_beside_gevents_do_not_fit(facts, code):
+    (found,) = misfits({**GEVENT, **facts}, 1)
+    assert found["code"] == code
+    assert codes({**facts, "gevent": False, "workers": 1}) == []
+    assert codes({**GEVENT, **facts, "modules": []}) == []
+
+
+def test_asgiref_of_another_package_says_nothing_of_flask():
+    assert codes({**GEVENT, "packages": ["asgiref", "django", "flask"], "modules": ["flask"]}) == []
+
+
 def test_what_the_import_starts_runs_in_every_worker():
     facts = {"gevent": False, "workers": 1, "threads": ["tick (wsgi.py:9)"], "schedulers": ["a.Scheduler"]}
     assert codes(facts) == ["scheduler_at_import", "thread_at_import"]

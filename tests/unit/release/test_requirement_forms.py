@@ -118,6 +118,11 @@ WORKS = {
         {"pyproject.toml": BUILD + "[tool.poetry]\nname = 'x'\npackage-mode = false\n", "wsgi.py": "from importlib import metadata\nmetadata.version('x')\n"},
         ["flask"],
     ),
+    "a namespace in src layout": (
+        "flask\n",
+        {"pyproject.toml": BUILD, "src/team/scoring/__init__.py": ""},
+        {"app.txt": ["flask"], "folders.txt": [ROOT]},
+    ),
     "src without a project": ("flask\n", {"src/scoring/__init__.py": ""}, ["flask"]),
 }  # fmt: skip
 
@@ -173,6 +178,7 @@ FAILS = {
     "a space behind a line": ("flask==3 \\ \n  --hash=sha256:00\n", {}, ["line 1 has a space behind"]),
     "a comment that goes on": ("flask==3 # old \\\nx\n", {}, ["line 1 ends its comment with", "('x')"]),
     "an option of the command line": ("--no-deps\nflask\n", {}, ["line 1 has --no-deps", "python_extra_args"]),
+    "a hash alone": ("flask==3\n  --hash=sha256:00\n", {}, ["line 2 begins with --hash", "End that line"]),
     "an option behind a name": ("flask --no-binary flask\n", {}, ["--no-binary behind a requirement", "line of its own"]),
     "another transport": ("s3://b/x.whl\n", {}, ["no transport", "https://"]),
     "UTF-16 without a mark": ("flask\n".encode("utf-16-le"), {}, ["NUL", "Save it as UTF-8"]),

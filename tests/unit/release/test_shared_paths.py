@@ -44,9 +44,10 @@ def test_what_the_source_has_is_the_first_content(tmp_path):
     )
 
 
-def test_code_is_no_data(tmp_path):
-    with pytest.raises(PackError, match=r"names pkg, and the source has code there"):
-        taken(tmp_path, ["pkg"], "pkg/sub/__init__.py")
+@pytest.mark.parametrize(("path", "code"), [("pkg", "pkg/sub/__init__.py"), ("wsgi.py", "wsgi.py")])
+def test_code_is_no_data(tmp_path, path, code):
+    with pytest.raises(PackError, match=rf"names {path}, and the source has code there \({code}\)"):
+        taken(tmp_path, [path], code)
 
 
 def test_a_link_to_a_path_of_the_host_is_kept_if_it_is_declared(tmp_path):
