@@ -9,6 +9,15 @@ from tests.component.supervised import eventually, has_ended
 
 
 @pytest.fixture
+def served(make_app):
+    """With one instance: the command runs once, however many there are."""
+    app = make_app(instances=1)
+    result = app.deploy(app.release(), preflight=False)
+    assert not result.get("failed"), result["msg"]
+    return app
+
+
+@pytest.fixture
 def ran(served):
     """The command of these tests, and the lines that it has written."""
 

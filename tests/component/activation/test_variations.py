@@ -183,7 +183,7 @@ def test_an_environment_that_breaks_the_app_is_put_back(served):
 
 
 def test_a_changed_program_restarts_the_app_and_nobody_else(served, make_app):
-    neighbour = make_app()
+    neighbour = make_app(instances=1)
     neighbour.deploy(neighbour.release())
     theirs = neighbour.pids()
     neighbour.conf_extra = "priority=7\n"
