@@ -450,6 +450,15 @@ def served(app):
     return app
 
 
+@pytest.fixture
+def single(make_app):
+    """A served app with one instance, and a process that only holds the socket."""
+    app = make_app(instances=1)
+    result = app.deploy(app.release(), preflight=False)
+    assert not result.get("failed"), result["msg"]
+    return app
+
+
 @pytest.fixture(scope="module")
 def old(host):
     """A served app that the tests of a file share: what one leaves behind breaks the next. Its boot timeout is short."""

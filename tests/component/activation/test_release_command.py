@@ -9,12 +9,9 @@ from tests.component.supervised import eventually, has_ended
 
 
 @pytest.fixture
-def served(make_app):
-    """With one instance: the command runs once, however many there are."""
-    app = make_app(instances=1)
-    result = app.deploy(app.release(), preflight=False)
-    assert not result.get("failed"), result["msg"]
-    return app
+def served(single):
+    """The command runs once, however many instances there are."""
+    return single
 
 
 @pytest.fixture
