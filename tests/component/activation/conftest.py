@@ -1,10 +1,12 @@
 """A real supervisord in a temporary folder, real gunicorn with the real runtime, and the real module in a process."""
 
+import contextlib
 import http.client
 import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -342,19 +344,20 @@ class App:
         for path in (self.conf, *self.conf.parent.glob(f"{self.name}.*.conf")):
             path.unlink(missing_ok=True)
         supervisor.reload_config()
-        programs = [process for process in supervisor.all_processes() if process.group.startswith(f"{self.name}.")]
-        for process in programs:
-            if process.state in ("RUNNING", "STARTING", "BACKOFF"):
-                supervisor.call("supervisor.stopProcess", process.full_name, True)
-        for group in {process.group for process in programs}:
-            supervisor.remove_group(group)
-        processes = supervisor.processes(self.name)
-        for process in processes:
+
+        def ours():
+            found = supervisor.all_processes()
+            return [process for process in found if process.group.partition(".")[0] == self.name]
+
+        for process in ours():
             if process.state in ("RUNNING", "STARTING", "BACKOFF"):
                 supervisor.stop(process.full_name)
-        if processes:
-            eventually(lambda: set(self.states().values()) <= {"STOPPED", "EXITED", "FATAL"})
-            supervisor.remove_group(self.name)
+                if process.pid:  # nobody waits for its drain
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+        eventually(lambda: {process.state for process in ours()} <= {"STOPPED", "EXITED", "FATAL"})
+        for group in {process.group for process in ours()}:
+            supervisor.remove_group(group)
         shutil.rmtree(self.folder)
 
 
@@ -442,6 +445,15 @@ def app(make_app):
 @pytest.fixture
 def served(app):
     """An app whose first release serves, without having been tried."""
+    result = app.deploy(app.release(), preflight=False)
+    assert not result.get("failed"), result["msg"]
+    return app
+
+
+@pytest.fixture
+def single(make_app):
+    """A served app with one instance, and a process that only holds the socket."""
+    app = make_app(instances=1)
     result = app.deploy(app.release(), preflight=False)
     assert not result.get("failed"), result["msg"]
     return app

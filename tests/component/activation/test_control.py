@@ -59,15 +59,6 @@ def in_flight(app, answers, path="/long", callers=1):
     return threads
 
 
-@pytest.fixture
-def single(make_app):
-    """One instance, and a process that only holds the socket."""
-    app = make_app(instances=1)
-    result = app.deploy(app.release())
-    assert not result.get("failed"), result["msg"]
-    return app
-
-
 # -- stop and start --------------------------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ def test_the_way_back_needs_no_link_of_the_app_either(app, load):
     ids=["nested", "types", "infinite", "large"],
 )
 def test_a_record_that_is_none_is_a_finding_of_its_app_alone(served, make_app, record, says):
-    other = make_app()
+    other = make_app(instances=1)
     assert not other.deploy(other.release()).get("failed")
     file = served.run / f"{served.name}-0.json"
     good = file.read_text()

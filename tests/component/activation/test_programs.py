@@ -66,8 +66,9 @@ class Site:
 
 
 @pytest.fixture
-def site(app):
-    return Site(app)
+def site(make_app):
+    """With one instance: the programs follow when all are new, however many there are."""
+    return Site(make_app(instances=1))
 
 
 def ok(result):
@@ -75,7 +76,8 @@ def ok(result):
     return result
 
 
-def test_a_new_release_restarts_the_program_on_its_code_after_the_instances(site):
+def test_a_new_release_restarts_the_program_on_its_code_after_the_instances(app):
+    site = Site(app)
     first, second = site.release(task=0.5), site.release()
     result = ok(site.deploy(first))
     assert [(one["action"], one["release"]) for one in result["programs"]] == [("started", first)]

@@ -9,6 +9,12 @@ from tests.component.supervised import eventually, has_ended
 
 
 @pytest.fixture
+def served(single):
+    """The command runs once, however many instances there are."""
+    return single
+
+
+@pytest.fixture
 def ran(served):
     """The command of these tests, and the lines that it has written."""
 

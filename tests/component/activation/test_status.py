@@ -91,7 +91,7 @@ def test_requests_are_counted_since_the_instances_were_started(running, eventual
 
 
 def test_without_a_name_every_app_of_the_host_is_told(running, make_app):
-    other = make_app()
+    other = make_app(instances=1)
     other.deploy(other.release())
     assert {running.name, other.name} <= {app["name"] for app in look(running, name="")["apps"]}
     assert [app["name"] for app in look(running)["apps"]] == [running.name]
@@ -122,15 +122,13 @@ def test_an_instance_that_is_booting_is_not_ready(make_app):
 
 
 def test_another_release_than_the_current_one_is_told(make_app):
-    app = make_app()
+    app = make_app(instances=1)
     first, second = app.release(), app.release()
     app.deploy(first)
     link = app.root / "current"
     link.unlink()
     link.symlink_to(f"releases/{second}")
-    assert told(look(app)) == [
-        f"{app.name}-{number} runs release {first}, and {second} is current" for number in (0, 1)
-    ]
+    assert told(look(app)) == [f"{app.name}-0 runs release {first}, and {second} is current"]
 
 
 def test_a_worker_that_failed_its_health_check_at_boot_is_told(make_app):
@@ -163,7 +161,7 @@ def test_the_holder_of_the_socket_is_no_instance_and_must_run(make_app):
 
 
 def test_an_interrupted_deploy_is_told_and_a_running_one_by_whom(make_app, eventually):
-    app = make_app()
+    app = make_app(instances=1)
     app.deploy(app.release())
     process = app.start(app.current, restart=True, hold_at="locked")
     eventually((app.folder / "held").exists)
@@ -177,7 +175,7 @@ def test_an_interrupted_deploy_is_told_and_a_running_one_by_whom(make_app, event
 
 
 def test_a_failed_release_and_a_rollback_are_known(make_app):
-    app = make_app()
+    app = make_app(instances=1)
     first, second, bad = app.release(), app.release(), app.release(source="import nothing_of_this_name")
     app.deploy(first)
     app.deploy(second)
@@ -224,7 +222,7 @@ def test_other_programs_are_told_with_what_is_wrong(running, program):
 
 
 def test_the_programs_of_another_app_are_not_told_with_an_app(running, make_app, program):
-    other = make_app()
+    other = make_app(instances=1)
     other.deploy(other.release())
     for name in (f"{running.name}-queue", f"{other.name}-queue", "anybody"):
         program(name, "command=sleep 1000\nstartsecs=0\n")
@@ -234,13 +232,13 @@ def test_the_programs_of_another_app_are_not_told_with_an_app(running, make_app,
 
 def test_a_supervisord_that_is_down_is_told(make_host):
     host = make_host()
-    app = host.new_app()
+    app = host.new_app(instances=1)
     app.deploy(app.release())
     host.shut_down()
     found = look(app)
     assert found["supervisord"]["state"] == "DOWN"
     assert "supervisord is not running" in told(found)[0]
-    assert found["apps"][0]["instances"] == {"ready": 0, "total": 2}
+    assert found["apps"][0]["instances"] == {"ready": 0, "total": 1}
 
 
 def test_a_unit_that_is_not_enabled_is_told(running):

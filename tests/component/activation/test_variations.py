@@ -73,49 +73,49 @@ def test_a_rollback_to_a_release_whose_python_is_gone_changes_nothing(old):
     assert (old.current, old.pids()) == (second, pids)
 
 
-def test_a_rollback_takes_the_digits_that_status_prints(served):
-    first, named, other = served.current, "abcdef0123456789", "abcdef0987654321"
+def test_a_rollback_takes_the_digits_that_status_prints(single):
+    first, named, other = single.current, "abcdef0123456789", "abcdef0987654321"
     for release in (named, other):
-        served.release(named=release)
+        single.release(named=release)
     for digits, told in (
         ("abcdef0", "2 releases begin with 'abcdef0'"),
         ("77777777", "No release begins with '77777777'"),
     ):
-        result = served.rollback(digits)
+        result = single.rollback(digits)
         assert told in result["msg"] and named in result["msg"] and "Nothing was changed." in result["msg"]
-    assert served.current == first
-    result = served.rollback(named[:8])
+    assert single.current == first
+    result = single.rollback(named[:8])
     assert not result.get("failed"), result["msg"]
-    assert (result["release"], served.current) == (named, named)
+    assert (result["release"], single.current) == (named, named)
 
 
-def test_a_rollback_never_chooses_a_release_that_failed_or_is_not_there(served):
-    bad = served.release(health="503 NO")
-    served.deploy(bad)
+def test_a_rollback_never_chooses_a_release_that_failed_or_is_not_there(single):
+    bad = single.release(health="503 NO")
+    single.deploy(bad)
     for release, words in (
         ("previous", "no release of"),
         (bad, "failed when it was tried"),
         ("f" * 16, "is not on this host"),
         ("latest", "16 hexadecimal digits"),
     ):
-        result = served.rollback(release)
+        result = single.rollback(release)
         assert result["failed"]
         assert words in result["msg"]
         assert (
-            f"{served.current} (current), {bad} (failed)" in result["msg"]
-            or f"{bad} (failed), {served.current} (current)" in result["msg"]
+            f"{single.current} (current), {bad} (failed)" in result["msg"]
+            or f"{bad} (failed), {single.current} (current)" in result["msg"]
         )
         assert "Nothing was changed." in result["msg"]
-    assert served.leftovers() == []
+    assert single.leftovers() == []
 
 
-def test_a_rollback_asks_for_the_health_path_that_the_release_had(served):
-    plain = served.release(health="404 NO SUCH PATH", health_path="")
-    served.deploy(plain)
-    served.deploy(served.release())
-    result = served.rollback(plain)
+def test_a_rollback_asks_for_the_health_path_that_the_release_had(single):
+    plain = single.release(health="404 NO SUCH PATH", health_path="")
+    single.deploy(plain)
+    single.deploy(single.release())
+    result = single.rollback(plain)
     assert not result.get("failed"), result["msg"]
-    assert set(served.releases_running().values()) == {plain}
+    assert set(single.releases_running().values()) == {plain}
 
 
 # -- restart ---------------------------------------------------------------------------------------------------------
@@ -171,19 +171,19 @@ def test_a_changed_environment_rolls_the_instances(served, load):
     assert [part["after_header"] for part in result["diff"]] == [str(served.env)]
 
 
-def test_an_environment_that_breaks_the_app_is_put_back(served):
-    before = served.env.read_bytes()
-    served.env_content = "this is no environment\n"
-    result = served.deploy(served.current)
+def test_an_environment_that_breaks_the_app_is_put_back(single):
+    before = single.env.read_bytes()
+    single.env_content = "this is no environment\n"
+    result = single.deploy(single.current)
     assert result["failed"]
-    assert served.env.read_bytes() == before
-    assert served.get()[1].endswith("red")
-    assert served.current not in served.state["failed"], "the release is not to blame"
-    assert served.leftovers() == []
+    assert single.env.read_bytes() == before
+    assert single.get()[1].endswith("red")
+    assert single.current not in single.state["failed"], "the release is not to blame"
+    assert single.leftovers() == []
 
 
 def test_a_changed_program_restarts_the_app_and_nobody_else(served, make_app):
-    neighbour = make_app()
+    neighbour = make_app(instances=1)
     neighbour.deploy(neighbour.release())
     theirs = neighbour.pids()
     neighbour.conf_extra = "priority=7\n"
@@ -226,20 +226,20 @@ def test_a_bad_release_with_a_changed_program_costs_no_gap(served, load):
         ("nonsense", "cannot read its configuration|CANT_REREAD"),
     ],
 )
-def test_a_program_that_cannot_run_is_put_back(served, words, cause):
-    conf, serving = served.conf.read_bytes(), served.current
+def test_a_program_that_cannot_run_is_put_back(single, words, cause):
+    conf, serving = single.conf.read_bytes(), single.current
     content = {
-        "command": served.conf_content().replace("venv/bin/python", "venv/bin/no-python"),
-        "nonsense": served.conf_content().replace("numprocs=3", "numprocs=many"),
+        "command": single.conf_content().replace("venv/bin/python", "venv/bin/no-python"),
+        "nonsense": single.conf_content().replace("numprocs=2", "numprocs=many"),
     }[words]
-    result = served.deploy(served.release(), program_conf={"path": str(served.conf), "content": content})
+    result = single.deploy(single.release(), program_conf={"path": str(single.conf), "content": content})
     assert result["failed"]
     assert any(word in result["msg"] for word in cause.split("|")), result["msg"]
     assert result["rolled_back"] is True
-    assert served.conf.read_bytes() == conf
-    assert set(served.releases_running().values()) == {serving}
-    assert served.get()[0] == 200
-    assert served.leftovers() == []
+    assert single.conf.read_bytes() == conf
+    assert set(single.releases_running().values()) == {serving}
+    assert single.get()[0] == 200
+    assert single.leftovers() == []
 
 
 HOLDERS = ("a stranger", "another app", "another app that is stopped")
@@ -247,8 +247,8 @@ TAKEN = [(holder, False) for holder in HOLDERS] + [("a stranger", True)]  # whoe
 
 
 @pytest.mark.parametrize(("holder", "check"), TAKEN)
-def test_an_address_that_is_taken_is_found_before_what_serves_is_stopped(served, make_app, holder, check):
-    conf, pids, release = served.conf.read_bytes(), served.pids(), served.release()
+def test_an_address_that_is_taken_is_found_before_what_serves_is_stopped(old, make_app, holder, check):
+    conf, pids, release = old.conf.read_bytes(), old.pids(), old.release()
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port, told = stranger.getsockname()[1], f"pid {os.getpid()}"
         if holder != "a stranger":
@@ -257,14 +257,14 @@ def test_an_address_that_is_taken_is_found_before_what_serves_is_stopped(served,
             port, told = other.port, f"the app {other.name} of this host has 127.0.0.1:{other.port}"
             if "stopped" in holder:
                 assert not other.control("stopped").get("failed")
-        content = served.conf_content().replace(str(served.port), str(port))
-        result = served.deploy(release, check=check, program_conf={"path": str(served.conf), "content": content})
+        content = old.conf_content().replace(str(old.port), str(port))
+        result = old.deploy(release, check=check, program_conf={"path": str(old.conf), "content": content})
     assert result["failed"]
-    assert f"{served.name} cannot listen on 127.0.0.1:{port}: " in result["msg"]
+    assert f"{old.name} cannot listen on 127.0.0.1:{port}: " in result["msg"]
     assert told in result["msg"] or (holder == "a stranger" and "root cannot see" in result["msg"])
     assert result["msg"].endswith("Nothing was changed.")
-    assert (served.conf.read_bytes(), served.pids()) == (conf, pids)
-    assert served.leftovers() == []
+    assert (old.conf.read_bytes(), old.pids()) == (conf, pids)
+    assert old.leftovers() == []
 
 
 # -- one instance ----------------------------------------------------------------------------------------------------
@@ -384,31 +384,32 @@ def test_a_check_on_a_fresh_host_does_not_miss_the_directory_of_the_socket_that_
     assert f"there is no directory {app.folder / 'wrong'}" in result["msg"]
 
 
-def test_a_check_predicts_and_touches_nothing(served):
-    pids = served.pids()
-    before = snapshot(served.folder)
-    assert not served.deploy(served.current, check=True)["changed"]
-    served.conf_extra = "priority=3\n"
-    predicted = served.deploy("b" * 16, check=True)
+def test_a_check_predicts_and_touches_nothing(old):
+    pids = old.pids()
+    before = snapshot(old.folder)
+    assert not old.deploy(old.current, check=True)["changed"]
+    old.conf_extra = "priority=3\n"
+    predicted = old.deploy("b" * 16, check=True)
     assert predicted["changed"]
     assert [part["after"] for part in predicted["diff"]][0] == "b" * 16 + "\n"
     assert predicted["diff"][1]["before"] + "priority=3\n" == predicted["diff"][1]["after"]
-    served.conf_extra = ""
-    served.env_content = "COLOUR=blue\n"
-    assert served.deploy(served.current, check=True)["changed"]
-    assert served.rollback("current", restart=True, check=True)["changed"]
-    assert snapshot(served.folder) == before
-    assert served.pids() == pids
+    old.conf_extra = ""
+    kept, old.env_content = old.env_content, "COLOUR=blue\n"
+    assert old.deploy(old.current, check=True)["changed"]
+    old.env_content = kept
+    assert old.rollback("current", restart=True, check=True)["changed"]
+    assert snapshot(old.folder) == before
+    assert old.pids() == pids
 
 
 # -- others ----------------------------------------------------------------------------------------------------------
 
 
-def test_old_releases_are_pruned_and_those_that_matter_stay(old):
-    good = [old.release() for _ in range(3)]
+def test_old_releases_are_pruned_and_those_that_matter_stay(single):
+    good = [single.release() for _ in range(3)]
     for release in good:
-        assert not old.deploy(release, keep=2).get("failed")
-    standing = {path.name for path in (old.root / "releases").iterdir()}
+        assert not single.deploy(release, keep=2).get("failed")
+    standing = {path.name for path in (single.root / "releases").iterdir()}
     assert standing == {good[1], good[2]}
 
 
@@ -430,12 +431,12 @@ def test_a_crash_while_it_boots_is_noticed_at_once(served):
     assert served.get()[0] == 200
 
 
-def test_supervisord_that_does_not_answer_is_said_so(served):
-    result = served.deploy(served.release(), supervisor_socket=str(served.folder / "nobody.sock"))
+def test_supervisord_that_does_not_answer_is_said_so(old):
+    result = old.deploy(old.release(), supervisor_socket=str(old.folder / "nobody.sock"))
     assert result["failed"]
     assert "supervisord is not running" in result["msg"]
     assert "Nothing was changed." in result["msg"]
-    assert served.leftovers() == []
+    assert old.leftovers() == []
 
 
 def test_workers_that_the_hosts_memory_cannot_hold_are_a_warning(served):
@@ -447,32 +448,32 @@ def test_workers_that_the_hosts_memory_cannot_hold_are_a_warning(served):
     assert "warnings" not in served.deploy(served.release())
 
 
-def test_an_app_that_has_no_user_on_this_host_is_a_failure_that_leaves_nothing(served):
-    before, environment = served.current, served.env.read_text()
-    served.env_content = "COLOUR=unwanted\n"
-    served.conf_extra = "user=nobody-has-this-name\n"
-    result = served.deploy(served.release())
+def test_an_app_that_has_no_user_on_this_host_is_a_failure_that_leaves_nothing(single):
+    before, environment = single.current, single.env.read_text()
+    single.env_content = "COLOUR=unwanted\n"
+    single.conf_extra = "user=nobody-has-this-name\n"
+    result = single.deploy(single.release())
     assert result["failed"]
     assert result["rolled_back"] is True
     assert "nobody-has-this-name" in result["msg"]
-    assert (served.current, served.env.read_text()) == (before, environment)
-    assert served.leftovers() == []
+    assert (single.current, single.env.read_text()) == (before, environment)
+    assert single.leftovers() == []
 
 
-def test_what_the_app_makes_in_its_run_directory_is_in_nobodys_way(served):
-    (served.run / f"{served.name}-7.next").mkdir()
-    assert not served.deploy(served.release()).get("failed")
-    assert served.get()[0] == 200
-    (served.run / f"{served.name}-7.next").rmdir()
+def test_what_the_app_makes_in_its_run_directory_is_in_nobodys_way(single):
+    (single.run / f"{single.name}-7.next").mkdir()
+    assert not single.deploy(single.release()).get("failed")
+    assert single.get()[0] == 200
+    (single.run / f"{single.name}-7.next").rmdir()
 
 
-def test_who_holds_the_lock_without_being_a_deploy_is_named(served):
-    lock = served.root / "activation.lock"
+def test_who_holds_the_lock_without_being_a_deploy_is_named(single):
+    lock = single.root / "activation.lock"
     assert lock.stat().st_mode & 0o777 == 0o600
     with subprocess.Popen(["flock", "--exclusive", lock, "sleep", "30"]) as other:
         try:
             eventually(lambda: lock_holders(str(lock)))
-            result = served.deploy(served.release())
+            result = single.deploy(single.release())
         finally:
             other.terminate()
     assert result["step"] == "lock"

@@ -119,6 +119,7 @@ def test_a_wrong_type_is_told_in_our_words_by_an_included_role(play):
     assert "flask_app_workers is 'auto': write a whole number" in output
 
 
+@pytest.mark.first_core
 def test_a_name_that_is_no_text_is_told_as_any_other_mistake(play):
     output = play(app(SCORING, {"flask_app_name": ["scoring"]}), app(RANKING, {"flask_app_name": {"a": "b"}}))
     assert "flask_app_name: a text is expected, and this is a list. Write one value." in output
@@ -135,12 +136,14 @@ def test_an_app_that_comes_later_is_checked_before_the_first_is_deployed(play):
     assert "Nothing was changed." in output
 
 
+@pytest.mark.first_core
 def test_two_apps_of_a_play_with_the_same_address_are_told(play):
     output = play(app(SCORING), app(RANKING, {"flask_app_bind": "0.0.0.0:5000"}))
     assert not taken(output)
     assert "flask_app_bind is '0.0.0.0:5000', and that of scoring is '127.0.0.1:5000'. Choose another port." in output
 
 
+@pytest.mark.first_core
 def test_a_name_that_is_missing_is_told_alone_and_not_for_what_is_made_of_it(play):
     output = play(app(SOURCE))
     assert "A variable of pygun.stack.flask_app cannot be used:" in output
@@ -154,6 +157,7 @@ def test_a_template_of_ones_own_that_cannot_be_worked_out_is_told_without_what_i
     assert "- flask_app_user cannot be worked out: correct its template." in output
 
 
+@pytest.mark.first_core
 @pytest.mark.parametrize("where", ["in the source", "elsewhere"])
 def test_a_character_in_a_requirement_file_that_nobody_sees_is_told(play, tmp_path, where):
     (tmp_path / "source").mkdir()

@@ -3,6 +3,7 @@
 """What belongs to a release, and that the same content always gives the same one."""
 
 import base64
+import contextlib
 import gzip
 import http.server
 import multiprocessing
@@ -182,7 +183,9 @@ class Server(http.server.SimpleHTTPRequestHandler):
     wanted = "Basic " + base64.b64encode(b"m@e:s3cr/t").decode()
 
     def do_GET(self):
-        self.server.seen += [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                self.server.seen.append(path.read_bytes())
         if self.headers["Authorization"] == self.wanted:
             super().do_GET()
         else:

@@ -470,6 +470,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.first_core
 @settings(quick, max_examples=1500)
 @given(st.dictionaries(st.sampled_from(sorted(OPTIONS)), anything, min_size=1, max_size=4))
 def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
@@ -483,6 +484,7 @@ def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
     assert report.text("flask_app").endswith("\nNothing was changed.")
 
 
+@pytest.mark.first_core
 @quick
 @given(
     st.lists(
