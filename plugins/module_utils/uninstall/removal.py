@@ -102,6 +102,8 @@ class Uninstall:
                 plan.accounts, kept = account.parted(plan.accounts)
                 plan.kept_accounts += kept
                 for kind, name in plan.accounts:
+                    if kind == "user":
+                        account.end_processes(name)  # what a clock or logind has started meanwhile
                     _delete(kind, name)
                     self.removed.append(f"{kind} {name}")
             except (OSError, SupervisorError, UninstallError, build_account.InstallError) as error:
