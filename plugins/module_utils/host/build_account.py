@@ -29,6 +29,7 @@ import typing as t
 
 from . import inspection
 from .adoption import adopt
+from .app_process import as_ids
 from .atomic import remove_tree
 from .inspection import memory_of_host
 from .keyring import leave_keyring
@@ -53,7 +54,6 @@ _MODE_KEPT = 0o755
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY = ".pygun-taken-over"
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWNET = 0x40000000
 
 
@@ -163,7 +163,8 @@ def run(
     # Files: a pipe that a daemon inherits never ends.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
-            command,
+            # It ends with us, and has no sudo, and no crontab or at, which would run something later.
+            [*(as_ids(account.uid, account.gid, [account.gid], "--pdeathsig=KILL") if account else []), *command],
             cwd="/",
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -171,7 +172,7 @@ def run(
             stderr=errors,
             start_new_session=True,
             umask=0o022,
-            preexec_fn=(lambda: _become(account, limits, network)) if account else None,
+            preexec_fn=(lambda: _confine(limits, network)) if account else None,
         )
         try:
             _wait(process, account, timeout)
@@ -222,8 +223,8 @@ def _limits() -> dict[int, int]:
     }
 
 
-def _become(account: Account, limits: dict[int, int], network: bool) -> None:
-    """In the child: the account, for good, and the first to go when the host runs out of memory."""
+def _confine(limits: dict[int, int], network: bool) -> None:
+    """In the child: limits, and the first to go when the host runs out of memory."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
         stream.write("1000")
     for kind, most in limits.items():
@@ -232,12 +233,7 @@ def _become(account: Account, limits: dict[int, int], network: bool) -> None:
         resource.setrlimit(kind, (most, most))
     if not network:
         _LIBC.unshare(_CLONE_NEWNET)
-    os.setgroups([])
-    os.setgid(account.gid)
-    os.setuid(account.uid)
     leave_keyring()
-    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no sudo, and no crontab or at, which would run something later
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _end_of(stream: t.BinaryIO) -> str:

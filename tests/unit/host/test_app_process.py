@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pwd
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils.host import app_process, build_account
 from ansible_collections.pygun.stack.plugins.module_utils.host.keyring import _KEYCTL
+from ansible_collections.pygun.stack.plugins.module_utils.programs import requirements
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
@@ -36,7 +38,23 @@ def test_it_is_the_user_and_stays_it():
     assert {fields[f"Cap{kind}:"][0] for kind in ("Inh", "Prm", "Eff", "Amb")} == {"0" * 16}
 
 
-def test_no_app_stops_it_before_it_runs():
+def test_it_runs_nothing_that_is_closed_to_the_user(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o700)
+    program = shutil.copy("/bin/true", tmp_path / "closed" / "true")
+    process = app_process.start([program], APP, {}, stderr=subprocess.PIPE)
+    assert "Permission denied" in process.communicate(timeout=10)[1].decode()
+    assert process.returncode != 0
+
+
+def _started():
+    process = app_process.start(["/bin/true"], APP, {}, stdout=subprocess.DEVNULL)
+    app_process.kill_group(process)
+
+
+@pytest.mark.parametrize(
+    "work", [_started, lambda: requirements._may(APP, "/bin/true")], ids=["a program", "a look at a program's file"]
+)
+def test_no_app_stops_what_root_does_as_its_user(work):
     """Popen waits for the program of its child without a time-out: a child that is the app's by then could be stopped."""
     code = f"""
 import os, signal
@@ -48,25 +66,32 @@ while True:
     except ProcessLookupError:
         pass
 """
-    attackers = [subprocess.Popen([PYTHON, "-ISc", code], stdout=subprocess.PIPE) for _ in range(1)]
-    begun = []
+    attacker = subprocess.Popen([PYTHON, "-ISc", code], stdout=subprocess.PIPE)
+    done = []
 
-    def start_many():
-        for _ in range(150):
-            process = app_process.start(["/bin/true"], APP, {}, stdout=subprocess.DEVNULL)
-            begun.append(process)
-            app_process.kill_group(process)
+    def work_often():
+        for _ in range(100):
+            work()
+            done.append(True)
 
     try:
-        attackers[0].stdout.readline()
-        starts = threading.Thread(target=start_many, daemon=True)
-        starts.start()
-        starts.join(20)
-        assert len(begun) == 150
+        attacker.stdout.readline()
+        working = threading.Thread(target=work_often, daemon=True)
+        working.start()
+        working.join(30)
+        assert len(done) == 100
     finally:
-        for one in attackers:
-            one.kill()
-            one.wait()
+        attacker.kill()
+        attacker.wait()
+
+
+@pytest.mark.parametrize("mode, may", [(0o755, True), (0o700, False)])
+def test_whether_a_user_may_run_a_program_is_tried(tmp_path, mode, may):
+    for place in (tmp_path, *list(tmp_path.parents)[:-2]):
+        place.chmod(0o755)
+    program = shutil.copy("/bin/true", tmp_path / "true")
+    os.chmod(program, mode)
+    assert requirements._may(APP, program) is may
 
 
 @pytest.fixture
