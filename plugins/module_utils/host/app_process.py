@@ -13,6 +13,7 @@ import signal
 import subprocess
 import typing as t
 
+from .adoption import wait_for_killed
 from .keyring import leave_keyring
 
 _OUTPUT_AT_MOST = 256 * 1024
@@ -83,7 +84,7 @@ def kill_group(process: subprocess.Popen) -> None:
     """End the process, and what it has started in its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    wait_for_killed(process)
 
 
 def tail(stream: t.BinaryIO) -> str:

@@ -28,7 +28,7 @@ import time
 import typing as t
 
 from . import inspection
-from .adoption import adopt
+from .adoption import adopt, wait_for_killed
 from .app_process import as_ids
 from .atomic import remove_tree
 from .inspection import memory_of_host
@@ -179,7 +179,7 @@ def run(
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            wait_for_killed(process)
             end_processes(account)
         return subprocess.CompletedProcess(command, process.returncode, _end_of(output), _end_of(errors))
 

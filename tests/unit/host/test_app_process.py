@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.host import app_process, build_account
+from ansible_collections.pygun.stack.plugins.module_utils.host import adoption, app_process, build_account
 from ansible_collections.pygun.stack.plugins.module_utils.host.keyring import _KEYCTL
 from ansible_collections.pygun.stack.plugins.module_utils.programs import requirements
 
@@ -143,3 +143,51 @@ def test_output_that_grows_while_it_is_read_is_cut_off():
     with tempfile.TemporaryFile() as stream:
         assert len(app_process.tail(Growing(stream))) <= 256 * 1024
         assert len(build_account._end_of(Growing(stream))) <= 256 * 1024
+
+
+#: A daemon that traces its parent, and asks for no signal of it: the kernel hands a process that ends to who traces it first.
+TRACED = """
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(0x59616d61, ctypes.c_ulong(-1), 0, 0, 0)  # whoever wants may
+traced = os.getpid()
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    libc.ptrace.restype = ctypes.c_long
+    came = libc.ptrace(0x4206, traced, None, None)
+    os.write(writing, b"no" if came else b"ok")
+    time.sleep(300)
+print(os.read(reading, 2).decode(), flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("end", ["its group", "its daemons", "a build"])
+def test_who_traces_a_process_does_not_keep_root_from_ending_it(end):
+    def one_that_is_traced():
+        process = app_process.start([PYTHON, "-ISc", TRACED], APP, {}, stdout=subprocess.PIPE)
+        if process.stdout.readline() != b"ok\n":
+            pytest.skip("no process may trace another one here")
+        return process
+
+    def ended():
+        if end == "its group":
+            app_process.kill_group(processes[0])
+        elif end == "its daemons":
+            with adoption.daemons_ended():
+                processes.append(one_that_is_traced())
+        else:
+            account = build_account.Account("builder", USER, USER)
+            with pytest.raises(subprocess.TimeoutExpired):
+                build_account.run([PYTHON, "-ISc", TRACED], account, {}, 2)
+        done.append(True)
+
+    done, processes = [], [one_that_is_traced()]
+    try:
+        ending = threading.Thread(target=ended, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert done
+    finally:
+        build_account.end_processes(build_account.Account("builder", USER, USER), everywhere=True)
