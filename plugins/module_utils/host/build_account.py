@@ -18,6 +18,7 @@ import grp
 import hashlib
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
@@ -203,12 +204,19 @@ def _wait(process: subprocess.Popen[bytes], account: Account | None, timeout: fl
         if process.pid not in parents.values():
             for pid, parent in parents.items():
                 if parent == os.getpid() and pid != process.pid:
-                    _kill(pid)
+                    _kill(pid, account)
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int, account: Account) -> None:
+    """Kill a process of the account, and no later one of the same pid."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        handle = os.pidfd_open(pid)
+        try:
+            users = re.search(r"^Uid:(.*)", inspection.read_text(f"/proc/{pid}/status"), re.MULTILINE)
+            if users and str(account.uid) in users.group(1).split():
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
@@ -253,7 +261,7 @@ def end_processes(account: Account | None, everywhere: bool = False) -> None:
         if time.monotonic() > give_up:
             raise InstallError(f"processes of {account.name} do not end: {', '.join(map(str, found))}")
         for pid in found:
-            _kill(pid)
+            _kill(pid, account)
         time.sleep(0.01)
 
 

@@ -146,3 +146,12 @@ def test_a_long_command_is_cut_off():
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_later_process_of_the_same_pid_is_spared():
+    with hidden("print(flush=True); import time; time.sleep(300)") as process:
+        build_account._kill(process.pid, Account("another", USER + 1, USER + 1))
+        time.sleep(0.1)
+        assert stat_of(process.pid)
+        build_account._kill(process.pid, ACCOUNT)
+        process.wait(5)
