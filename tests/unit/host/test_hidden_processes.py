@@ -98,6 +98,7 @@ def test_the_memory_guard_counts_it(code):
         guard = tool("memory_guard")
         assert guard.memory(process.pid) > 64 * MB
         assert guard.memory(os.getpid()) > 64 * MB  # of a parent, as a worker of a master
+        assert inspection.memory_used(process.pid) > 64 * MB
 
 
 def test_it_ends_with_what_an_app_leaves_behind():
