@@ -12,7 +12,6 @@ import itertools
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -105,6 +104,13 @@ class OnHost(Host):
     def environments(self, app: str) -> set[str]:
         return set(self.run("ls", f"/srv/{app}/environments").split())
 
+    def import_seconds(self) -> float:
+        """Seconds until an interpreter has imported the model's service."""
+        release = "/srv/model/current"
+        began = time.monotonic()
+        self.run("env", f"PYTHONPATH={release}/src", f"{release}/venv/bin/python", "-B", "-c", "import wsgi")
+        return time.monotonic() - began
+
     def by_hand(self, lock: str, model: Path) -> float:
         """Seconds to install the same packages with uv into a fresh environment, and to copy the model."""
         environ = ["UV_NO_CACHE=1", "UV_NO_CONFIG=1"]
@@ -140,6 +146,7 @@ def measure_all(mode: str) -> dict:
             add_files(source.folder, files)
             write_noise(source.folder / "model.bin", large)
             services["large"] = Service("large", 5003, source)
+            services["second"] = Service("second", 5004, Source(folder / "second"))
         with hosts.running(HOST):
             return on_host(OnHost(hosts.name(HOST)), services, size, rounds)
     finally:
@@ -151,21 +158,23 @@ def on_host(host: OnHost, services: dict[str, Service], size: int, rounds: int) 
     calibrations = [measure.calibrate()]
     model = services["model"]
     found: dict[str, Any] = {"size": size, "rounds": rounds}
-    runs: dict[str, dict[str, list[hosts.Run]]] = {name: {"no change": [], "a line": []} for name in services}
+    seconds: dict[str, float] = {}
     if "small" in services:
-        say("A model: first install of the small service, which brings Python's and supervisor's tools.")
+        say(
+            "A model: first install of a small service, which brings Python's and supervisor's tools, and of another one."
+        )
         services["small"].deploy()
+        seconds["a small service"] = services.pop("second").deploy().seconds
+    runs: dict[str, dict[str, list[hosts.Run]]] = {name: {"no change": [], "a line": []} for name in services}
     say("A model: first install.")
     first = model.deploy()
     lock = host.run("cat", "/srv/model/current/lock.txt")
     say("A model: the same packages and the model by hand.")
     # The index may have had to fetch a package for whoever came first.
     hands = [host.by_hand(lock, model.source.path) for _ in range(1 if rounds == 1 else 2)]
-    found["first install"] = {
-        "seconds": first.seconds,
-        "by hand": hands,
-        "ratio": first.seconds / statistics.median(hands),
-    }
+    found["first install"] = {**seconds, "seconds": first.seconds, "by hand": hands}
+    imports = [host.import_seconds() for _ in range(1 + rounds)]  # the first one reads from the disk
+    found["import"] = measure.figure(imports[1:])
     if "large" in services:
         say("A model: first install with a very large file, in which memory is measured.")
         peaks = services["large"].deploy(peak=True)

@@ -10,7 +10,6 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,10 +37,11 @@ MEET_ANSIBLE = (
     "tests/unit/test_documents.py",
     "tests/unit/validation",
 )
-# They wait for real processes more than they compute.
-PROCESSES = "4"
-# Most steps wait more than they compute, or compute in one process: one alone leaves half of two processors idle.
-LANES = 2
+# They wait for real processes more than they compute. Beside other steps they leave them room.
+PROCESSES = "6"
+PROCESSES_IN_A_LANE = "3"
+# Most steps wait more than they compute, or compute in one process: two at a time leave a part of two processors idle.
+LANES = 3
 
 
 @dataclass
@@ -135,7 +135,7 @@ def unit(tally: Tally) -> None:
 def unit_first(tally: Tally) -> None:
     """All of them on the first ansible-core."""
     version, versioned = ansible_versions()[0]
-    tally.step(f"unit tests, ansible-core {version}", lambda log: pytest(log, versioned, version, ()))
+    tally.step(f"unit tests, ansible-core {version}", lambda log: pytest(log, versioned, version, PROCESSES))
 
 
 def unit_others(tally: Tally) -> None:
@@ -144,7 +144,9 @@ def unit_others(tally: Tally) -> None:
     for version, versioned in ansible_versions()[1:]:
         tally.step(
             f"unit tests, ansible-core {version}",
-            lambda log, versioned=versioned, version=version: pytest(log, versioned, version, tests),
+            lambda log, versioned=versioned, version=version: pytest(
+                log, versioned, version, PROCESSES_IN_A_LANE, tests
+            ),
         )
 
 
@@ -174,28 +176,35 @@ def scenarios() -> list[str]:
 
 
 # The longest ones begin, so that the lanes end together.
-LONGEST = ("lossless", "fleet", "whole", "doctor", "many", "offline")
+LONGEST = ("lossless", "whole", "doctor", "offline", "many")
+
+
+def starts_from_snapshot(scenario: str) -> bool:
+    """Whether its hosts are copies of those that the default scenario saves."""
+    return "container_snapshot" in (ROOT / "molecule" / "inventories" / f"{scenario}.yml").read_text()
 
 
 def in_lanes(tally: Tally) -> None:
     """The scenarios, and beside them what uses the artifact and what waits: the benchmarks, whose figures are worth nothing here.
 
-    All that uses the artifact is one step of a lane, as each builds it in the same folder.
+    All that uses the artifact is one step of a lane, as each builds it in the same folder. So is the default scenario with
+    those that start from its snapshot.
     """
     first, *others = scenarios()
+    copies = list(filter(starts_from_snapshot, others))
+    others = [name for name in others if name not in copies]
     others.sort(key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
-    def run(name: str) -> None:
-        tally.step(f"molecule {name}", lambda log: run_scenario(log, name))
+    def run(*names: str) -> None:
+        for name in names:
+            tally.step(f"molecule {name}", lambda log, name=name: run_scenario(log, name))
 
     def use_artifact() -> None:
         for checks in (unit_others, sanity_checks, demo):
             checks(tally)
 
     with ThreadPoolExecutor(LANES) as lanes:
-        snapshot = lanes.submit(run, first)
-        steps = [snapshot, lanes.submit(use_artifact)]
-        wait_for([snapshot])
+        steps = [lanes.submit(run, first, *copies), lanes.submit(use_artifact)]
         steps += [lanes.submit(run, name) for name in others[: len(LONGEST)]]
         steps.append(lanes.submit(benchmarks, tally))
         steps += [lanes.submit(run, name) for name in others[len(LONGEST) :]]
@@ -206,8 +215,13 @@ def in_lanes(tally: Tally) -> None:
 # --- single steps -----------------------------------------------------------------------------------------------
 
 
-def pytest(log: Path, versioned: environment.Environment, version: str, tests: tuple[str, ...]) -> tuple[int, int, int]:
-    """Tests with one ansible-core; all of them if none is named."""
+def pytest(
+    log: Path, versioned: environment.Environment, version: str, processes: str, tests: tuple[str, ...] = ()
+) -> tuple[int, int, int]:
+    """Tests with one ansible-core; all of them if none is named.
+
+    A process that has none left takes half of what another one still has: neighbours stay together, and with them what they share.
+    """
     folder = versioned.ensure()
     report = LOGS / f"unit-{version}.xml"
     report.unlink(missing_ok=True)
@@ -218,8 +232,8 @@ def pytest(log: Path, versioned: environment.Environment, version: str, tests: t
     }
     try:
         logged(
-            log, folder / "bin" / "python", "-m", "pytest", "-q", "-n", PROCESSES, f"--junitxml={report}", *tests,
-            env=variables,
+            log, folder / "bin" / "python", "-m", "pytest", "-q", "-n", processes, "--dist", "worksteal", f"--junitxml={report}",
+            *tests, env=variables,
         )  # fmt: skip
     except Failed:
         if not report.exists():

@@ -5,6 +5,7 @@ The host's tools decide how: podman or docker, an image from a registry or from 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -137,10 +138,13 @@ def image(suite: str) -> str:
     """The base image of a suite, built when there is none of this recipe yet."""
     recipe = hashlib.sha256(PACKAGES.read_bytes() + CONTAINERFILE.read_bytes()).hexdigest()[:12]
     name = f"localhost/pygun-{suite}:{recipe}"
-    if not succeeds(engine(), "image", "inspect", name):
-        started = time.monotonic()
-        how = build_from_registry(suite, name) or build_from_packages(suite, name)
-        say(f"Built the {suite} image from {how} in {time.monotonic() - started:.0f} s.")
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"image-{suite}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # scenarios that begin together need the same one
+        if not succeeds(engine(), "image", "inspect", name):
+            started = time.monotonic()
+            how = build_from_registry(suite, name) or build_from_packages(suite, name)
+            say(f"Built the {suite} image from {how} in {time.monotonic() - started:.0f} s.")
     return name
 
 

@@ -140,7 +140,7 @@ options:
   release_command_state:
     description:
       - Command that prints the state of what O(release_command) changes, such as C(flask db current). It runs before and after it, in the same way.
-        If it prints the same, and not nothing, a rollback may go back across that run.
+        If its standard output is the same, and not empty, a rollback may go back across that run.
     type: raw
     default: ""
   release_command_timeout:

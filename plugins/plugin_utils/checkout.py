@@ -22,6 +22,11 @@ _LFS = {
     "filter.lfs.clean": "git-lfs clean -- %f",
     "filter.lfs.required": "true",
 }
+#: By these a hook of git, such as post-receive, tells the git that it calls which repository is meant: not the one that is read here.
+_OF_A_REPOSITORY = frozenset(
+    "GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_PREFIX GIT_COMMON_DIR GIT_NAMESPACE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES"
+    " GIT_QUARANTINE_PATH GIT_IMPLICIT_WORK_TREE GIT_SHALLOW_FILE GIT_GRAFT_FILE GIT_NO_REPLACE_OBJECTS GIT_REPLACE_REF_BASE".split()
+)
 #: Without Git LFS its pointers stay, and are refused by name.
 _NO_LFS = {"filter.lfs.process": "", "filter.lfs.smudge": "", "filter.lfs.clean": "", "filter.lfs.required": "false"}
 
@@ -108,7 +113,8 @@ def without_password(text: str) -> str:
 
 def run_git(git: str, arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """Run git in a folder of any owner, without a question to the user."""
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(variables or {})}
+    own = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
+    environment = {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **(variables or {})}
     return subprocess.run(
         [git, "-c", "safe.directory=*", "-c", "core.quotepath=off", *arguments],
         capture_output=True,

@@ -16,7 +16,7 @@ from ..module_utils.host.logins import masked
 from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
 from ..module_utils.resolved import normalize
 from ..module_utils.virtual_env import requirement_name
-from . import locks, requirement_files, unread_needs
+from . import locks, own_metadata, project_file, requirement_files, unread_needs
 from .hashes import REQUIRE
 from .locks.wanted import Wanted
 from .pack import Entry, PackError, entry_from_file
@@ -96,7 +96,7 @@ def of(
     wanted.refuse_unknown([path.name for path in read])
     if source and not given:
         _refuse_unread(source, inside, reader, packages)
-        _add_source(source, reader)
+        _add_source(source, inside, reader)
     found = reader.found
     entries, paths = [], []
     first = [REQUIRE] if require_hashes else []
@@ -140,10 +140,11 @@ def _given(source: Path | None, name: str) -> Path:
 
 def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Path], str]:
     """The file that names the packages of a source, in a list, and a sentence on a lock that is not read because of it."""
-    pylocks = sorted(filter(locks.is_pylock, inside), key=lambda name: (name != "pylock.toml", name))
-    known = [*pylocks, *locks.NAMES]
+    # One with a name of its own is for a purpose, such as tests.
+    named = [name for name in filter(locks.is_pylock, sorted(inside)) if not unread_needs.is_for_others(name)]
+    known = ["pylock.toml", *locks.NAMES, *named, "requirements.lock"]
     names = ["requirements.txt", *known, "pyproject.toml", "setup.py", "requirements.in", *_CONVERT]
-    found = [name for name in names if name in inside and not (packages and name in _CONVERT)]
+    found = [name for name in dict.fromkeys(names) if name in inside and not (packages and name in _CONVERT)]
     if source and "pyproject.toml" in found and not _says_something(toml(source / "pyproject.toml")):
         found.remove("pyproject.toml")
     if source is None or not found:
@@ -193,9 +194,13 @@ def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
 
 def toml(path: Path) -> dict:
     try:
-        return tomllib.loads(requirement_files.decode(path).replace("\r\n", "\n"))
+        content = tomllib.loads(requirement_files.decode(path).replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{path} cannot be read: {error}. Correct it.") from error
+    mistake = project_file.mistake(content) if path.name == "pyproject.toml" else ""
+    if mistake:
+        raise Refused(f"{path}, {mistake}")
+    return content
 
 
 def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
@@ -256,16 +261,15 @@ def _project(path: Path, reader: Reader, extras: list[str]) -> None:
     reader.line(f"{path.parent.absolute()}{tail}", path.parent, str(path), path.name)
 
 
-def _add_source(source: Path, reader: Reader) -> None:
-    """Have a source in src layout installed as the package that it is: nothing could import it otherwise."""
-    layout = source / "src"
-    if not reader.found.read or reader.found.names_source() or not layout.is_dir():
+def _add_source(source: Path, inside: set[str], reader: Reader) -> None:
+    """Have a source installed as the package that it is, if it does not work otherwise: in src layout, or if it reads its own metadata."""
+    if not reader.found.read or reader.found.names_source():
         return
     project = source / "pyproject.toml"
-    if project.is_file():
-        is_package = "build-system" in toml(project)
-    else:
-        is_package = (source / "setup.py").is_file()
-    if is_package and any(layout.glob("*/*.py")):
-        reader.found.folders.append(with_origin(SOURCE, project.name if project.is_file() else "setup.py"))
+    content = toml(project) if project.is_file() else {}
+    is_package = "build-system" in content if content else (source / "setup.py").is_file()
+    if content.get("tool", {}).get("poetry", {}).get("package-mode") is False:
+        return
+    if is_package and (any(source.glob("src/*/*.py")) or own_metadata.is_read(source, inside, content)):
+        reader.found.folders.append(with_origin(SOURCE, project.name if content else "setup.py"))
         reader.found.read.append("the source itself")

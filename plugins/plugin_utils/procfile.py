@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -12,11 +13,15 @@ from pathlib import Path
 
 from ..module_utils.release.commands import commands_from
 from ..module_utils.supervisor.release_programs import program_in
+from .requirement_files import decoded
+from .validation.jobs import calendars_of_cron
 
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(.+)")
 _LARGEST = 64 * 1024
 #: Programs of a web line, before options and the app.
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^)]*\))?")
+#: A line of piku's: five fields of cron, and a command.
+_CRON = re.compile(r"((?:\S+\s+){4}\S+)\s+(.+)")
 
 
 def notes(source: Path, wsgi: str, release_command: object, programs: Iterable[dict[str, str]] = ()) -> Iterator[str]:
@@ -28,7 +33,7 @@ def notes(source: Path, wsgi: str, release_command: object, programs: Iterable[d
     """
     try:
         with (source / "Procfile").open("rb") as stream:
-            text = stream.read(_LARGEST).decode("utf-8", "replace")
+            text = decoded(stream.read(_LARGEST))
     except OSError:
         return
     files = [program_in(file["content"].encode(), file["path"]) for file in programs]
@@ -38,13 +43,13 @@ def notes(source: Path, wsgi: str, release_command: object, programs: Iterable[d
         if match:
             kind, command = match.groups()
             shell = shlex.join(["sh", "-c", command.strip()])
-            if kind in ("web", "release") or not {kind.lower(), " ".join(command.split()), shell} & declared:
+            if kind in ("web", "release") or not {_name(kind), " ".join(command.split()), shell} & declared:
                 yield from _of_line(kind, command.strip(), wsgi, release_command)
 
 
 def _of_line(kind: str, command: str, wsgi: str, release_command: object) -> Iterator[str]:
     if kind == "web":
-        target = next((word for word in command.split() if _TARGET.fullmatch(word)), "")
+        target = next((word for word in _words(command) if _TARGET.fullmatch(word)), "")
         if target and wsgi and target != wsgi:
             yield f"The Procfile serves {target}, and flask_app_wsgi is {wsgi}, which counts. The line `web` has no effect."
     elif kind == "release":
@@ -53,15 +58,35 @@ def _of_line(kind: str, command: str, wsgi: str, release_command: object) -> Ite
                 f"The Procfile has a release command, which is not run. To run it once before a new release serves, set"
                 f" flask_app_release_command: {_value(command)}."
             )
+    elif kind.startswith("cron") and (job := _CRON.fullmatch(command)) and calendars_of_cron(job[1]):
+        yield (
+            f"The Procfile has a job, which is not started: {command}. To have systemd start it, add to flask_app_jobs:"
+            f" {{name: {_name(kind)}, schedule: {json.dumps(calendars_of_cron(job[1])[0])}, command: {_value(job[2])}}}."
+        )
     else:
         yield (
             f"The Procfile has a program {kind}, which is not started. To start it with each release, add to flask_app_programs:"
-            f" {{name: {kind.lower()}, command: {_value(command)}}}."
+            f" {{name: {_name(kind)}, command: {_value(command)}}}."
         )
+
+
+def _name(kind: str) -> str:
+    """A name that a program of an app can have."""
+    name = re.sub(r"^[^a-z]+", "", kind.lower())
+    return name[:31] or "worker"
+
+
+def _words(command: str) -> list[str]:
+    """The words of a command, also without their quotes."""
+    with contextlib.suppress(ValueError):
+        return command.split() + shlex.split(command)
+    return command.split()
 
 
 def _value(command: str) -> str:
     """The command as YAML. A line of a Procfile is read by a shell."""
+    command = re.sub(r"^exec\s+", "", command)
+    command = f"env {command}" if re.match(r"[A-Za-z_]\w*=", command) else command
     try:
         commands_from(command)
         plain = not re.search(r"[$`*?~\\]", command)

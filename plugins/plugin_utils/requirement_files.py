@@ -45,7 +45,13 @@ _FIND_LINKS = re.compile(r"(?:-f|--find-links)(?:\s*=\s*|\s+|(?<=^-f))(\S.*)")
 def _argument(option: re.Pattern[str], text: str) -> str:
     """The argument of an option in a line, or an empty text."""
     match = option.match(text)
-    return match[1].strip("\"' ") if match else ""
+    return re.sub(r"^([\"'])(.*?)\1", r"\2", match[1]).strip() if match else ""
+
+
+def _options_of(text: str) -> list[str]:
+    """The options of a line, which may hold several, each with its argument; a line of another kind as it is."""
+    several = text.startswith("-") and not _EDITABLE.match(text)
+    return re.split(r"\s+(?=--?[a-z])", text) if several else [text]
 
 
 class Refused(PackError):
@@ -58,14 +64,21 @@ def decode(path: Path) -> str:
     :raises Refused: when it is not UTF-8 and has no mark
     """
     content = path.read_bytes()
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return content[len(mark) :].decode(encoding, "replace")
+    if content.startswith(tuple(mark for mark, _encoding in _MARKS)):
+        return decoded(content)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise Refused(f"{path}, line {line} is not UTF-8. Save the file in that encoding.") from error
+
+
+def decoded(content: bytes) -> str:
+    """A text in the encoding that its byte order mark names, or in UTF-8."""
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, "replace")
+    return content.decode(errors="replace")
 
 
 def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
@@ -79,9 +92,17 @@ def strange(path: Path, _read: set[Path] | None = None) -> Iterator[str]:
     except Refused as error:
         yield str(error)
         return
-    for number, line in enumerate(text.split("\n"), 1):
+    if "\0" in text:
+        yield f"{path} has NUL characters: it is UTF-16 without a mark, or no text. Save it as UTF-8."
+        return
+    physical = [line.rstrip("\r") for line in text.split("\n")]
+    for number, line in enumerate(physical, 1):
+        for mistake in filter(None, [requirement_mistakes.of_line_end(line, "".join(physical[number : number + 1]))]):
+            yield f"{path}, line {number}{mistake}"
+        if re.match(r"(<{7}|>{7}) ", line):
+            yield f"{path}, line {number} is the mark of a conflict that git has left there. Resolve it."
         # In a comment everything is welcome.
-        entry = re.sub(r"(^|\s)#.*", "", line.rstrip("\r"))
+        entry = re.sub(r"(^|\s)#.*", "", line)
         found = unseen(entry, "\t\f")
         lookalike = foreign(entry)
         if found:
@@ -143,8 +164,13 @@ class Reader:
     def line(self, text: str, folder: Path, where: str, origin: str, constraint: bool = False) -> None:
         """Take one line: ``folder`` is where its file stands, ``where`` what a refusal names, ``origin`` what travels."""
         self._check_variables(text, where)
+        options = _options_of(text)
+        if len(options) > 1:
+            for option in options:
+                self.line(option, folder, where, origin, constraint)
+            return
         target = self.found.constraints if constraint else self.found.lines
-        other = other_file(text)
+        other = other_file(re.sub(r"file:(?://(?:localhost)?(?=/))?", "", text)) or other_file(text)
         links = _argument(_FIND_LINKS, text)
         editable = _argument(_EDITABLE, text)
         if other and "://" not in other[1]:
@@ -164,12 +190,14 @@ class Reader:
             self._requirement(editable or text, folder, where, origin, target)
 
     def _requirement(self, text: str, folder: Path, where: str, origin: str, target: list[str]) -> None:
+        text = re.sub(r"\s-C[\s=]*(?=\S)", " --config-settings=", text)
         text, options = (*re.split(r"\s+(?=--)", text, maxsplit=1), "")[:2]
         named = _NAMED.fullmatch(text)
         name, address = (named[1].strip(), named[2]) if named else ("", text)
         address, separator, marker = self._without_marker(address)
         self._check_address(address, text, where)
         self._refuse(where, requirement_mistakes.of_address(address))
+        self._refuse(where, requirement_mistakes.of_options(options))
         foreign_wheel = "" if separator else wheel_refusal(address)
         if foreign_wheel:
             raise Refused(
@@ -192,6 +220,7 @@ class Reader:
         else:
             self._refuse(where, requirement_mistakes.of_plain(text, target is self.found.constraints))
             self._check_plain(text, where)
+            self._refuse(where, requirement_mistakes.of_syntax(text))
             target.append(with_origin(f"{text}{' ' + options if options else ''}", origin))
 
     @staticmethod
@@ -218,7 +247,9 @@ class Reader:
             path = urllib.parse.unquote(re.sub(r"^file:(//(localhost)?(?=[/$]))?", "", path))
         path = path.replace(SOURCE, str(self.root)) if self.root else path
         candidates = [Path(path)] if path.startswith("/") else [self._in_root(path), folder / path]
-        found = next((at for at in candidates if at and at.exists()), None)
+        there = [at for at in candidates if at and at.exists()]
+        found = next((at for at in there if self.root and Path(os.path.abspath(at)).is_relative_to(self.root)), None)
+        found = found or next(iter(there), None)
         if found is None and name and address.startswith("file:"):
             raise Refused(
                 f"{where} names {shown(address)}, a path of the machine that wrote it (Conda and pip freeze write such lines)."
@@ -275,9 +306,9 @@ class Reader:
     def _check_variables(text: str, where: str) -> None:
         for name in _VARIABLE.findall(text):
             if name != _VARIABLE.fullmatch(SOURCE)[1]:
+                remedy = requirement_mistakes.remedy_for_variable(_argument(_EDITABLE, text) or text)
                 raise Refused(
-                    f"{where} names the environment variable {name}, which no host has when it installs. Write its value; an index"
-                    " with a password belongs into python_index_url."
+                    f"{where} names the environment variable {name}, which no host has when it installs. {remedy}"
                 )
 
     @staticmethod

@@ -15,6 +15,12 @@ from ..module_utils.host.logins import masked
 from ..module_utils.virtual_env import pinned_version, requirement_name
 from .text import shown
 
+try:
+    from packaging import requirements
+    from packaging import version as versions
+except ImportError:  # ansible-core brings it; its sanity tests import plugins without
+    requirements = versions = None
+
 _OF_CONDA = (
     "`conda run -n NAME python -m pip list --format=freeze > requirements.txt` writes one that pip and uv read; what is no Python package"
     " belongs into flask_app_system_packages."
@@ -28,6 +34,14 @@ _FORGE = re.compile(
 _SCP = re.compile(r"git\+([\w.-]+@[\w.-]+):(?!\d+/|//)(\S+)")
 #: What pip of Windows writes down, of which there is nothing for Linux.
 _WINDOWS = {"pywin32", "pypiwin32", "pywinpty", "windows-curses", "pywin32-postinstall"}
+#: The options that a requirement file can hold, for pip and for uv.
+_OPTIONS = set(
+    "-i --index-url --pypi-url --extra-index-url --no-index -f --find-links --no-binary --only-binary --prefer-binary --require-hashes --pre"
+    " --trusted-host --use-feature -r --requirement --requirements -c --constraint --constraints -e --editable".split()
+)
+#: Those that stand behind a requirement.
+_OF_REQUIREMENT = {"--hash", "--config-settings", "--config-setting", "--global-option"}
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _INDEX = re.compile(r"(?:-i|--index-url|--extra-index-url)(?:\s*=\s*|\s+)(\S+)")
 
 
@@ -41,6 +55,8 @@ def of_address(address: str) -> str:
         return f" names {shown(address)}, which pip and uv take for no address. Write git+ssh://{scp[1]}/{scp[2]}."
     if plain.startswith("git://"):
         return f" names {shown(address)}, for which pip and uv have no transport. Write git+https://{masked(address).removeprefix('git://')}."
+    if re.match(r"(?!https?:|file:)[a-z][a-z0-9.-]*://", plain):
+        return f" names {shown(address)}, for which pip and uv have no transport. Write an address with https://, or a path in the source."
     path = urllib.parse.urlsplit(plain).path
     if re.match(r"https?://", plain) and (_FORGE.fullmatch(plain) or path.endswith(".git")):
         return f" names {shown(address)}, the page of a repository. Write git+{masked(address)}, with @ and a tag or a commit."
@@ -73,7 +89,90 @@ def of_option(text: str) -> str:
     index = _INDEX.fullmatch(text)
     if index and "://" not in index[1] and not index[1].startswith(("/", ".")):
         return f" names the index {shown(index[1])}, which is no address. Write https://{index[1]}."
+    option = re.split(r"[=\s]", text)[0]
+    if option not in _OPTIONS and option[:2] not in ("-i", "-f", "-r", "-c", "-e"):
+        return (
+            f" has {option}, which no requirement file can hold. Take it out; python_extra_args has options for every installation of the host,"
+            " and flask_app_upgrade takes newer versions."
+        )
     return ""
+
+
+def remedy_for_variable(text: str) -> str:
+    """What to write in place of a line that names a variable of the environment, of which no installer on a host knows."""
+    if text.startswith("-"):
+        return "Write its value; an index with a password belongs into python_index_url."
+    login = re.search(r"://([^/@\s]*)@", text)
+    plain = not login or re.fullmatch(r"[a-z0-9_-]*:?", _VARIABLE.sub("", login[1]))
+    example = (
+        _VARIABLE.sub(lambda match: f"{{{{ {match[1].lower()} }}}}", text)
+        if plain
+        else "NAME @ git+https://{{ token }}@HOST/PATH.git"
+    )
+    return f"Take the line out, and name the package in flask_app_packages, where Ansible puts values in, from a vault too: '{example}'."
+
+
+def of_options(text: str) -> str:
+    """What is wrong with the options behind a requirement."""
+    for option in re.findall(r"(?<!\S)--[a-z-]+", text):
+        if option not in _OF_REQUIREMENT:
+            return f" has {option} behind a requirement. Write it on a line of its own."
+    return ""
+
+
+def of_line_end(line: str, following: str) -> str:
+    """What is wrong with the end of a line that seems to go on, in the file as it is."""
+    comment = re.search(r"\S.*\s#.*\\$", line)
+    if comment and not line.lstrip().startswith("#") and following.strip() and not following.lstrip().startswith("#"):
+        return f" ends its comment with \\, so that pip takes the next line ({shown(following.strip())}) for a part of the comment. Remove the \\."
+    if re.search(r"\\[ \t]+$", line) and not re.search(r"(^|\s)#", line):
+        return " has a space behind the \\ at its end, so that it does not go on in the next line. Remove the space."
+    return ""
+
+
+def of_syntax(text: str) -> str:
+    """What is wrong with a requirement, by the rules that all installers follow (PEP 440, PEP 508)."""
+    if requirements is None:
+        return ""
+    try:
+        requirements.Requirement(text)
+        return ""
+    except requirements.InvalidRequirement as error:
+        return f" is {shown(text)}, which is no requirement: {_remedy(text, str(error))}"
+
+
+def _is_version(text: str) -> bool:
+    try:
+        versions.Version(text)
+    except versions.InvalidVersion:
+        return False
+    return True
+
+
+def _remedy(text: str, error: str) -> str:
+    name = requirement_name(text)
+    if text.endswith(";"):
+        return "it ends with a semicolon. Take that out."
+    if re.search(r"[^\s#]#", text):
+        return "a comment begins with a space and #. Write a space before it."
+    short = re.search(r"~=\s*(\d+)\s*(?:[,;]|$)", text)
+    if short:
+        return f"~= needs two numbers. Write {name}~={short[1]}.0, or {name}>={short[1]}."
+    wild = re.search(r"([<>~]=?|===)\s*(\d[\d.]*)\.\*", text)
+    if wild:
+        return f".* goes with == and != only. Write {wild[1]}{wild[2]}."
+    if re.match(r"[\w.\[\],~=!<>*+ -]*?[\w*\]]\s+[A-Za-z]", text) and ";" not in text:
+        return "it seems to be two. Write each on a line of its own."
+    for number in re.findall(r"(?:===?|[~!<>]=?)\s*([^\s,;)]+)", text.partition(";")[0]):
+        if not number.endswith(".*") and not _is_version(number):
+            return f"{shown(number)} is no version by the rules of Python (PEP 440). Write one that the index has, such as {name}==1.0."
+    marker = text.partition(";")[2]
+    if marker and of_syntax(text.partition(";")[0]) == "":
+        return (
+            f"{shown(marker.strip())} is no marker. Write one such as python_version < '3.12', with the value in quotes, or take it out with"
+            " its semicolon."
+        )
+    return f"{error.splitlines()[0]}. Write NAME or NAME==VERSION, such as flask==3.1.2."
 
 
 def of_all(places: Iterable[tuple[str, str]]) -> str:

@@ -14,7 +14,9 @@ from .text import shown
 
 #: Requirement files by other names than requirements.txt, in the source or in a folder of it.
 _REQUIREMENTS = re.compile(
-    r"(?:[\w.-]+/)?[\w.-]*requirements?[\w.-]*\.(?:txt|in)|requirements?/[\w.-]+\.(?:txt|in)", re.I
+    r"(?:[\w.-]+/)?[\w.-]*requirements?(?:[\w.-]*\.(?:txt|in|pip|lock))?|requirements?/[\w.-]+\.(?:txt|in|pip)"
+    r"|(?:reqs?|dependencies|deps)\.txt",
+    re.I,
 )
 #: Those that a server needs, the likeliest first; and those that it does not.
 _LIKELY = ("prod", "deploy", "server", "requirements.txt", "base", "common", "main", "app", "core", "requirement")
@@ -24,6 +26,11 @@ _NAMED = re.compile(r"^name:\s*[\"']?([\w.-]+)", re.MULTILINE)
 _SCRIPT = re.compile(r"^# /// script\s*$(?:\n#[^\n]*)*?\n# dependencies\s*=", re.MULTILINE)
 _LISTED_AT_MOST = 4
 _READ_AT_MOST = 1 << 20
+
+
+def is_for_others(name: str) -> bool:
+    """Whether a file of this name is for development, tests or the like."""
+    return bool(_UNLIKELY.search(name))
 
 
 def is_conda(name: str) -> bool:

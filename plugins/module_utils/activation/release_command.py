@@ -98,7 +98,7 @@ class ReleaseCommand:
         """What the command about the state of the data prints, such as the revision of a database; empty if that is not known."""
         try:
             return "\n".join(
-                self._run(command, self.options.release_command_timeout).strip()
+                self._run(command, self.options.release_command_timeout, without_errors=True).strip()
                 for command in self.options.release_command_state
             )
         except StepFailure as failure:
@@ -120,9 +120,10 @@ class ReleaseCommand:
             )
             self.records.note(release, record["command"], INTERRUPTED)
 
-    def _run(self, command: tuple[str, ...], seconds: float) -> str:
+    def _run(self, command: tuple[str, ...], seconds: float, without_errors: bool = False) -> str:
         """Run one command; return what it printed.
 
+        :param without_errors: whether that is its standard output alone. What it logs, with the time, goes to its standard error
         :raises StepFailure: when it fails, or takes longer than that
         """
         release = self.survey.store.path(self.survey.wanted)
@@ -132,19 +133,20 @@ class ReleaseCommand:
         )
         home, given = os.path.join(self.options.root, "shared"), self.instances.environment()
         environment = app_process.variables(account, home, given)
-        with tempfile.TemporaryFile() as output, daemons_ended():  # a file: a pipe that a daemon inherits never ends
+        # Files: a pipe that a daemon inherits never ends.
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors, daemons_ended():
             process = app_process.start(
                 [python, "-IS", run, *command],
                 account,
                 environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=output,
+                stderr=errors if without_errors else output,
             )
             with app_process.ended_with_us(process):
                 late = _is_late(process, seconds)
                 app_process.kill_group(process)
-            text = self._masked(app_process.tail(output))
+            text, logged = (self._masked(app_process.tail(stream)) for stream in (output, errors))
         if not late and process.returncode == 0:
             return text
         words = shlex.join(command)
@@ -157,7 +159,7 @@ class ReleaseCommand:
         raise StepFailure(
             f"the release command {why}: {words}",
             log_file="its output",
-            log=text,
+            log=text + logged,
             blames_release=True,
             reproduce=f"sudo -u {account.pw_name} {os.path.join(release, 'run')} {words}",
         )

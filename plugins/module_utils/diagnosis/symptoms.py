@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from . import installer, phrases, supervisord
+from . import installer, phrases, shared_path, supervisord
 from .symptom import Symptom
 
 #: Of the trial of a release: the limit comes behind.
@@ -452,6 +452,7 @@ def diagnose(text: str, source: str = "app", root: str = "") -> Diagnosis | None
             words = [word.strip().rstrip(".") for word in found.groups() if word]
             words += [""] * 2
             cause, remedy = symptom.cause.format(*words), symptom.remedy.format(*words)
+            remedy = remedy.replace("such as [instance]", f"such as [{shared_path.of(words[0])}]")
             if root:
                 remedy = remedy.replace("/srv/NAME", root).replace("/run/NAME", f"/run/{root.rpartition('/')[2]}")
             return Diagnosis(cause, remedy, symptom.code, _line_at(found.string, found.start()), symptom.needs_request)

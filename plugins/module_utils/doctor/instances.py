@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..diagnosis import log_tail
+from ..diagnosis import log_tail, shared_path
 from ..diagnosis.symptoms import diagnose
 from ..instance.obstacle import NOT_OPENED
 from ..release.server_packages import LOSSLESS
@@ -239,7 +239,7 @@ def _check_writes(seen: AppState, instance: InstanceState) -> t.Iterator[Finding
             instance.process.full_name,
             f"requests to {instance.process.name} met {len(refused)} error(s) such as: {refused[-1]}",
             f"The app's user may not do that, which most often is to write. A release belongs to root; what is to stay belongs below {shared}.",
-            f"Name the file or folder in flask_app_shared_paths, such as [instance]; or have the app write below {shared}, which"
+            f"Name the file or folder in flask_app_shared_paths, such as [{shared_path.of(refused[-1])}]; or have the app write below {shared}, which"
             " PYGUN_SHARED_DIR in its environment names. Then deploy.",
             app=seen.app.name,
         )

@@ -7,10 +7,9 @@ from __future__ import annotations
 import shlex
 import typing as t
 
-Commands = tuple[tuple[str, ...], ...]
+from . import shell_text
 
-#: Words with a meaning in a shell only. A release command is run without a shell.
-_OF_A_SHELL = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"}
+Commands = tuple[tuple[str, ...], ...]
 
 
 def commands_from(value: t.Any) -> Commands:
@@ -37,6 +36,7 @@ def _split(text: str) -> tuple[str, ...]:
         words = shlex.split(text)
     except ValueError as error:
         raise ValueError(f"{text!r} cannot be split into words: {error}. Write the closing quote.") from None
+    _refuse(shell_text.found_in(text))
     return _checked(words)
 
 
@@ -46,8 +46,13 @@ def _checked(words: t.Any) -> tuple[str, ...]:
     for word in words:
         if not isinstance(word, str):
             raise ValueError(f"the word {word!r} of a command is no text. Put it in quotes.")
-        if word in _OF_A_SHELL:
-            raise ValueError(
-                f"{word} means something to a shell only, and no shell runs it. Write a list of commands, or [sh, -c, 'TEXT']."
-            )
+    _refuse(shell_text.found_in(words))
     return tuple(words)
+
+
+def _refuse(part: str) -> None:
+    if part:
+        raise ValueError(
+            f"{part} means something to a shell only, and no shell runs it. Write a list of commands, or [sh, -c, 'TEXT']; or put it in"
+            " quotes if it is no more than a text."
+        )

@@ -50,6 +50,13 @@ def check(files, packages, python, platform, uv=True):
                 f"{where} names a git repository, and this host has no git.",
                 "Set flask_app_system_packages: [git]; or name an archive of the commit, such as https://HOST/TEAM/APP/archive/COMMIT.tar.gz.",
             )
+        option = re.search(r"\s(--config-settings?|--global-option|-C)\b", text)
+        if uv and option:
+            raise InstallError(
+                "the installer does not take an option of the app's requirements.",
+                f"{where} has {option[1]} behind a requirement, which uv does not read.",
+                f"Set flask_app_installer: pip, or take the option out: {option[1]} may stand in python_extra_args.",
+            )
         if why := wheel_refusal(text, python, platform):
             raise InstallError(
                 "a wheel of the app's is for other hosts.",
@@ -59,10 +66,20 @@ def check(files, packages, python, platform, uv=True):
 
 
 def environment_for(files):
-    """Environment variables of uv. A lock with several indexes has hashes, so a package may come from any of them."""
+    """Environment variables of uv, for what it does not read in requirement files.
+
+    A lock with several indexes has hashes, so a package may come from any of them.
+    """
     locks = [file for file in files if os.path.basename(file) == LOCKED]
     has_more = any(text.startswith("--extra-index-url") for file in locks for _where, text in lines(file))
-    return {"UV_INDEX_STRATEGY": "unsafe-best-match"} if has_more else {}
+    found = {"UV_INDEX_STRATEGY": "unsafe-best-match"} if has_more else {}
+    texts = [text for file in files for _where, text in lines(file)]
+    hosts = [match[1] for match in map(re.compile(r"--trusted-host[=\s]+(\S+)").match, texts) if match]
+    if hosts:
+        found["UV_INSECURE_HOST"] = " ".join(hosts)
+    if "--pre" in texts:
+        found["UV_PRERELEASE"] = "allow"
+    return found
 
 
 def takes_python(specifier, version):

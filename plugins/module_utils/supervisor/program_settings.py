@@ -16,6 +16,8 @@ import shlex
 import signal
 import typing as t
 
+from ..release import shell_text
+
 #: Kinds of a setting: str, path, int, bool, size, list of str or int, dict.
 _COMMON: dict[str, str] = {
     "name": "str",
@@ -82,8 +84,6 @@ EXPANSION = re.compile(
     r"%\((?:(?:program_name|group_name|host_node_name)\)s|(?:process_num|numprocs)\)(?:0?[1-9])?[ds])"
 )
 _FOREIGN_EXPANSION = re.compile(r"%\((?:here|ENV_\w+|program_name|group_name|host_node_name|process_num|numprocs)\)")
-#: Words that only a shell understands.
-_SHELL = {"|", "||", "&&", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 Entry = dict[str, t.Any]
 
 
@@ -162,10 +162,13 @@ def _command(value: str) -> t.Iterator[str]:
         yield f" begins with {words[0]!r}: supervisor starts no shell that would replace ~ or $. Write the whole path."
     elif "/" in words[0] and not words[0].startswith("/"):
         yield f" begins with {words[0]!r}: write the whole path, beginning with /."
-    for word in words[1:]:
-        if word in _SHELL:
-            yield f" has the word {word!r}, which only a shell understands. Write /bin/sh -c '...' around it."
-            break
+    else:
+        part = shell_text.found_in(value) or shell_text.found_in(words)
+        if part:
+            yield (
+                f" has {part!r}, which only a shell understands. Write /bin/sh -c '...' around it; or put it in quotes if it is no more"
+                " than a text."
+            )
 
 
 def _environment(values: dict[str, t.Any]) -> t.Iterator[str]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from .wanted import Wanted
 
 #: The names of locks in a source, in the order in which they are tried.
 NAMES = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+
+
+#: The newest format of each lock that is known: where the file says its version, and that version up to its first dot.
+_FORMATS = {
+    "uv.lock": (("version",), 1),
+    "poetry.lock": (("metadata", "lock-version"), 2),
+    "pdm.lock": (("metadata", "lock_version"), 4),
+    "Pipfile.lock": (("_meta", "pipfile-spec"), 6),
+    "pylock.toml": (("lock-version",), 1),
+}
 
 
 def is_pylock(name: str) -> bool:
@@ -46,21 +57,36 @@ def _read(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) 
             return None
     if path.name == "Pipfile.lock":
         manifest = path.with_name("Pipfile")
-        lock = pipfile.read(path, _json(path), wanted.names)
+        lock = pipfile.read(path, _known(path, _json(path)), wanted.names)
     elif is_pylock(path.name):
-        lock = pylock.read(path, toml(path), wanted.names)
+        lock = pylock.read(path, _known(path, toml(path)), wanted.names)
     elif path.name == "poetry.lock":
-        lock = poetry.read(path, toml(path), toml(manifest) if manifest.is_file() else {}, wanted.names)
+        lock = poetry.read(path, _known(path, toml(path)), toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "pdm.lock":
-        lock = pdm.read(path, toml(path), toml(manifest) if manifest.is_file() else {}, wanted.names)
+        lock = pdm.read(path, _known(path, toml(path)), toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "uv.lock":
-        lock = uv.read(path, toml(path), manifest.parent, wanted.names)
+        lock = uv.read(path, _known(path, toml(path)), manifest.parent, wanted.names)
     else:
         return None
     wanted.take(lock.has)
     if manifest.is_file():
         fit.check(lock, manifest, toml(manifest))
     return lock
+
+
+def _known(path: Path, content: dict) -> dict:
+    """The contents of a lock, whose format is none that is newer than those that are known."""
+    keys, newest = _FORMATS.get(path.name, _FORMATS["pylock.toml"])
+    value: object = content
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    version = re.match(r"\d+", str(value or ""))
+    if version and int(version[0]) > newest:
+        raise Refused(
+            f"{path} has format {value}, and no later one than {newest} is known here. Write a requirements.txt next to it with its own"
+            " tool (each can export one), and deploy again."
+        )
+    return content
 
 
 def _workspace_lock(project: Path, root: Path, toml: Callable[[Path], dict]) -> Path | None:

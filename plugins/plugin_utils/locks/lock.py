@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...module_utils.release.requirement_lines import note, with_origin
+from ...module_utils.host.logins import masked
+from ...module_utils.release.requirement_lines import note
 from ...module_utils.resolved import normalize
 from ..requirement_files import Reader, Refused
 from . import markers
@@ -90,9 +91,8 @@ class Lock:
         if self.requires_python:
             reader.found.lines.append(note("requires-python", self.requires_python, origin))
         reader.found.lines += [note("override", text, origin) for text in self._overrides()]
-        reader.found.lines += [
-            with_origin(line, origin) for line in self._indexes([package for package, _marker in found])
-        ]
+        for line in self._indexes([package for package, _marker in found]):
+            reader.line(line, self.path.parent, str(self.path), origin)
         unhashed = []
         for package, marker in found:
             before = len(reader.found.lines)
@@ -119,12 +119,16 @@ class Lock:
             if not found:
                 yield f"{name} ; python_version < '0'"
 
-    @staticmethod
-    def _indexes(packages: Iterable[Package]) -> Iterator[str]:
+    def _indexes(self, packages: Iterable[Package]) -> Iterator[str]:
         """Options for the indexes that are not PyPI, which `python_index_url` stands in for."""
         urls = dict.fromkeys(package.index for package in packages if package.index)
         foreign = [url for url in urls if not _PYPI.fullmatch(url)]
         for url in foreign:
+            if "://" in url and re.search(r"\$\{?[A-Za-z_]", url):
+                raise Refused(
+                    f"{self.path} names the index {masked(url)}, whose address has a variable of the environment: no host has it. Write a"
+                    " requirements.txt from the lock, take its lines with indexes out, and set python_index_url."
+                )
             if "://" not in url:
                 yield f"--find-links {url}"
             elif len(urls) == 1:

@@ -12,7 +12,7 @@ from ..requirement_files import Refused
 from . import fit, markers
 from .lock import Edge, Lock, Package, choose, repository, walk
 from .markers import NEVER, Chosen, Marker
-from .poetry_versions import as_marker, ranges
+from .poetry_versions import marker_of, ranges
 
 _EXPORT = "poetry export --output requirements.txt"
 
@@ -108,8 +108,7 @@ def _edges(lock: Lock, listed: dict, extra: str = "") -> Iterator[Edge]:
             if bool(item.get("optional")) != bool(extra):
                 continue
             marker = lock.marker(item.get("markers", ""), name, Chosen([extra] if extra else []))
-            if "python" in item:
-                marker = markers.both(marker, as_marker(item["python"]))
+            marker = markers.both(marker, marker_of({**item, "markers": ""}))
             if marker != NEVER:
                 yield Edge(name, tuple(item.get("extras", ())), marker, (item.get("version", "*"),))
 

@@ -34,6 +34,20 @@ def _plain(operator: str, version: str) -> list[tuple[str, str]]:
     return [(">=", version), ("<", ".".join(map(str, upper)))]
 
 
+def marker_of(item: dict) -> Marker:
+    """Where a dependency of Poetry's table is needed: by its marker, its Python versions and its platform.
+
+    :raises markers.MarkerError: when it cannot be read
+    """
+    found = markers.parse(item.get("markers", ""))
+    if "python" in item:
+        found = markers.both(found, as_marker(item["python"]))
+    platform = re.fullmatch(r"\s*(==|!=|)\s*([\w.-]+)\s*", str(item.get("platform", "")))
+    if platform:
+        found = markers.both(found, markers.parse(f"sys_platform {platform[1] or '=='} '{platform[2]}'"))
+    return found
+
+
 def as_marker(text: str) -> Marker:
     """The Python versions that a constraint takes, as a marker."""
     found = []

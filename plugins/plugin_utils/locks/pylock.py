@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,7 +48,13 @@ def _package(entry: dict, lock: Lock) -> Package:
     if "directory" in entry:
         return Package(name, version, f"{name} @ {lock.place(entry['directory']['path'])}")
     files = [*entry.get("wheels", ()), *([entry["sdist"]] if "sdist" in entry else [])]
-    return Package(name, version, f"{name}=={version}", _hashes(files), entry.get("index", ""))
+    return Package(name, version, f"{name}=={version}", _hashes(files), entry.get("index") or _folder(files))
+
+
+def _folder(files: list[dict]) -> str:
+    """The folder of the source in which all files of a package are; empty if they are elsewhere."""
+    folders = {os.path.dirname(file["path"]) for file in files if "path" in file and "url" not in file}
+    return f"./{folders.pop()}" if len(folders) == 1 and all("path" in file for file in files) else ""
 
 
 def _hashes(files: list[dict]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from ...module_utils.host import build_account
 from ...module_utils.release.commands import commands_from
 from ...module_utils.release.package_lock import names_to_upgrade
+from .. import requirement_mistakes
 from ..text import foreign, shown, unseen
 from .ranges import STOP_MARGIN
 from .rules import Values, between, rule
@@ -89,6 +90,8 @@ def _requirements(values: list[str]) -> Iterator[str]:
         ):
             hint = " (two equals signs)" if re.search(r"[^=!<>~]=[^=]", text) else ""
             yield f"{shown(value)} is not a requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
+        elif mistake := requirement_mistakes.of_syntax(text):
+            yield f"it{mistake}"
 
 
 @rule("flask_app_upgrade")

@@ -10,6 +10,7 @@ import shlex
 import typing as t
 from collections.abc import Iterator
 
+from ...module_utils.release import shell_text
 from ..text import shown
 from .rules import Values, between, rule
 from .value_types import check_characters, check_type, typed, yaml_kind
@@ -22,11 +23,11 @@ _DAY = "(?:Mon|Tue(?:s)?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
 _CALENDAR = re.compile(
     r"(?i:(?:minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually)"
     rf"|(?:{_DAY}(?:(?:,|\.\.){_DAY})*,?)?(?:(?:^|\s+)[\d*][\d*,./~-]*-[\d*,./~-]+)?(?:(?:^|\s+)[\d*][\d*,./]*:[\d*,./]+(?::[\d*,./]+)?)?)"
-    r"(?:\s+(?:UTC|[A-Za-z_]+/[A-Za-z_/+-]+))?"
+    r"(?:\s+[A-Z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*)?"
 )
 _SHORTCUTS = {"@hourly": "hourly", "@daily": "daily", "@midnight": "daily", "@weekly": "weekly", "@monthly": "monthly"}
 _SHORTCUTS.update({"@yearly": "yearly", "@annually": "yearly"})
-_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
@@ -87,40 +88,55 @@ def _command(value: t.Any) -> Iterator[str]:
         yield "a word of it is no text. Put it in quotes."
     else:
         yield from check_characters(words, ascii_only=False)
-        if any(word in ("|", "||", "&&", ";", ">", ">>", "<", "2>&1") for word in words):
-            yield f"no shell reads it, so {shown(' '.join(words))} would not do what it says. Write sh -c '...', or a script."
+        part = shell_text.found_in(value if isinstance(value, str) else words)
+        if part:
+            yield (
+                f"no shell reads it, so {shown(' '.join(words))} would not do what it says ({part} is for a shell). Write sh -c '...', or a"
+                " script; or put it in quotes if it is no more than a text."
+            )
 
 
 def _schedule(text: str) -> Iterator[str]:
-    calendar = calendar_of_cron(text)
-    if calendar:
-        yield f"that is a line of cron. systemd writes it {calendar!r}: write that."
-    elif calendar is not None:
+    fields = text.split()
+    calendars = calendars_of_cron(text)
+    if len(calendars) == 2:
         yield (
-            "that is a line of cron which systemd cannot say in one (day of the month or day of the week): write two jobs, such as"
-            " '*-*-01 03:00:00' and 'Mon *-*-* 03:00:00'."
+            "that is a line of cron which systemd cannot say in one (day of the month or day of the week): write two jobs, with"
+            f" {calendars[0]!r} and {calendars[1]!r}."
         )
+    elif calendars:
+        yield f"that is a line of cron. systemd writes it {calendars[0]!r}: write that."
+    elif text.strip().lower() == "@reboot":
+        yield "systemd starts jobs by the clock. What is to start with the host and keep running is a program: flask_app_programs."
+    elif re.match(r"[A-Za-z]", fields[5] if len(fields) > 5 else "") and calendars_of_cron(" ".join(fields[:5])):
+        calendar = calendars_of_cron(" ".join(fields[:5]))[0]
+        yield f"that is a line of a crontab. Its first five fields are {calendar!r} for systemd: write that; what follows belongs into command."
     elif not text.strip() or not _CALENDAR.fullmatch(text.strip()):
         yield "that is no calendar of systemd. Write one such as '*-*-* 03:00:00', 'Mon..Fri 06:30', '*:0/10' or 'hourly' (systemd.time(7))."
 
 
-def calendar_of_cron(text: str) -> str | None:
-    """The calendar of systemd for a line of cron; None if it is not such a line, empty if systemd cannot say it in one."""
+def calendars_of_cron(text: str) -> list[str]:
+    """The calendars of systemd for a line of cron: none if it is no such line, and two if systemd cannot say it in one."""
     if text.strip().lower() in _SHORTCUTS:
-        return _SHORTCUTS[text.strip().lower()]
+        return [_SHORTCUTS[text.strip().lower()]]
     fields = text.split()
     if len(fields) != 5:
-        return None
+        return []
     minute, hour, day, month, weekday = fields
     try:
-        days = ",".join(_weekdays(part) for part in weekday.split(",")) if weekday != "*" else ""
-        date = f"*-{_numbers(month, 1, 12, _MONTHS)}-{_numbers(day, 1, 31)}"
+        days = _weekdays(weekday)
+        month = _numbers(month, 1, 12, _MONTHS)
+        date = _numbers(day, 1, 31)
         time = f"{_numbers(hour, 0, 23)}:{_numbers(minute, 0, 59)}:00"
     except ValueError:
-        return None
-    if days and day != "*":  # cron runs on either of them, systemd on days that are both
-        return ""
-    return f"{days} {date} {time}".strip()
+        return []
+    if not day.startswith("*") and not weekday.startswith(
+        "*"
+    ):  # cron runs on either of them, systemd on days that are both
+        if not days:
+            return [f"*-{month}-* {time}"]
+        return [f"*-{month}-{date} {time}", f"{days} *-{month}-* {time}"]
+    return [f"{days} *-{month}-{date} {time}".strip()]
 
 
 def _numbers(field: str, least: int, most: int, names: tuple[str, ...] = ()) -> str:
@@ -129,34 +145,46 @@ def _numbers(field: str, least: int, most: int, names: tuple[str, ...] = ()) -> 
 
 
 def _part(part: str, least: int, most: int, names: tuple[str, ...]) -> str:
-    values, _slash, step = part.partition("/")
-    if _slash and not (step.isdigit() and int(step) > 0):
+    values, slash, step = part.partition("/")
+    if slash and not (step.isdigit() and int(step) > 0):
         raise ValueError(part)
     if values == "*":
-        return f"{least if least else 0}/{step}" if step else "*"
+        return f"{least}/{step}" if step else "*"
     first, dash, last = values.partition("-")
     numbers = [_number(word, least, most, names) for word in ([first, last] if dash else [first])]
+    if numbers[-1] < numbers[0]:
+        raise ValueError(part)
     shown_part = "..".join(f"{number:02d}" for number in numbers)
     return f"{shown_part}/{step}" if step else shown_part
 
 
 def _number(word: str, least: int, most: int, names: tuple[str, ...]) -> int:
-    number = names.index(word.lower()) if word.lower() in names[1:] else int(word)
+    number = names.index(word.lower()) if word.lower() in names else int(word)
     if not least <= number <= most:
         raise ValueError(word)
     return number
 
 
-def _weekdays(part: str) -> str:
-    if "/" in part:
-        raise ValueError(part)
-    short = [day.lower() for day in _DAYS[:7]]
-    numbers = [short.index(word.lower()) if word.lower() in short else int(word) for word in part.split("-")]
-    if len(numbers) > 2 or not all(0 <= number <= 7 for number in numbers):
-        raise ValueError(part)
-    if len(numbers) == 2 and numbers[0] == 0:  # systemd's week begins on Monday
-        return f"Sun,Mon..{_DAYS[numbers[1]]}" if 1 < numbers[1] < 7 else ("Sun,Mon" if numbers[1] == 1 else "Mon..Sun")
-    return "..".join(_DAYS[number] for number in numbers)
+def _weekdays(field: str) -> str:
+    """The days of the week as systemd writes them, whose week begins on Monday; empty for all of them."""
+    chosen: set[int] = set()
+    for part in field.split(","):
+        values, slash, step = part.partition("/")
+        first, dash, last = ("0", "-", "6") if values == "*" else values.partition("-")
+        start = _number(first, 0, 7, _DAYS)
+        end = _number(last, 0, 7, _DAYS) if dash else 6 if slash else start
+        if end < start or (slash and not (step.isdigit() and int(step))):
+            raise ValueError(part)
+        chosen |= {(number - 1) % 7 for number in range(start, end + 1, int(step or 1))}
+    if len(chosen) == 7:
+        return ""
+    runs: list[list[int]] = []
+    for number in sorted(chosen):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join("..".join(_DAYS[day + 1].title() for day in dict.fromkeys((run[0], run[-1]))) for run in runs)
 
 
 @between

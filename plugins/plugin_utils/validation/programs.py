@@ -9,6 +9,7 @@ import re
 import typing as t
 from collections.abc import Iterator
 
+from ...module_utils.release import shell_text
 from ...module_utils.supervisor import program_settings
 from ...module_utils.supervisor.release_programs import SETTINGS, SINGLETON, command_text, process_names
 from ..text import shown
@@ -59,6 +60,8 @@ def _entry(entry: dict) -> Iterator[str]:
         )
     if command and re.match(r"~|[^\s]*\$", command.strip()):
         yield f"command begins with {shown(command.split()[0])}: supervisor starts no shell that would replace ~ or $. Write the path."
+    elif command and shell_text.beginning(command.split()[0]):
+        yield f"command begins with {shown(command.split()[0])}, which only a shell understands. Write sh -c '...' around it."
     if right.get("startsecs") == 0:
         yield "startsecs is 0: write 1 or more. The deploy waits for that long to see whether the program stays up."
     rejected = {*(entry.keys() - right.keys()), "user"}

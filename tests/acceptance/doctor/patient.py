@@ -125,7 +125,7 @@ class Patient:
             "import json; from ansible_collections.pygun.stack.plugins.module_utils.doctor.examination import Options, examine;"
             " print(json.dumps(examine(Options())['findings']))"
         )
-        return json.loads(self.sh(f'PYTHONPATH={HERE} PYTHONDONTWRITEBYTECODE=1 python3 -c "{ask}"'))
+        return json.loads(self.sh(f'PYTHONPATH={HERE} python3 -c "{ask}"'))
 
     def _put_doctor(self) -> None:
         packed = io.BytesIO()

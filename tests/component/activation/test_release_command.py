@@ -182,7 +182,7 @@ def test_a_run_that_is_killed_takes_it_along_and_the_next_runs_it_again(served, 
 def test_a_rollback_goes_across_one_that_has_changed_nothing(served, ran):
     old, revision = served.current, served.folder / "revision"
     revision.write_text("0001 (head)\n")
-    state = ["cat", str(revision)]
+    state = ["sh", "-c", f"date +%s.%N >&2; cat {revision}"]  # a program that logs as it begins
 
     def deployed(script, state):
         result = served.deploy(

@@ -100,9 +100,14 @@ def backend() -> Iterator[SimpleNamespace]:
 
 @contextlib.contextmanager
 def balancer(
-    folder: Path, backend: SimpleNamespace, entry: dict | None = None, host: dict | None = None, **given: object
+    folder: Path,
+    backend: SimpleNamespace,
+    entry: dict | None = None,
+    host: dict | None = None,
+    up: str = "/up",
+    **given: object,
 ):
-    """The port of a HAProxy, and a function that returns the lines that it has logged."""
+    """The port of a HAProxy, once it answers for the path *up*, and a function that returns the lines that it has logged."""
     port = free_port()
     entry = {"name": "shop", "bind": f"127.0.0.1:{port}", "health_path": "/", "port": backend.port, **(entry or {})}
     text = configuration(entry, {"load_balancer_address": "127.0.0.1", **(host or {})}, **given)
@@ -122,10 +127,11 @@ def balancer(
 
         try:
             give_up = time.monotonic() + 30
-            while time.monotonic() < give_up:
+            while True:
                 assert process.poll() is None, "HAProxy has ended"
+                assert time.monotonic() < give_up, f"{up} is never answered"
                 with contextlib.suppress(OSError):
-                    if ask(port, "/up")[0] == 200:
+                    if ask(port, up)[0] == 200:
                         logged()
                         backend.requests.clear()
                         break
@@ -330,7 +336,10 @@ def test_a_service_may_tell_its_app_where_it_is_served(tmp_path):
     entry = {
         "options": ["http-request set-header SCRIPT_NAME /shop", "http-request set-header X-Forwarded-Prefix /shop"]
     }
-    with believing(forwarder_headers="SCRIPT_NAME") as app, balancer(tmp_path, app, entry) as (port, logged):
+    with (
+        believing(forwarder_headers="SCRIPT_NAME") as app,
+        balancer(tmp_path, app, entry, up="/shop/up") as (port, logged),
+    ):
         believed = json.loads(ask(port, "/shop/up", **CLAIMS)[1])
     assert (believed["SCRIPT_NAME"], believed["PATH_INFO"]) == ("/shop", "/up")
     assert believed["HTTP_X_FORWARDED_PREFIX"] == "/shop"

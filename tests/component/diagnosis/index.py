@@ -134,7 +134,7 @@ def served(packages: Path, status: int = 200, tls: Path | None = None, query: st
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         # A name where TLS is: the pip that comes with Python 3.13.0 fails on an address before it looks at a certificate.
         yield f"https://localhost:{server.server_port}" if tls else f"http://127.0.0.1:{server.server_port}"

@@ -89,7 +89,7 @@ def servers_fixture():
 
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.wants_token, server.asked, server.files, server.lie = wants_token, [], {"/model": MODEL}, 0
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         made.append(server)
     yield made
     for server in made:

@@ -49,7 +49,7 @@ def collector_fixture():
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.received = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -179,6 +179,11 @@ def test_what_the_app_imports_is_no_matter_of_the_target(attempt):
     assert diagnose(outcome.problem).code == "module-not-found"
 
 
+def test_a_target_that_asks_for_its_own_version_is_there(attempt):
+    outcome = attempt("from importlib import metadata\nmetadata.version('wsgi')")
+    assert diagnose(outcome.problem).code == "metadata-missing"
+
+
 def test_a_factory_without_parentheses_is_named(attempt):
     known = diagnose(attempt("def app():\n    return len\n").problem)
     assert known.code == "factory"

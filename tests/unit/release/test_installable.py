@@ -90,3 +90,24 @@ def test_pip_refuses_the_overrides_of_a_lock(tmp_path):
 def test_all_indexes_are_asked_for_what_a_lock_has_from_several(tmp_path, name, wanted):
     (tmp_path / name).write_text("--extra-index-url https://h/simple\nflask==3.1.3\n")
     assert bool(installable.environment_for([str(tmp_path / name)])) is wanted
+
+
+def test_uv_is_told_what_it_does_not_read_in_a_requirement_file(tmp_path):
+    file = tmp_path / "app.txt"
+    file.write_text("--trusted-host a.example\n--trusted-host=b.example:80\n--pre\nx\n")
+    assert installable.environment_for([str(file)]) == {
+        "UV_INSECURE_HOST": "a.example b.example:80",
+        "UV_PRERELEASE": "allow",
+    }
+    file.write_text("x --hash=sha256:00\n")
+    assert installable.environment_for([str(file)]) == {}
+
+
+def test_an_option_that_only_pip_takes_is_refused_for_uv(tmp_path):
+    file = tmp_path / "app.txt"
+    file.write_text("x --config-settings=a=b  # from requirements.txt, line 3\n")
+    installable.check([str(file)], [], *HOST, uv=False)
+    with pytest.raises(python_env.InstallError) as caught:
+        installable.check([str(file)], [], *HOST)
+    assert caught.value.cause.startswith("requirements.txt, line 3 has --config-settings")
+    assert "flask_app_installer: pip" in caught.value.remedy

@@ -16,7 +16,7 @@ worker: celery -A shop worker
 @pytest.fixture
 def notes(tmp_path):
     def read(text, wsgi="shop.wsgi:application", command="", programs=()):
-        (tmp_path / "Procfile").write_text(text)
+        (tmp_path / "Procfile").write_bytes(text if isinstance(text, bytes) else text.encode())
         files = render(programs, APP)
         return list(procfile.notes(tmp_path, wsgi, command, files))
 
@@ -55,6 +55,35 @@ def test_what_needs_a_shell_gets_one(notes, command):
     (note,) = notes(f"worker: {command}\n")
     assert f'{{name: worker, command: ["sh", "-c", "{command}"]}}.' in note
     assert not notes(f"worker: {command}\n", programs=[{"name": "other", "command": ["sh", "-c", command]}])
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("worker: A=1 rq worker", '"env A=1 rq worker"'),
+        ("worker: exec rq worker", '"rq worker"'),
+        ("Worker: cd jobs; rq worker", '["sh", "-c", "cd jobs; rq worker"]'),
+        ("2-worker: rq worker >log", '["sh", "-c", "rq worker >log"]'),
+    ],
+)
+def test_a_program_is_proposed_as_it_can_be_started(notes, line, command):
+    (note,) = notes(line)
+    assert note.endswith(f"{{name: worker, command: {command}}}.")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_file_of_windows_is_read(notes, encoding):
+    assert len(notes(PROCFILE.replace("\n", "\r\n").encode(encoding))) == 2
+
+
+def test_a_line_of_cron_is_proposed_as_a_job(notes):
+    (note,) = notes("cron: 0 3 * * * flask clean\n")
+    assert note.endswith('flask_app_jobs: {name: cron, schedule: "*-*-* 03:00:00", command: "flask clean"}.')
+
+
+def test_an_app_in_quotes_is_compared(notes):
+    assert notes("web: gunicorn 'shop:create_app()'\n", wsgi="shop:create_app()") == []
+    assert len(notes("web: gunicorn 'shop:create_app()'\n")) == 1
 
 
 def test_without_a_file_there_is_nothing_to_say(tmp_path):

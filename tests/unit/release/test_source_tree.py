@@ -247,3 +247,15 @@ def test_a_token_alone_is_no_part_of_what_stays_on_disk(tmp_path):
     config = (tmp_path / "out" / ".git" / "config").read_text()
     assert "http://127.0.0.1:9/a.git" in config and "t0ken" not in config
     assert os.path.isdir(tmp_path / "out")
+
+
+def test_a_deploy_that_a_hook_of_git_starts_reads_its_own_source(tmp_path, monkeypatch):
+    """git tells a hook such as post-receive which repository it is for, and with it every git that the hook calls."""
+    app = repository(tmp_path / "app", **{"wsgi.py": "", "kept.log": ""})
+    (app / ".gitignore").write_text("*.log\n")
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "pushed.git"], check=True)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "pushed.git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "none"))
+    assert {entry.path for entry in SourceTree(app).entries("src")} == {"src/.gitignore", "src/kept.log", "src/wsgi.py"}
+    checkout(str(app), "main", tmp_path / "out")
+    assert (tmp_path / "out" / "kept.log").exists()

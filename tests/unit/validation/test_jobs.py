@@ -8,30 +8,38 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.pygun.stack.plugins.module_utils.instance import jobs
-from ansible_collections.pygun.stack.plugins.plugin_utils.validation.jobs import calendar_of_cron, check_jobs
+from ansible_collections.pygun.stack.plugins.plugin_utils.validation.jobs import calendars_of_cron, check_jobs
 
 
 @pytest.mark.parametrize(
-    ("line", "calendar"),
+    ("line", "calendars"),
     [
-        ("0 3 * * *", "*-*-* 03:00:00"),
-        ("*/5 * * * *", "*-*-* *:0/5:00"),
-        ("30 6 * * 1-5", "Mon..Fri *-*-* 06:30:00"),
-        ("0 0 * JAN,MAR 0", "Sun *-01,03-* 00:00:00"),
-        ("5,35 8-18/2 * * mon,WED-fri", "Mon,Wed..Fri *-*-* 08..18/2:05,35:00"),
-        ("0 3 */2 * *", "*-*-1/2 03:00:00"),
-        ("0 0 * * 0-3", "Sun,Mon..Wed *-*-* 00:00:00"),
-        ("0 0 * * 5-7", "Fri..Sun *-*-* 00:00:00"),
-        ("@daily", "daily"),
-        ("0 0 1 * MON", ""),
-        ("* * * *", None),
-        ("61 0 * * *", None),
-        ("0 0 * * */2", None),
-        ("Mon *-*-* 03:00:00 Europe/Berlin x y", None),
+        ("0 3 * * *", ["*-*-* 03:00:00"]),
+        ("*/5 * * * *", ["*-*-* *:0/5:00"]),
+        ("30 6 * * 1-5", ["Mon..Fri *-*-* 06:30:00"]),
+        ("0 0 * JAN,MAR 0", ["Sun *-01,03-* 00:00:00"]),
+        ("5,35 8-18/2 * * mon,WED-fri", ["Mon,Wed..Fri *-*-* 08..18/2:05,35:00"]),
+        ("0 3 */2 * *", ["*-*-1/2 03:00:00"]),
+        ("0 0 * * 0-3", ["Mon..Wed,Sun *-*-* 00:00:00"]),
+        ("0 0 * * 5-7", ["Fri..Sun *-*-* 00:00:00"]),
+        ("0 0 * * 0,7", ["Sun *-*-* 00:00:00"]),
+        ("0 0 * * 0-6", ["*-*-* 00:00:00"]),
+        ("0 0 * * */2", ["Tue,Thu,Sat..Sun *-*-* 00:00:00"]),
+        ("0 0 * * 1-5/2", ["Mon,Wed,Fri *-*-* 00:00:00"]),
+        ("0 0 */2 * 1", ["Mon *-*-1/2 00:00:00"]),
+        ("0 0 1 * 1-7", ["*-*-* 00:00:00"]),
+        ("@daily", ["daily"]),
+        ("30 0 1,15 * MON", ["*-*-01,15 00:30:00", "Mon *-*-* 00:30:00"]),
+        ("* * * *", []),
+        ("61 0 * * *", []),
+        ("0 22-2 * * *", []),
+        ("0 0 * * fri-mon", []),
+        ("0 0 * * */0", []),
+        ("Mon *-*-* 03:00:00 Europe/Berlin x y", []),
     ],
 )
-def test_a_line_of_cron_as_systemd_writes_it(line, calendar):
-    assert calendar_of_cron(line) == calendar
+def test_a_line_of_cron_as_systemd_writes_it(line, calendars):
+    assert calendars_of_cron(line) == calendars
 
 
 def job(**settings):
@@ -49,6 +57,8 @@ def job(**settings):
         "*-*~1 00:00 Europe/Berlin",
         "Mon",
         "daily UTC",
+        "*-*-* 03:00 Etc/GMT+5",
+        "*-*-* 03:00 CET",
     ],
 )
 def test_calendars_of_systemd_are_taken(schedule):
@@ -59,13 +69,16 @@ def test_calendars_of_systemd_are_taken(schedule):
     ("wrong", "says"),
     [
         ({"schedule": "0 3 * * *"}, "that is a line of cron. systemd writes it '*-*-* 03:00:00': write that."),
-        ({"schedule": "0 0 1 * MON"}, "write two jobs"),
+        ({"schedule": "0 0 1 * MON"}, "write two jobs, with '*-*-01 00:00:00' and 'Mon *-*-* 00:00:00'."),
+        ({"schedule": "0 3 * * * root /bin/x"}, "Its first five fields are '*-*-* 03:00:00'"),
+        ({"schedule": "@reboot"}, "flask_app_programs"),
         ({"schedule": "3am"}, "no calendar of systemd"),
         ({"schedule": "daily\nUser=root"}, "cannot be seen"),
         ({"command": "flask 'clean"}, "cannot be taken apart"),
         ({"command": []}, "it is empty"),
         ({"command": ["echo", 1]}, "a word of it is no text"),
-        ({"command": "flask a && flask b"}, "no shell reads it"),
+        ({"command": "flask a; flask b"}, "(; is for a shell)"),
+        ({"command": ["HOME=/x", "flask"]}, "(HOME=/x is for a shell)"),
         ({"command": "flask 'a\nb'"}, "cannot be seen"),
         ({"timeout": 0}, "from 1 to"),
         ({"host": "second"}, "write all or first"),

@@ -129,7 +129,8 @@ def import_app(config: Config):
     try:
         return util.import_app(config.wsgi_app)
     except ModuleNotFoundError as error:
-        if not error.name or not f"{module}.".startswith(f"{error.name}."):
+        # A PackageNotFoundError is one as well, and names a package that is not installed.
+        if type(error) is not ModuleNotFoundError or not f"{module}.".startswith(f"{error.name}."):
             raise  # something that the app imports
         missing = f"no module {error.name!r}"
     except AppImportError as error:

@@ -1,0 +1,46 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Check the shape of a pyproject.toml, so that a text is not read as a list of its letters."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator
+
+_LIST = 'Write a list of texts, such as ["flask>=3"].'
+_TABLE = "Write a table, with a line NAME = VALUE for each."
+
+
+def mistake(content: dict[str, t.Any]) -> str:
+    """The first place that no tool could read, and what to write; empty if there is none."""
+    return next(_mistakes(content), "")
+
+
+def _mistakes(content: dict[str, t.Any]) -> Iterator[str]:
+    tool, project = content.get("tool", {}), content.get("project", {})
+    yield from _of_table("tool", tool)
+    yield from _of_table("project", project)
+    yield from _of_table("tool.poetry", tool.get("poetry", {}))
+    yield from _of_list("project.dependencies", project.get("dependencies", []))
+    yield from _of_list("project.dynamic", project.get("dynamic", []))
+    for name, groups in (
+        ("project.optional-dependencies", project.get("optional-dependencies", {})),
+        ("dependency-groups", content.get("dependency-groups", {})),
+    ):
+        yield from _of_table(name, groups)
+        for group, entries in groups.items():
+            may_include = name == "dependency-groups"
+            yield from _of_list(f"{name}.{group}", entries, (str, dict) if may_include else (str,))
+    poetry = tool.get("poetry", {})
+    yield from _of_table("tool.poetry.dependencies", poetry.get("dependencies", {}))
+    yield from _of_table("tool.poetry.group", poetry.get("group", {}))
+
+
+def _of_table(name: str, value: t.Any) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{name} is no table. {_TABLE}"
+
+
+def _of_list(name: str, value: t.Any, kinds: tuple[type, ...] = (str,)) -> Iterator[str]:
+    if not isinstance(value, list) or not all(isinstance(entry, kinds) for entry in value):
+        yield f"{name} is no list of texts. {_LIST}"
