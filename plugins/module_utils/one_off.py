@@ -18,7 +18,7 @@ import subprocess
 import threading
 import typing as t
 
-from .host.adoption import daemons_ended
+from .host.adoption import daemons_ended, wait_for_killed
 from .host.app_process import as_user, without_new_rights
 from .host.foreign import printable
 from .host.keyring import leave_keyring
@@ -101,7 +101,7 @@ class OneOff:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
             _signal(process, signal.SIGKILL)
-            process.wait()
+            wait_for_killed(process)
         reader.join(1.0)  # what it has left running may hold the pipe
         return Outcome(_status(process.returncode), bytes(kept).decode("utf-8", "replace"), late)
 

@@ -7,15 +7,20 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
+import subprocess
 import time
 import typing as t
 
-from .inspection import read_text
+from .text import read_text
 
 _SET_CHILD_SUBREAPER = 36  # of prctl(2)
 #: Seconds for which what goes on forking is killed.
 _KILLING = 5.0
+_PAUSE = 0.01
+#: Seconds after which a process that was killed should be gone.
+_LOOK = 0.2
 
 
 @contextlib.contextmanager
@@ -35,8 +40,36 @@ def daemons_ended() -> t.Iterator[None]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+                    os.waitpid(pid, os.WNOHANG)
+                end_tracer(pid)
+            time.sleep(_PAUSE)
         adopt(False)
+
+
+def wait_for_killed(process: subprocess.Popen) -> None:
+    """Wait for the end of a process that was killed.
+
+    The kernel tells its parent only after who traces it, and that may never ask: so this one is killed as well.
+    """
+    while True:
+        try:
+            process.wait(_LOOK)
+            return
+        except subprocess.TimeoutExpired:
+            end_tracer(process.pid)
+
+
+def end_tracer(pid: int) -> None:
+    """Kill the process that traces another one, if it is not root's."""
+    tracer = _status(pid, "TracerPid")
+    if tracer and _status(tracer, "Uid"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(tracer, signal.SIGKILL)
+
+
+def _status(pid: int, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+)", read_text(f"/proc/{pid}/status"), re.MULTILINE)
+    return int(found.group(1)) if found else 0
 
 
 def adopt(value: bool) -> bool:

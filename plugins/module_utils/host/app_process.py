@@ -13,6 +13,7 @@ import signal
 import subprocess
 import typing as t
 
+from .adoption import wait_for_killed
 from .keyring import leave_keyring
 
 _OUTPUT_AT_MOST = 256 * 1024
@@ -46,22 +47,30 @@ def start(
 
 
 def as_user(account: pwd.struct_passwd) -> list[str]:
-    """The beginning of a command that root runs as a user.
-
-    A process of root's becomes the user. The app can stop a process of its own user between its change of user and its program, and
-    Popen, which waits for the program, has no time-out.
-    """
+    """The beginning of a command that root runs as a user."""
     if os.geteuid() != 0 or account.pw_uid == 0:
         return []
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    ids = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", f"--groups={','.join(map(str, groups))}"]
-    setpriv, *rest = without_new_rights()
-    return [setpriv, *ids, *rest]
+    return as_ids(account.pw_uid, account.pw_gid, os.getgrouplist(account.pw_name, account.pw_gid))
 
 
-def without_new_rights() -> list[str]:
+def as_ids(uid: int, gid: int, groups: t.Iterable[int], *options: str) -> list[str]:
+    """The same for numbers, with further options of setpriv.
+
+    A process of root's becomes the user. A user can stop a process of its own between its change of user and its program, and Popen,
+    which waits for the program, has no time-out. The first setpriv still opens its program with root's capabilities, the second does not.
+    """
+    ids = [f"--reuid={uid}", f"--regid={gid}", f"--groups={','.join(map(str, groups))}"]
+    return [*without_new_rights(*ids), *without_new_rights(*options)]
+
+
+def without_new_rights(*options: str) -> list[str]:
     """The beginning of a command to which no program gives other rights: no sudo, and no crontab or at, which would run something later."""
-    return [shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin") or "setpriv", "--no-new-privs", "--"]
+    return [
+        shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin") or "setpriv",
+        *options,
+        "--no-new-privs",
+        "--",
+    ]
 
 
 def _prepare() -> None:
@@ -75,7 +84,7 @@ def kill_group(process: subprocess.Popen) -> None:
     """End the process, and what it has started in its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    wait_for_killed(process)
 
 
 def tail(stream: t.BinaryIO) -> str:

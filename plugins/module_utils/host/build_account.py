@@ -18,6 +18,7 @@ import grp
 import hashlib
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
@@ -28,7 +29,8 @@ import time
 import typing as t
 
 from . import inspection
-from .adoption import adopt
+from .adoption import adopt, wait_for_killed
+from .app_process import as_ids
 from .atomic import remove_tree
 from .inspection import memory_of_host
 from .keyring import leave_keyring
@@ -53,7 +55,6 @@ _MODE_KEPT = 0o755
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _COPY = ".pygun-taken-over"
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CLONE_NEWNET = 0x40000000
 
 
@@ -163,7 +164,8 @@ def run(
     # Files: a pipe that a daemon inherits never ends.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with,subprocess-popen-preexec-fn
-            command,
+            # It ends with us, and has no sudo, and no crontab or at, which would run something later.
+            [*(as_ids(account.uid, account.gid, [account.gid], "--pdeathsig=KILL") if account else []), *command],
             cwd="/",
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -171,14 +173,14 @@ def run(
             stderr=errors,
             start_new_session=True,
             umask=0o022,
-            preexec_fn=(lambda: _become(account, limits, network)) if account else None,
+            preexec_fn=(lambda: _confine(limits, network)) if account else None,
         )
         try:
             _wait(process, account, timeout)
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            wait_for_killed(process)
             end_processes(account)
         return subprocess.CompletedProcess(command, process.returncode, _end_of(output), _end_of(errors))
 
@@ -202,12 +204,19 @@ def _wait(process: subprocess.Popen[bytes], account: Account | None, timeout: fl
         if process.pid not in parents.values():
             for pid, parent in parents.items():
                 if parent == os.getpid() and pid != process.pid:
-                    _kill(pid)
+                    _kill(pid, account)
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int, account: Account) -> None:
+    """Kill a process of the account, and no later one of the same pid."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        handle = os.pidfd_open(pid)
+        try:
+            users = re.search(r"^Uid:(.*)", inspection.read_text(f"/proc/{pid}/status"), re.MULTILINE)
+            if users and str(account.uid) in users.group(1).split():
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
@@ -222,8 +231,8 @@ def _limits() -> dict[int, int]:
     }
 
 
-def _become(account: Account, limits: dict[int, int], network: bool) -> None:
-    """In the child: the account, for good, and the first to go when the host runs out of memory."""
+def _confine(limits: dict[int, int], network: bool) -> None:
+    """In the child: limits, and the first to go when the host runs out of memory."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
         stream.write("1000")
     for kind, most in limits.items():
@@ -232,12 +241,7 @@ def _become(account: Account, limits: dict[int, int], network: bool) -> None:
         resource.setrlimit(kind, (most, most))
     if not network:
         _LIBC.unshare(_CLONE_NEWNET)
-    os.setgroups([])
-    os.setgid(account.gid)
-    os.setuid(account.uid)
     leave_keyring()
-    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no sudo, and no crontab or at, which would run something later
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _end_of(stream: t.BinaryIO) -> str:
@@ -257,7 +261,7 @@ def end_processes(account: Account | None, everywhere: bool = False) -> None:
         if time.monotonic() > give_up:
             raise InstallError(f"processes of {account.name} do not end: {', '.join(map(str, found))}")
         for pid in found:
-            _kill(pid)
+            _kill(pid, account)
         time.sleep(0.01)
 
 

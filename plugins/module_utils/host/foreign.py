@@ -27,9 +27,9 @@ LONGEST_TEXT = 500
 LONGEST_LINE = 4000
 #: Entries of a directory that are looked at.
 MOST_NAMES = 100_000
-# What a terminal acts on, what begins another line, what turns the direction of reading, and what cannot be encoded.
+# What a terminal acts on, what begins another line, what turns the direction of reading, what nobody sees, and what cannot be encoded.
 _UNPRINTABLE = (
-    "\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f"
 )
 _IN_LINES = re.compile(f"[{_UNPRINTABLE}]")

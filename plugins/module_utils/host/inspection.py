@@ -352,13 +352,15 @@ def memory_of_host(kind: str) -> int:
 
 def memory_used(pid: int) -> int:
     """Bytes of memory that a process and its children hold and that no file backs; what they only reserve does not count."""
-    pids = [pid]
+    pids, threads = [pid], []
     for one in pids:  # it grows
         with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{one}/task"):
+            tasks = os.listdir(f"/proc/{one}/task")
+            threads += tasks[-1:]  # the first one may have ended
+            for task in tasks:
                 pids += map(int, read_text(f"/proc/{one}/task/{task}/children").split())
     fields = r"^(?:Pss_Anon|Pss_Shmem|SwapPss):\s+(\d+) kB"
-    texts = [read_text(f"/proc/{one}/smaps_rollup") for one in pids]
+    texts = [read_text(f"/proc/{thread}/smaps_rollup") for thread in threads]
     return sum(int(size) for text in texts for size in re.findall(fields, text, re.MULTILINE)) * 1024
 
 

@@ -11,6 +11,7 @@ import subprocess
 import typing as t
 
 from . import inspection
+from .app_process import as_ids
 
 _NOBODY = 65534
 _TIMEOUT = 20.0
@@ -126,10 +127,7 @@ def _closed(python: str, real: str) -> str:
         return ""
     try:
         ended = subprocess.run(  # pylint: disable=ansible-bad-function
-            [python, "-I", "-c", _CHECK_AGE],
-            user=_NOBODY,
-            group=_NOBODY,
-            extra_groups=[],
+            [*as_ids(_NOBODY, _NOBODY, [_NOBODY]), python, "-I", "-c", _CHECK_AGE],
             cwd="/",
             env={"LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,

@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import signal
 import typing as t
 
 from ..supervisor import program_settings
 
 #: Where supervisord looks for a command without a slash (systemd's default for a unit).
+#: Seconds for one look at a file as another user.
+_LONGEST = 20
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -65,10 +68,12 @@ def _may(account: pwd.struct_passwd, path: str) -> bool:
     if child == 0:
         status = 2
         try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(_LONGEST)  # a file system of the user's own may never answer
             os.initgroups(account.pw_name, account.pw_gid)
             os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
-            status = 0 if os.access(path, os.X_OK) else 1
+            os.setresuid(0, account.pw_uid, 0)  # not the user's own process, which the user can stop
+            status = 0 if os.access(path, os.X_OK, effective_ids=True) else 1
         finally:
             os._exit(status)
     _pid, state = os.waitpid(child, 0)

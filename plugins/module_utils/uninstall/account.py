@@ -16,8 +16,8 @@ import re
 import typing as t
 
 from ..host import build_account
-from ..host.foreign import printable
-from ..host.inspection import read_text
+from ..host.foreign import names, printable
+from ..host.inspection import read_text, user_name
 
 #: Where every user can leave files. They stay when an app goes; what is elsewhere on the host is not looked for.
 PLACES = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock", "/run/user", "/var/spool/cron", "/var/mail")  # noqa: S108
@@ -27,6 +27,8 @@ _ABOVE_AT_MOST = 2
 _LISTED_AT_MOST = 5000
 #: A user whose name is here has processes from the boot on, outside of every unit of ours: logind lets each user ask for that.
 LINGER = "/var/lib/systemd/linger"
+#: Memory of processes that crashed, with what was secret in it. The user with the number in the name may read a file.
+CORES = "/var/lib/systemd/coredump"
 #: These go with supervisord itself: its PrivateTmp.
 _PRIVATE_TMP = re.compile(r"systemd-private-\w+-supervisord\.service-\w+")
 _ENTRIES_AT_MOST = 200_000
@@ -82,7 +84,7 @@ def parted(
 
 def traces(uid: int, with_supervisord: bool = False) -> list[str]:
     """Describe the files of a user in places where every user can write."""
-    found, entries = [path for path in [os.path.join(LINGER, _name_of(uid))] if os.path.lexists(path)], 0
+    found, entries = list(_under_its_name(uid)), 0
     folders = [(place, 0) for place in dict.fromkeys([*PLACES, *_open_to_all()])]
     while folders:
         folder, depth = folders.pop()
@@ -109,11 +111,13 @@ def traces(uid: int, with_supervisord: bool = False) -> list[str]:
     ]
 
 
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _under_its_name(uid: int) -> t.Iterator[str]:
+    """Files of root's that systemd keeps for a user."""
+    name = user_name(uid)
+    if os.path.lexists(os.path.join(LINGER, name)):
+        yield os.path.join(LINGER, name)
+    pattern = re.compile(rf"core\..*\.{uid}\.[0-9a-f]{{32}}\.\d+\.\d+(\.\w+)?")
+    yield from (printable(os.path.join(CORES, one), 200) for one in names(CORES, "core.") if pattern.fullmatch(one))
 
 
 def _open_to_all() -> t.Iterator[str]:

@@ -416,6 +416,8 @@ def _systemctl(*arguments: str) -> None:
 def _delete(kind: str, name: str) -> None:
     if kind == "group" and not any(group.gr_name == name for group in footprint.grp.getgrall()):
         return  # it went with its user
+    if kind == "user":
+        account.end_processes(name)  # what a clock or logind has started meanwhile
     _command("userdel" if kind == "user" else "groupdel", name)
 
 

@@ -369,3 +369,9 @@ def test_of_a_long_line_no_more_is_kept_than_of_others(run, value):
         assert len(json.dumps(entry.fields)) < 100_000
         assert entry.fields["log.level"] == "info"
         assert entry.as_dict()["fields"] == entry.fields
+
+
+@pytest.mark.parametrize("sign", "\xad\u180e\u200b\u200d\u200f\u2060\u2064\u206a\ufeff")
+def test_what_nobody_sees_is_shown(sign):
+    """A name with it passes for the name without."""
+    assert foreign.printable(f"app{sign}") == "app" + sign.encode("unicode_escape").decode()

@@ -98,6 +98,7 @@ def test_the_memory_guard_counts_it(code):
         guard = tool("memory_guard")
         assert guard.memory(process.pid) > 64 * MB
         assert guard.memory(os.getpid()) > 64 * MB  # of a parent, as a worker of a master
+        assert inspection.memory_used(process.pid) > 64 * MB
 
 
 def test_it_ends_with_what_an_app_leaves_behind():
@@ -146,3 +147,12 @@ def test_a_long_command_is_cut_off():
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_later_process_of_the_same_pid_is_spared():
+    with hidden("print(flush=True); import time; time.sleep(300)") as process:
+        build_account._kill(process.pid, Account("another", USER + 1, USER + 1))
+        time.sleep(0.1)
+        assert stat_of(process.pid)
+        build_account._kill(process.pid, ACCOUNT)
+        process.wait(5)

@@ -104,3 +104,16 @@ def test_a_user_for_whom_logind_starts_processes_at_boot_stays(user, tmp_path, m
     monkeypatch.setattr(account, "LINGER", str(tmp_path))
     (tmp_path / str(UID)).touch()
     assert account.traces(UID) == [str(tmp_path / str(UID))]
+
+
+def test_the_memory_of_a_process_that_crashed_is_a_trace(user, tmp_path, monkeypatch):
+    """systemd-coredump lets the user with this number read it."""
+    monkeypatch.setattr(account, "CORES", str(tmp_path))
+    monkeypatch.setattr(account, "PLACES", ())
+    boot = "0123456789abcdef" * 2
+    others = [f"core.gunicorn.{UID + 1}.{boot}.{UID}.1796000000000000.zst", f"core.{UID}.zst"]
+    for name in [f"core.py.{UID}.{boot}.77.1796000000000000.zst", *others]:
+        (tmp_path / name).touch()
+    found = account.traces(UID)
+    assert f"{tmp_path}/core.py.{UID}.{boot}.77.1796000000000000.zst" in found
+    assert not any(str(tmp_path / name) in found for name in others)
