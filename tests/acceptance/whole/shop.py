@@ -50,12 +50,13 @@ class Shop(Host):
             Path(__file__).with_name("apps") / "shop", self.source, ignore=shutil.ignore_patterns("__pycache__")
         )
         self.number = 1
+        self.variables, self.patience = VARIABLES, 400
         #: What has been changed of the variables meanwhile.
         self.changed: dict[str, Any] = {}
 
     def command(self, playbook: str, *options: str, **variables: Any) -> list[str]:
         given = {"flask_app_src": f"{self.source}/", **self.changed, **variables}
-        return ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}", "-e", f"@{VARIABLES}", *options,
+        return ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}", "-e", f"@{self.variables}", *options,
                 "-e", json.dumps(given)]  # fmt: skip
 
     def start(self, playbook: str, *options: str, **variables: Any) -> subprocess.Popen:
@@ -71,7 +72,7 @@ class Shop(Host):
 
     def playbook(self, playbook: str, *options: str, **variables: Any) -> Run:
         process = self.start(playbook, *options, **variables)
-        text = process.communicate(timeout=400)[0]
+        text = process.communicate(timeout=self.patience)[0]
         return Run(process.returncode, text)
 
     def version(self, migration: str = "") -> str:
