@@ -24,6 +24,7 @@ import threading
 import time
 import traceback
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 from gunicorn import util
@@ -129,8 +130,8 @@ def import_app(config: Config):
     try:
         return util.import_app(config.wsgi_app)
     except ModuleNotFoundError as error:
-        # A PackageNotFoundError is one as well, and names a package that is not installed.
-        if type(error) is not ModuleNotFoundError or not f"{module}.".startswith(f"{error.name}."):
+        # Of the metadata of a package that is not installed it says the same.
+        if isinstance(error, metadata.PackageNotFoundError) or not f"{module}.".startswith(f"{error.name}."):
             raise  # something that the app imports
         missing = f"no module {error.name!r}"
     except AppImportError as error:
