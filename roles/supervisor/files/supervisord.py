@@ -53,12 +53,12 @@ def separate_sockets(process):
         no_socket = ""
 
         def spawn(self):
-            tries, begun = self.backoff, time.time()
+            tries, begun = self.backoff, time.monotonic()
             pid = super().spawn()
             self.group.first_socket = None
             if self.no_socket:
                 self.no_socket = ""
-                self.backoff = max(min(tries + 1, LONGEST_PAUSE), int(SHARE * (time.time() - begun)))
+                self.backoff = max(min(tries + 1, LONGEST_PAUSE), int(SHARE * (time.monotonic() - begun)))
                 self.delay = time.time() + self.backoff
             return pid
 
