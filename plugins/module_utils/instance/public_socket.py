@@ -111,9 +111,13 @@ class SystemdSocket:
         """
         if self.wanted() is not None:
             outdated = self._outdated()
-            if outdated == {self.keeper} and self.listening():
+            public, private = self.sockets
+            if outdated and public not in outdated and self.listening():  # the public socket stays open
                 self._systemctl("daemon-reload")
-                self._systemctl("restart", self.keeper)  # the sockets stay open
+                if private in outdated:
+                    self._systemctl("stop", self.keeper, private)
+                    self._systemctl("start", private)
+                self._systemctl("restart", self.keeper)
             elif outdated or not self.listening():
                 self._systemctl("daemon-reload")
                 self._systemctl("enable", "--quiet", *self.sockets)

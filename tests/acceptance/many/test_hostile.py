@@ -32,3 +32,9 @@ def test_an_app_neither_takes_addresses_nor_damages_or_holds_what_is_roots(site:
     assert {
         what: came for what, came in said.items() if came not in ("Permission denied", "Address already in use")
     } == {}
+
+
+def test_an_app_does_not_remove_the_socket_by_which_its_next_instance_gets_its_address(site: Site) -> None:
+    code = "import os; os.rename('/run/clock/keeper.sock', '/run/clock/mine')"
+    said = site.run("sh", "-c", f'setpriv --reuid=clock --regid=clock --clear-groups python3 -c "{code}" 2>&1 || true')
+    assert "Operation not permitted" in said
