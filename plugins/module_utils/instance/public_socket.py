@@ -114,10 +114,9 @@ class SystemdSocket:
             public, private = self.sockets
             if outdated and public not in outdated and self.listening():  # the public socket stays open
                 self._systemctl("daemon-reload")
-                if private in outdated:
-                    self._systemctl("stop", self.keeper, private)
-                    self._systemctl("start", private)
-                self._systemctl("restart", self.keeper)
+                # One job for both: a caller of the public socket would start the keeper again between two.
+                self._systemctl("restart", private if private in outdated else self.keeper)
+                self._systemctl("start", self.keeper)
             elif outdated or not self.listening():
                 self._systemctl("daemon-reload")
                 self._systemctl("enable", "--quiet", *self.sockets)
