@@ -211,6 +211,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "supervisord cannot open the public address {0}: {1}.",
         "`ss -lptn` shows who has the address. Stop that program, or choose another flask_app_bind.",
     ),
+    # Whatever an installer makes of it.
+    Symptom(
+        "disk-full",
+        "anybody",
+        r"\[Errno 28\]|No space left on device|\[Errno 122\]|Disk quota exceeded",
+        "The disk (or its inodes, or a quota) is full.",
+        "`df -h` and `df -i` show which one. Lower flask_app_keep_releases, or make room.",
+    ),
     *installer.SYMPTOMS,
     *supervisord.SYMPTOMS,
     Symptom(
@@ -220,13 +228,6 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "An address that the app wants to listen on is taken.",
         "`ss -lptn` shows by whom. If the app itself starts a server when it is imported, guard that with"
         ' `if __name__ == "__main__":`.',
-    ),
-    Symptom(
-        "disk-full",
-        "anybody",
-        r"\[Errno 28\]|No space left on device|\[Errno 122\]|Disk quota exceeded",
-        "The disk (or its inodes, or a quota) is full.",
-        "`df -h` and `df -i` show which one. Lower flask_app_keep_releases, or make room.",
     ),
     Symptom(
         "interpreter-hidden",

@@ -109,6 +109,11 @@ def test_the_culprit_wins_over_what_follows_from_it():
     )
 
 
+def test_a_full_disk_wins_over_what_an_installer_makes_of_it():
+    text = "Failed to build `plain @ file:///x`\n  The build backend returned an error\n  failed to write: No space left on device (os error 28)"
+    assert diagnose(text, "installer").code == "disk-full"
+
+
 def test_a_json_line_is_read_as_its_message_and_its_traceback():
     line = json.dumps(
         {"level": "error", "message": "Exception in worker process", "exception": "Traceback:\nKeyError: 'X'"}
