@@ -24,6 +24,8 @@ def is_read(source: Path, inside: Iterable[str], content: dict) -> bool:
     :param content: the contents of its pyproject.toml
     """
     name = content.get("project", {}).get("name") or content.get("tool", {}).get("poetry", {}).get("name") or ""
+    if not name:
+        return False
     own = normalize(str(name))
     files = sorted((path for path in inside if path.endswith(".py")), key=lambda path: (path.count("/"), path))
     return any(

@@ -113,6 +113,11 @@ WORKS = {
         {**PROJECT, "scoring/__init__.py": "from importlib import metadata\nmetadata.version('flask')\n"},
         ["flask"],
     ),
+    "source without a name that asks for its own version": (
+        "flask\n",
+        {"pyproject.toml": BUILD, "wsgi.py": "from importlib import metadata\nmetadata.version(__name__)\n"},
+        ["flask"],
+    ),
     "no package that asks for its own version": (
         "flask\n",
         {"pyproject.toml": BUILD + "[tool.poetry]\nname = 'x'\npackage-mode = false\n", "wsgi.py": "from importlib import metadata\nmetadata.version('x')\n"},
