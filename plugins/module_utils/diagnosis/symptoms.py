@@ -252,7 +252,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"(?:PermissionError: |\[Errno (?:13|30)\] )(.*)|((?:attempt to write a readonly database|unable to open database file): /[^\n]*)"
         r"|(attempt to write a readonly database|unable to open database file)",
         "The app's user may not do something: {0}.",
-        "The app runs as its own user. Name a file or folder of its source in flask_app_shared_paths, such as [instance]; or have it write"
+        "The app runs as its own user. Name a file or folder of its source in flask_app_shared_paths, such as [{to_share}]; or have it write"
         " below /srv/NAME/shared, which outlives releases: PYGUN_SHARED_DIR in the app's environment is that path. What is gone after a"
         " reboot may be in /run/NAME.",
     ),
@@ -456,8 +456,10 @@ def diagnose(text: str, source: str = "app", root: str = "") -> Diagnosis | None
                 continue
             words = [word.strip().rstrip(".") for word in found.groups() if word]
             words += [""] * 2
-            cause, remedy = symptom.cause.format(*words), symptom.remedy.format(*words)
-            remedy = remedy.replace("such as [instance]", f"such as [{shared_path.of(words[0])}]")
+            cause, remedy = (
+                symptom.cause.format(*words),
+                symptom.remedy.format(*words, to_share=shared_path.of(words[0])),
+            )
             if root:
                 remedy = remedy.replace("/srv/NAME", root).replace("/run/NAME", f"/run/{root.rpartition('/')[2]}")
             return Diagnosis(cause, remedy, symptom.code, _line_at(found.string, found.start()), symptom.needs_request)
