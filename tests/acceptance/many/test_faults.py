@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from rig.load import Load, by_error
-from site_of_many import SCENARIO, Site
+from site_of_many import Site
 
 HOARD = ("--path", "/", "--contains", '"hoard"', "--upload", "0", "--new-rate", "15", "--keepalive-rate", "15")
 CLOCK = (
@@ -150,8 +150,7 @@ FAULTS = [
 def deploy(site: Site) -> str:
     """What is said of a deploy of another version with another environment."""
     site.new_version("hoard")
-    given = {"flask_app_src": f"{site.sources['hoard']}/", "flask_app_env": {"TURN": "another"}}
-    done = site.playbook("playbooks/deploy.yml", SCENARIO / "vars" / "hoard.yml", site.settings, given)
+    done = site.try_to_deploy("hoard", env={"TURN": "another"})
     return f"{'it is deployed' if done.ok else 'it is not deployed'}: {done.text}"
 
 
