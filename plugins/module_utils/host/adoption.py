@@ -7,13 +7,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import signal
 import subprocess
 import time
 import typing as t
 
-from .text import read_text
+from .text import read_text, real_user_of, status_of
 
 _SET_CHILD_SUBREAPER = 36  # of prctl(2)
 #: Seconds for which what goes on forking is killed.
@@ -61,15 +60,10 @@ def wait_for_killed(process: subprocess.Popen) -> None:
 
 def end_tracer(pid: int) -> None:
     """Kill the process that traces another one, if it is not root's."""
-    tracer = _status(pid, "TracerPid")
-    if tracer and _status(tracer, "Uid"):
+    tracer = int(status_of(pid).get("TracerPid") or 0)
+    if tracer and real_user_of(tracer):
         with contextlib.suppress(ProcessLookupError):
             os.kill(tracer, signal.SIGKILL)
-
-
-def _status(pid: int, name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+)", read_text(f"/proc/{pid}/status"), re.MULTILINE)
-    return int(found.group(1)) if found else 0
 
 
 def adopt(value: bool) -> bool:

@@ -18,7 +18,6 @@ import grp
 import hashlib
 import os
 import pwd
-import re
 import resource
 import shutil
 import signal
@@ -30,11 +29,11 @@ import typing as t
 
 from . import inspection
 from .adoption import adopt, wait_for_killed
-from .app_process import as_ids
+from .app_process import as_ids, tail
 from .atomic import remove_tree
 from .inspection import memory_of_host
 from .keyring import leave_keyring
-from .text import stat_of
+from .text import stat_of, status_of
 
 #: The account of the tools; an app's has its name behind it. No user of an app may be called so (plugin_utils/validate.py).
 PREFIX = "pygun-build"
@@ -47,7 +46,6 @@ _FIRST_PERSON = 1000
 _PATIENCE = 10.0
 #: Seconds between two looks for daemons that a program waits for.
 _LOOK_EVERY = 5.0
-_OUTPUT_AT_MOST = 256 * 1024
 _ENTRIES_AT_MOST = 1_000_000
 _DEPTH_AT_MOST = 100
 #: Bits that remain in the mode of a file that root takes over.
@@ -182,7 +180,7 @@ def run(
                 os.killpg(process.pid, signal.SIGKILL)
             wait_for_killed(process)
             end_processes(account)
-        return subprocess.CompletedProcess(command, process.returncode, _end_of(output), _end_of(errors))
+        return subprocess.CompletedProcess(command, process.returncode, tail(output), tail(errors))
 
 
 def _wait(process: subprocess.Popen[bytes], account: Account | None, timeout: float) -> None:
@@ -212,8 +210,7 @@ def _kill(pid: int, account: Account) -> None:
     with contextlib.suppress(ProcessLookupError):
         handle = os.pidfd_open(pid)
         try:
-            users = re.search(r"^Uid:(.*)", inspection.read_text(f"/proc/{pid}/status"), re.MULTILINE)
-            if users and str(account.uid) in users.group(1).split():
+            if str(account.uid) in status_of(pid).get("Uid", "").split():
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         finally:
             os.close(handle)
@@ -244,11 +241,6 @@ def _confine(limits: dict[int, int], network: bool) -> None:
     leave_keyring()
 
 
-def _end_of(stream: t.BinaryIO) -> str:
-    stream.seek(max(0, stream.seek(0, os.SEEK_END) - _OUTPUT_AT_MOST))
-    return stream.read(_OUTPUT_AT_MOST).decode("utf-8", "replace")
-
-
 def end_processes(account: Account | None, everywhere: bool = False) -> None:
     """Kill all processes of an account: an installer may leave a daemon behind. Raise an error if one does not end.
 
@@ -269,10 +261,7 @@ def _processes(account: Account, everywhere: bool = False) -> list[int]:
     """Those of ours, and those that we have started. A container may run programs of its own under the same number."""
     parents, candidates = {}, []
     for name in filter(str.isdigit, os.listdir("/proc")):
-        # Not the owner of the folder: a process can have that say root.
-        fields = dict(
-            line.split(":", 1) for line in inspection.read_text(f"/proc/{name}/status").splitlines() if ":" in line
-        )
+        fields = status_of(name)  # not the owner of the folder: a process can have that say root
         if "Uid" not in fields:
             continue  # it ended meanwhile
         pid, parents[int(name)] = int(name), int(fields["PPid"])
@@ -298,15 +287,8 @@ def _descends(pid: int, parents: dict[int, int]) -> bool:
 
 def _is_of_container(pid: int) -> bool:
     """Whether root has made the namespace of pids that a process is in. A user can make one only within a namespace of users."""
-    theirs, ours = ([_namespace(name, kind) for kind in ("pid", "user")] for name in (str(pid), "self"))
+    theirs, ours = ([inspection.namespace_of(name, kind) for kind in ("pid", "user")] for name in (pid, "self"))
     return theirs[0] not in (ours[0], "") and theirs[1] in (ours[1], "")
-
-
-def _namespace(name: str, kind: str) -> str:
-    try:
-        return os.readlink(f"/proc/{name}/ns/{kind}")
-    except OSError:  # a root without CAP_SYS_PTRACE
-        return ""
 
 
 def own_folder(path: str, account: Account) -> None:

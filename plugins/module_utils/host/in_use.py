@@ -11,7 +11,7 @@ import typing as t
 
 from .foreign import printable
 from .inspection import user_name
-from .text import read_text
+from .text import status_of
 
 #: Links of /proc/PID that name the folder.
 _LINKS = ("exe", "cwd", "root")
@@ -51,7 +51,7 @@ def in_use(folders: t.Collection[str]) -> dict[str, str]:
 
 def _identity(pid: str) -> tuple[set[int], set[int]]:
     """The users and the groups of a process: real, effective and saved ones."""
-    found = dict(re.findall(r"^(Uid|Gid|Groups):[ \t]*(.*)$", read_text(f"/proc/{pid}/status"), re.MULTILINE))
+    found = status_of(pid)
     users, groups = found.get("Uid", ""), f"{found.get('Gid', '')} {found.get('Groups', '')}"
     return set(map(int, users.split())), set(map(int, groups.split()))
 

@@ -18,7 +18,7 @@ import time
 import typing as t
 
 from . import foreign
-from .text import read_text, stat_of
+from .text import read_text, real_user_of, stat_of
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in /proc/net/unix
@@ -32,7 +32,6 @@ _MOST_WORDS = 64
 #: Open files of one process that are looked at, and seconds for those of all processes.
 _MOST_FILES = 65_536
 _LOOKING = 10.0
-_REAL_USER = re.compile(r"^Uid:\s+(\d+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,20 +132,19 @@ class HostProcess:
 def processes() -> dict[int, HostProcess]:
     """Every process of this host, those inside of containers left out."""
     found = {}
-    ours = _namespace("self")
+    ours = namespace_of("self")
     for name in os.listdir("/proc"):
-        if not name.isdigit() or _namespace(name) not in (ours, ""):  # "": a root without CAP_SYS_PTRACE
+        if not name.isdigit() or namespace_of(name) not in (ours, ""):
             continue
-        # Not the owner of the folder: a process can have that say root.
-        fields, owner = stat_of(name), _REAL_USER.search(read_text(f"/proc/{name}/status"))
-        if not fields or not owner:
+        fields, owner = stat_of(name), real_user_of(name)
+        if not fields or owner is None:
             continue  # it ended meanwhile
         command = _command_of(name)
         unit = re.search(r"/([^/\n]+\.(?:service|scope))(?:/|$)", read_text(f"/proc/{name}/cgroup"), re.MULTILINE)
         found[int(name)] = HostProcess(
             int(name),
             int(fields[1]),
-            user_name(int(owner.group(1))),
+            user_name(owner),
             command,
             unit.group(1) if unit else "",
             fields[0] == "T",
@@ -164,9 +162,10 @@ def _command_of(pid: str) -> tuple[str, ...]:
     return tuple(word for word in words[:_MOST_WORDS] if word)
 
 
-def _namespace(name: str) -> str:
+def namespace_of(pid: int | str, kind: str = "pid") -> str:
+    """The namespace of a process; empty for a root without CAP_SYS_PTRACE, or if the process is gone."""
     try:
-        return os.readlink(f"/proc/{name}/ns/pid")
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
     except OSError:
         return ""
 

@@ -29,6 +29,21 @@ def read_text(path: str, most: int = 1024 * 1024) -> str:
         return ""
 
 
+def status_of(pid: int | str) -> dict[str, str]:
+    """The fields of /proc/PID/status by their names, such as ``Uid``; empty if the process is gone."""
+    lines = (line.partition(":") for line in read_text(f"/proc/{pid}/status").splitlines())
+    return {name: value.strip() for name, _colon, value in lines}
+
+
+def real_user_of(pid: int | str) -> int | None:
+    """The number of the user whose process it is, whatever it may do; None if it is gone.
+
+    Not the owner of its folder: a process can have that say root.
+    """
+    users = status_of(pid).get("Uid", "").split()
+    return int(users[0]) if users else None
+
+
 def stat_of(pid: int | str) -> list[str]:
     """The fields of /proc/PID/stat that follow the name; empty if the process has ended.
 

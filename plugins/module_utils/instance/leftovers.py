@@ -17,7 +17,7 @@ import time
 import typing as t
 
 from ..host.foreign import printable
-from ..host.text import read_text, stat_of
+from ..host.text import read_text, real_user_of, stat_of
 from ..supervisor.rpc import Supervisor
 
 #: Seconds between SIGTERM and SIGKILL. Leftovers had their time to end while supervisord stopped the instance.
@@ -55,12 +55,11 @@ class Entry:
 
 
 def _entry(pid: int) -> Entry | None:
-    fields, status = stat_of(pid), read_text(f"/proc/{pid}/status")
-    uid = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)
+    fields, uid = stat_of(pid), real_user_of(pid)
     if not fields or uid is None:
         return None
     name = printable(read_text(f"/proc/{pid}/comm").rstrip("\n"), 40)
-    return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), int(uid.group(1)), name)
+    return Entry(pid, int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]), uid, name)
 
 
 def _table() -> dict[int, Entry]:

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.append(str(Path(__file__).parent))  # root's, as this file
 from pygun_reader.host import foreign, places  # noqa: E402
-from pygun_reader.host.text import stat_of  # noqa: E402
+from pygun_reader.host.text import stat_of, status_of  # noqa: E402
 from pygun_reader.supervisor.app_program import app_programs  # noqa: E402
 from pygun_reader.supervisor.conf import STOPWAITSECS, get, parse, variables  # noqa: E402
 
@@ -41,16 +41,12 @@ class Process:
 
     def __init__(self, pid):
         self.pid = pid
-        fields = stat_of(pid)
-        try:
-            status = Path(f"/proc/{pid}/status").read_bytes()
-        except OSError as error:
-            raise ProcessLookupError(pid) from error
-        if not fields:
+        fields, status = stat_of(pid), status_of(pid)
+        if not fields or "Uid" not in status:
             raise ProcessLookupError(pid)
         self.parent, self.group, self.started = int(fields[1]), int(fields[2]), int(fields[19])
-        self.uid = int(re.search(rb"^Uid:\s+(\d+)", status, re.MULTILINE)[1])
-        self.name = re.sub(r"[^ -~]", "?", re.search(rb"^Name:\s*(.*)", status)[1].decode("ascii", "replace"))
+        self.uid = int(status["Uid"].split()[0])
+        self.name = re.sub(r"[^ -~]", "?", status["Name"])
 
     def __str__(self):
         return f"{self.pid} ({self.name}, uid {self.uid})"
