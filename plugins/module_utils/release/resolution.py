@@ -85,7 +85,7 @@ class Resolution:
 
         :raises InstallError: for a gunicorn that cannot serve, which only an installer finds: behind a marker, or of a package
         """
-        own = self._own_arguments(self.files)
+        own = self._own_arguments(self.files, self._named_packages())
         try:
             chosen = self.installer.resolve(self.venv, own) if own else []
         except python_env.InstallError:
@@ -127,11 +127,13 @@ class Resolution:
             return False
         return True
 
-    def _own_arguments(self, files):
-        own = [argument for name in files for argument in ("-r", name)]
-        own += [text for text in self.params["packages"] if masked(text) == text]
+    def _named_packages(self):
         secret = [text for text in self.params["packages"] if masked(text) != text]
-        own += ["-r", self._write("packages.txt", secret)] if secret else []  # and not in the list of processes
+        own = [text for text in self.params["packages"] if text not in secret]
+        return own + (["-r", self._write("packages.txt", secret)] if secret else [])  # and not in the list of processes
+
+    def _own_arguments(self, files, packages=()):
+        own = [argument for name in files for argument in ("-r", name)] + list(packages)
         if own and self.kept:
             own += ["-c", self._write("kept.txt", self.kept)]
         overrides = self.params["overrides"] + [text for name in files for _where, text in notes(name, "override")]
@@ -142,17 +144,17 @@ class Resolution:
 
     def _together(self, server, kept=()):
         if not self.wants_hashes:
-            arguments = self._own_arguments(self.files) + server
+            arguments = self._own_arguments(self.files, self._named_packages()) + server
             if kept:
                 arguments += ["-c", self._write("constraints.txt", kept)]
             return self.installer.resolve(self.venv, arguments) if arguments else []
-        # Requirements without hashes come second: the server's packages, and projects in the source.
+        # Requirements without hashes come second: named packages, the server's, and projects in the source.
         folders = [name for name in self.files if os.path.basename(name) == FOLDERS]
         own = self._own_arguments([name for name in self.files if name not in folders])
         found = {package.name: package for package in self.installer.resolve(self.venv, own)}
         fixed = [requirement_of(package) for _name, package in sorted(found.items())]
         fixed += server_packages.constraints({name: self.named[name] for name in self.named if name not in found})
-        second = [*server, *(argument for name in folders for argument in ("-r", name))]
+        second = [*self._named_packages(), *server, *(argument for name in folders for argument in ("-r", name))]
         if second:
             arguments = ["-c", self._write("constraints.txt", fixed), *second]
             more = self.installer.resolve(self.venv, arguments)

@@ -183,6 +183,12 @@ def test_a_lock_with_hashes_need_not_have_what_the_server_needs(build, wheelhous
     assert found == {**found, "gunicorn": version, "gevent": "26.9.0", "packaging": "26.3", "flask": "3.1.3"}
 
 
+@pytest.mark.parametrize(("build", "first"), both([("",), ("--require-hashes\n",)], (0,)), indirect=["build"])
+def test_a_package_that_is_named_beside_a_lock_with_hashes_needs_none(build, wheelhouse, first):
+    found = build(first + hashed(wheelhouse, "flask==3.1.3"), packages=["gunicorn==23.0.0"])
+    assert found == {**found, "gunicorn": "23.0.0", "flask": "3.1.3"}
+
+
 @pytest.mark.parametrize("build", ["uv"], indirect=True)
 def test_gunicorn_20_gets_the_setuptools_that_it_needs(build):
     found = build("gunicorn==20.1.0\n")
