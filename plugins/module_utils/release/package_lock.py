@@ -148,12 +148,16 @@ def options_in(files: t.Iterable[str]) -> list[str]:
     return [text for text in dict.fromkeys(found) if not re.match(r"--require-hashes|-e\b|--editable", text)]
 
 
-def hashes_in(files: t.Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The hashes that requirement files give to a package, by its name."""
+def hashes_in(files: t.Iterable[str], overridden: t.Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The hashes that requirement files give to a package, by its name.
+
+    :param overridden: packages that have another version than the files may say. The hashes of another version are not theirs.
+    """
     found: dict[str, set[str]] = {}
     for _where, text in (place for path in files for place in lines(path)):
         hashes, name = re.findall(r"--hash[=\s]+(sha256:[0-9a-f]{64})", text), requirement_name(text)
-        if hashes and name:
+        is_other = name in overridden and not re.search(rf"==\s*{re.escape(overridden[name])}(?![\w.+!-])", text)
+        if hashes and name and not is_other:
             found.setdefault(name, set()).update(hashes)
     return {name: tuple(sorted(hashes)) for name, hashes in found.items()}
 

@@ -189,7 +189,9 @@ class Resolution:
 
     def _with_hashes(self, found):
         """The packages with the hashes that the app names or, where it names none, those that the index knows."""
-        given = package_lock.hashes_in(self.files)
+        names = set(map(virtual_env.requirement_name, self.params["overrides"]))
+        overridden = {one.name: one.version or "" for one in found if one.name in names}
+        given = package_lock.hashes_in(self.files, overridden)
         known = self.installer.with_hashes(self.venv, found, package_lock.options_in(self.files))
         return [one._replace(hashes=given.get(one.name, one.hashes)) for one in known]
 

@@ -146,7 +146,8 @@ def test_the_hashes_and_the_options_of_the_app_are_found(tmp_path):
     )
     (tmp_path / "more.txt").write_text(f"x_y==1 --hash={HASHES[2]} --hash={HASHES[1]}\n--pre\n")
     files = [str(tmp_path / "app.txt")]
-    assert package_lock.hashes_in(files) == {"flask": HASHES[:1], "x-y": HASHES[1:3]}
+    assert package_lock.hashes_in(files, {"flask": "3.1"}) == {"flask": HASHES[:1], "x-y": HASHES[1:3]}
+    assert package_lock.hashes_in(files, {"flask": "3.1.2"}) == {"x-y": HASHES[1:3]}
     assert package_lock.options_in(files) == ["--extra-index-url https://u:p@h/simple", "--pre"]
     assert "u:p" not in masked(package_lock.options_in(files)[0])
 

@@ -190,6 +190,12 @@ def test_a_package_that_is_named_beside_a_lock_with_hashes_needs_none(build, whe
 
 
 @pytest.mark.parametrize("build", ["uv"], indirect=True)
+def test_an_override_has_its_own_hashes_and_not_those_of_the_lock(build, wheelhouse):
+    found = build(hashed(wheelhouse, "flask==3.1.3", "gunicorn==27.0.1"), overrides=["gunicorn==26.2.0"])
+    assert (found["flask"], found["gunicorn"]) == ("3.1.3", "26.2.0")
+
+
+@pytest.mark.parametrize("build", ["uv"], indirect=True)
 def test_gunicorn_20_gets_the_setuptools_that_it_needs(build):
     found = build("gunicorn==20.1.0\n")
     assert (found["gunicorn"], found["gevent"]) == ("20.1.0", "26.9.0")
