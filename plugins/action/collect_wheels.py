@@ -85,6 +85,7 @@ class ActionModule(ReleaseAction):
             warn=Display().warning,
             overrides=server_packages.with_extras(given, server),
             index_url=args.get("index_url") or "",
+            extra_args=args.get("extra_args") or [],
             scratch=scratch,
             check=self._task.check_mode,
         )

@@ -22,8 +22,12 @@ from .resolved import chosen_by_pip, chosen_by_uv, normalize, requirement_of
 from .virtual_env import NAME, made_from, platform
 
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
-#: An address, or a file that may name one.
-_ELSEWHERE = re.compile(r"://|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S", re.MULTILINE)
+#: The address of a package, or a file that may name one. Where an index is does not count: with a wheelhouse, none is asked.
+_ELSEWHERE = re.compile(
+    r"^(?!\s*(?:#|-i\b|-f\b|--index-url|--extra-index-url|--find-links))[^#\n]*(?<!file)://"
+    r"|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S",
+    re.MULTILINE,
+)
 #: A package that uv, or pip, has built.
 _BUILT = re.compile(r"^\s*(?:Built |Created wheel for )([A-Za-z0-9._-]*[A-Za-z0-9])", re.MULTILINE)
 #: Environment variables that installers and compilers get. Any other variable may be a secret of the app.
@@ -284,8 +288,10 @@ class Installer:
         return said
 
     def _try(self, command, network=True):
+        # uv passes over an address of --find-links then, and does not wait for it.
+        environment = self.environment if network else {**self.environment, "UV_OFFLINE": "1"}
         try:
-            return build_account.run(command, self.account, self.environment, self.timeout, network)
+            return build_account.run(command, self.account, environment, self.timeout, network)
         except subprocess.TimeoutExpired as error:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
         except (OSError, subprocess.SubprocessError) as error:

@@ -88,6 +88,11 @@ options:
     description: Address of the package index. When empty, pip's own settings on the control node count.
     type: str
     default: ""
+  extra_args:
+    description: Further arguments of the installer on the host. Those that say where packages are, such as C(--extra-index-url), count here too.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -147,6 +152,7 @@ def main():
             "server_packages": listing,
             "overrides": listing,
             "index_url": {"type": "str", "default": "", "no_log": True},
+            "extra_args": listing,
         },
         supports_check_mode=True,
     )

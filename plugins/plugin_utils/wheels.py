@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..module_utils.host.logins import masked
+from ..module_utils.release.package_lock import options_in
 from ..module_utils.release.server_packages import (
     FOR_GUNICORN_20,
     Named,
@@ -40,6 +41,10 @@ _GLIBC_OF_UV = (17, 28, *range(31, 41))
 #: The oldest glibc that any wheel names.
 _OLDEST_GLIBC = 5
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+#: Options of a requirement file, or of python_extra_args, that say where packages are.
+_PLACE = re.compile(r"(-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host)(?:\s*=\s*|\s+)(\S+)")
+#: A package in a lock that comes from an address, and so from no index.
+_OF_ADDRESS = re.compile(r"^([A-Za-z0-9._-]+) @ (?!file:)([^\s\\]+)", re.MULTILINE)
 
 
 class WheelsError(Exception):
@@ -117,6 +122,7 @@ def collect(
     overrides: Iterable[str] = (),
     source: str = "",
     index_url: str = "",
+    extra_args: Iterable[str] = (),
     scratch: Path,
     check: bool = False,
     warn: Callable[[str], None] = print,
@@ -124,7 +130,8 @@ def collect(
     """Add to ``dest`` what the requirements need on the target and ``dest`` lacks; the names of what was added.
 
     With ``check`` nothing is downloaded; the names are those of packages then. ``named`` says where the app names packages of the
-    server, and ``warn`` is told where they change the app's.
+    server, and ``warn`` is told where they change the app's, and which packages come from an address. Of ``extra_args``, the
+    installer's on the hosts, those count that say where packages are.
 
     :raises WheelsError: when something has no wheel for the target, or no index can be reached
     """
@@ -144,12 +151,19 @@ def collect(
         (scratch / "overrides.in").write_text("".join(f"{line}\n" for line in overrides), encoding="utf-8")
         command += ["--override", str(scratch / "overrides.in")]
 
+    places = [f"{option} {place}" for option, place in _PLACE.findall(" ".join(extra_args))]
+
     def resolve(asked: Iterable[str]) -> list[Locked]:
-        wanted.write_text("".join(f"{line}\n" for line in (*packages, *asked)), encoding="utf-8")
+        wanted.write_text("".join(f"{line}\n" for line in (*places, *packages, *asked)), encoding="utf-8")
         _run([*command, *map(str, files), str(wanted)], environment, target)
         return parse_lock(lock.read_text(encoding="utf-8"))
 
     locked = _with_server(resolve, list(server), named or {}, left_open(server, files, packages), warn)
+    for name, address in _OF_ADDRESS.findall(lock.read_text(encoding="utf-8")):
+        warn(
+            f"{name} comes from {masked(address)}, and its wheel is not collected: each host fetches it from there. For hosts that"
+            f" cannot, put the wheel into python_wheelhouse, and write {name}==VERSION."
+        )
     fitting = target.tags()
     missing = [entry for entry in locked if not present(dest, entry, fitting)]
     if check or not missing:
@@ -157,12 +171,16 @@ def collect(
     dest.mkdir(parents=True, exist_ok=True)
     part = scratch / "wheels"
     shutil.rmtree(part, ignore_errors=True)
-    lock.write_text("\n".join(entry.text for entry in missing) + "\n", encoding="utf-8")
-    command = [*pip, "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--dest", str(part)]
+    places += filter(_PLACE.match, options_in(map(str, files)))
+    command = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(part)]
     command += ["--python-version", target.python, "--implementation", "cp", "--requirement", str(lock)]
     for platform in target.platforms:
         command += ["--platform", platform]
-    _run([*command, "--find-links", str(dest)], environment, target)
+    # A page of links knows no hashes, and pip wants them for all or for none.
+    for group in ([one for one in missing if one.hashes], [one for one in missing if not one.hashes]):
+        lock.write_text("".join(f"{line}\n" for line in (*places, *(one.text for one in group))), encoding="utf-8")
+        if group:
+            _run([*command, "--find-links", str(dest)], environment, target)
     added = sorted(part.glob("*.whl"))
     for wheel in added:
         shutil.copyfile(wheel, dest / f"{wheel.name}.part")
@@ -217,14 +235,14 @@ def parse_lock(text: str) -> list[Locked]:
 
 
 def present(folder: Path, entry: Locked, fitting: frozenset[tags.Tag]) -> bool:
-    """Whether a folder has a matching wheel of this version, with the hash of the lock."""
+    """Whether a folder has a matching wheel of this version, with a hash of the lock if that has any."""
     for wheel in folder.glob("*.whl") if folder.is_dir() else ():
         try:
             name, version, _build, supported = utils.parse_wheel_filename(wheel.name)
         except utils.InvalidWheelFilename:
             continue
         if name == entry.name and str(version) == entry.version and supported & fitting:
-            if hashlib.sha256(wheel.read_bytes()).hexdigest() in entry.hashes:
+            if not entry.hashes or hashlib.sha256(wheel.read_bytes()).hexdigest() in entry.hashes:
                 return True
     return False
 
