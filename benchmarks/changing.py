@@ -15,7 +15,7 @@ from pathlib import Path
 from load_report import Roll, Sample, percentiles, touches
 from rig.deploys import Source
 from rig.host import Host
-from rig.load import Load, by_error
+from rig.load import VERSIONS, Load, by_error
 
 from benchmarks import hosts, measure
 from tools.shell import Failed, say
@@ -125,7 +125,7 @@ def under_load(host: Host, side: str, changes: dict[str, Change], times: tuple[i
     """Make the changes in turn while all kinds of requests are sent."""
     left = dict(zip(changes, times, strict=True))
     done: list[tuple[str, float, str]] = []  # what, seconds, version
-    with Load(host, side.replace(" ", "-").replace(",", "")) as load:
+    with Load(host, side.replace(" ", "-").replace(",", ""), options=VERSIONS) as load:
         while any(left.values()):
             for what, change in changes.items():
                 if not left[what]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from rig.deploys import Run, Source
 from rig.host import ROOT, Host
-from rig.load import Load
+from rig.load import CALM, Load
 
 from tools import containers
 
@@ -131,7 +131,7 @@ class Fleet:
 
     def load(self, name: str, *options: str) -> Load:
         """Callers on the balancer, who speak to the service there."""
-        return Load(self.balancer, name, "127.0.0.1:80", ("--record-header", "X-App-Version", *options))
+        return Load(self.balancer, name, "127.0.0.1:80", (*CALM, *options))
 
 
 class Command:
