@@ -7,8 +7,6 @@ import functools
 import graphlib
 from pathlib import Path
 
-import pytest
-
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
 #: Top floor first. A file may import from its own floor and from those below.
