@@ -55,6 +55,9 @@ BASE = {
     ],
 }
 
+#: Templates are rendered here by jinja2 alone, and by each ansible-core in tests/unit/release/test_own_settings.py.
+pytestmark = pytest.mark.first_core
+
 FULL = bool(os.environ.get("PYGUN_FULL"))
 quick = settings(
     max_examples=150 if FULL else 50,
@@ -473,7 +476,6 @@ anything = st.recursive(
 )
 
 
-@pytest.mark.first_core
 @settings(quick, max_examples=1500 if FULL else 400)
 @given(st.dictionaries(st.sampled_from(sorted(OPTIONS)), anything, min_size=1, max_size=4))
 def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
@@ -487,7 +489,6 @@ def test_no_value_of_any_type_is_more_than_the_rules_can_take(variables):
     assert report.text("flask_app").endswith("\nNothing was changed.")
 
 
-@pytest.mark.first_core
 @quick
 @given(
     st.lists(
