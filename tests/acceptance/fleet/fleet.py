@@ -128,7 +128,7 @@ class Fleet:
             if all(seen.get(name) == status for name in names or self.names):
                 return
             assert time.monotonic() < deadline, f"not {status}: {seen}"
-            time.sleep(0.3)
+            time.sleep(1)
 
     def load(self, name: str, *options: str) -> Load:
         """Callers on the balancer, who speak to the service there."""

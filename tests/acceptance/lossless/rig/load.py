@@ -53,7 +53,7 @@ class Load:
         while len(self.so_far()) < 30:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline, "the load did not start"
-            time.sleep(0.2)
+            time.sleep(0.4)
         return self
 
     def __exit__(self, *_: object) -> None:
