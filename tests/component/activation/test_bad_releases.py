@@ -35,7 +35,6 @@ BAD = {
 
 #: One for each way in which an instance fails; the trial, the boot and the diagnosis have tests of their own of all kinds.
 FEW = (
-    "import error",
     "segmentation fault at import",
     "hang at import",
     "health answers 503",
