@@ -15,7 +15,7 @@ from pathlib import Path
 from load_report import Roll, Sample, percentiles, touches
 from rig.deploys import Source
 from rig.host import Host
-from rig.load import Load, by_error
+from rig.load import CALM, VERSIONS, Load, by_error
 
 from benchmarks import hosts, measure
 from tools.shell import Failed, say
@@ -45,7 +45,13 @@ def measure_all(mode: str) -> dict:
         deploy()
         for side, changes in sides.items():
             calibrations.append(measure.calibrate())
-            found[side] = under_load(Host(hosts.name(name)), side, changes, TIMES[mode][side != "ours"])
+            found[side] = under_load(
+                Host(hosts.name(name)),
+                side,
+                changes,
+                TIMES[mode][side != "ours"],
+                CALM if mode == "quick" else VERSIONS,
+            )
 
     def on_ours() -> None:
         on_host("ours01", lambda: hosts.ours("deploy", ["ours01"], ours), {"ours": of_ours(ours, versions)})
@@ -121,11 +127,13 @@ def of_usual(host: Host, source: Source, versions: Iterator[str]) -> dict[str, C
     return {"deploy": deploy, "restart": restart, "rollback": deploy}
 
 
-def under_load(host: Host, side: str, changes: dict[str, Change], times: tuple[int, int, int]) -> dict:
+def under_load(
+    host: Host, side: str, changes: dict[str, Change], times: tuple[int, int, int], options: tuple[str, ...]
+) -> dict:
     """Make the changes in turn while all kinds of requests are sent."""
     left = dict(zip(changes, times, strict=True))
     done: list[tuple[str, float, str]] = []  # what, seconds, version
-    with Load(host, side.replace(" ", "-").replace(",", "")) as load:
+    with Load(host, side.replace(" ", "-").replace(",", ""), options=options) as load:
         while any(left.values()):
             for what, change in changes.items():
                 if not left[what]:

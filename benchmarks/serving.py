@@ -78,7 +78,8 @@ class Cell:
         return f"{self.endpoint}, {self.connections} connections{'' if self.keep_alive else ', no keep-alive'}"
 
 
-QUICK = [Cell("wait", 50), Cell("compute", 50), Cell("hello", 50, False)]
+#: With few connections: every server has answered each endpoint before, and what wrk says is read in the same way.
+QUICK = [Cell("wait", 10), Cell("hello", 1, False)]
 SHORT = [
     Cell("hello", 1),
     Cell("hello", 50),
@@ -90,6 +91,8 @@ SHORT = [
 #: What the README's table needs, and the servers in it.
 HEADLINE = [Cell("hello", 50), Cell("compute", 50), Cell("wait", 500), Cell("wait", 2000)]
 IN_HEADLINE = ("ours", "ours, no access log", "the tutorial's", "gunicorn gevent")
+#: Of servers that are started in the same way the first.
+IN_QUICK = (*IN_HEADLINE, "uWSGI", "waitress", "granian", "Flask's development server", "nginx, a constant")
 FULL = [
     Cell(endpoint, connections, keep_alive)
     for endpoint in ENDPOINTS
@@ -285,7 +288,7 @@ def start_all(folder: Path, venv: Path, steps: int, only: Collection[str] = ()) 
         for number, (name, command) in enumerate(peers.items()):
             if not only or name in only:
                 servers.append(Server(name, folder / str(number), command, steps))
-        if not only and have("nginx", "nginx-light"):
+        if (not only or "nginx, a constant" in only) and have("nginx", "nginx-light"):
             servers.append(Nginx("nginx, a constant", folder / "nginx", nginx))
         for server in servers:
             server.check()
@@ -432,7 +435,7 @@ def measure_all(mode: str) -> dict:
     calibrations = []
     try:
         memory = memory_of_forms(folder, venv, most={"quick": 1, "headline": 0}.get(mode))
-        servers = start_all(folder, venv, steps, IN_HEADLINE if mode == "headline" else ())
+        servers = start_all(folder, venv, steps, {"quick": IN_QUICK, "headline": IN_HEADLINE}.get(mode, ()))
         try:
             if mode != "quick":
                 for server in servers:  # warm-up

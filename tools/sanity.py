@@ -17,6 +17,8 @@ from tools.environment import VENV, Environment
 from tools.shell import CACHE, ROOT, Failed, logged, output, run
 
 HOME = CACHE / "ansible-test"
+#: As in tests/config.yml.
+OLDEST_PYTHON = 9
 UNPACKED = CACHE / "sanity" / "ansible_collections" / "pygun" / "stack"
 
 # ansible-test downloads a script from a host of its own to put pip into its virtual environments. Every Python that can
@@ -81,16 +83,21 @@ def sanity(environment: Environment, log: Path) -> None:
 
 
 def path_of_pythons() -> str:
-    """A PATH on which every python3.N can be started: ansible-test tries all of them, to see that modules import there.
+    """A PATH on which a python3.N that is there can be started: ansible-test tries all of them, to see that modules import there.
 
-    pyenv's shims cannot (each refuses unless that version is chosen), so the versions behind them are linked instead.
+    pyenv's shims cannot (each refuses unless that version is chosen), so the versions behind them are linked instead: the oldest
+    and the newest that a host may have, as what imports on both imports on those between. PYGUN_FULL=1 takes them all.
     """
     links = CACHE / "pythons"
     shutil.rmtree(links, ignore_errors=True)
     links.mkdir(parents=True)
+    found: dict[int, Path] = {}
     for python in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3.*")):
-        if re.fullmatch(r"python3\.\d+", python.name) and not (links / python.name).exists():
-            (links / python.name).symlink_to(python)
+        if match := re.fullmatch(r"python3\.(\d+)", python.name):
+            found.setdefault(int(match[1]), python)
+    supported = [minor for minor in sorted(found) if minor >= OLDEST_PYTHON]
+    for minor in found if os.environ.get("PYGUN_FULL") else {*supported[:1], *supported[-1:]}:
+        (links / f"python3.{minor}").symlink_to(found[minor])
     folders = [Path(folder) for folder in os.environ["PATH"].split(os.pathsep)]
     usable = [folder for folder in folders if folder.parent.name != ".pyenv" and VENV not in folder.parents]
     return os.pathsep.join(map(str, [links, *(folder for folder in usable if folder.name != "shims")]))

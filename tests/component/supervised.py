@@ -34,7 +34,7 @@ def eventually(condition, seconds=60.0):
     give_up = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < give_up, f"{condition} did not come true within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return found
 
 

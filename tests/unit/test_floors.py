@@ -3,10 +3,9 @@
 """The floors of the plugins: imports lead down, never up or in a circle (docs/ARCHITECTURE.md)."""
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
-
-import pytest
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 
@@ -61,23 +60,28 @@ def imports_of(path):
                 yield from ({f"{base}.{name.name}" for name in node.names} & MODULES) or {base}
 
 
-GRAPH = {module_of(path): set(imports_of(path)) for path in PLUGINS.rglob("*.py")}
+@functools.cache
+def graph():
+    """Each file, and what it imports. Not while pytest collects: every process of it would parse all files."""
+    return {module_of(path): set(imports_of(path)) for path in PLUGINS.rglob("*.py")}
 
 
-@pytest.mark.parametrize("module", sorted(GRAPH))
-def test_imports_lead_down(module):
-    own = FLOOR_OF.get(room_of(module))
-    if own is not None:
-        up = {other for other in GRAPH[module] if FLOOR_OF[room_of(other)] < own}
-        assert not up
+def test_imports_lead_down():
+    up = {
+        (module, other)
+        for module, imported in graph().items()
+        for other in imported
+        if room_of(module) in FLOOR_OF and FLOOR_OF[room_of(other)] < FLOOR_OF[room_of(module)]
+    }
+    assert not up
 
 
 def test_there_is_no_circle():
-    list(graphlib.TopologicalSorter(GRAPH).static_order())
+    list(graphlib.TopologicalSorter(graph()).static_order())
 
 
 def test_every_room_has_a_floor():
-    assert {room_of(module) for module in GRAPH if "." in module} - {"doc_fragments"} <= FLOOR_OF.keys() | {
+    assert {room_of(module) for module in MODULES if "." in module} - {"doc_fragments"} <= FLOOR_OF.keys() | {
         "module_utils"
     }
 

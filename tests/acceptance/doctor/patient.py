@@ -94,8 +94,8 @@ class Patient:
 
     def wait(self, script: str, seconds: float = 30) -> None:
         """Until a shell script succeeds. The host itself does the waiting: that costs least."""
-        tries = int(seconds / 0.2)
-        looking = f"for n in $(seq {tries}); do ( {script} ) >/dev/null 2>&1 && exit 0; sleep 0.2; done"
+        tries = int(seconds / 0.4)
+        looking = f"for n in $(seq {tries}); do ( {script} ) >/dev/null 2>&1 && exit 0; sleep 0.4; done"
         self.sh(f"{looking}; supervisorctl status; exit 1", timeout=10 * seconds)
 
     def wait_until_well(self) -> None:

@@ -17,23 +17,24 @@ from typing import Any
 
 from rig.deploys import Run, Source
 from rig.host import ROOT, Host
-from rig.load import Load
+from rig.load import CALM, Load
 
 from tools import containers
 
 INVENTORY = ROOT / "molecule" / "inventories" / "fleet.yml"
-HOSTS = ("api1", "api2", "api3")
+HOSTS = ("api1", "api2")
 APP = "sample"
 
 
 class Fleet:
     """The app hosts, the balancer in front of them, and the control node: this machine."""
 
-    def __init__(self, scratch: Path, names: tuple[str, ...] = HOSTS) -> None:
-        found = {name: f"{containers.prefix()}-fleet-{name}" for name in (*names, "balancer")}
+    names = HOSTS
+
+    def __init__(self, scratch: Path) -> None:
+        found = {name: f"{containers.prefix()}-fleet-{name}" for name in (*HOSTS, "balancer")}
         missing = [name for name in found.values() if not containers.inspect(name)]
         assert not missing, f"there is no container {', '.join(missing)}: run `./dev molecule fleet converge`"
-        self.names = names
         self.hosts = {name: Host(container) for name, container in found.items()}
         self.balancer = self.hosts.pop("balancer")
         self.scratch = scratch
@@ -48,8 +49,8 @@ class Fleet:
         given = {"flask_app_src": f"{self.source.folder}/", **variables}
         command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}.yml", *options]
         command += ["-e", json.dumps(given)]
-        if only or self.names != HOSTS:
-            command += ["--limit", only or ",".join((*self.names, "balancer"))]
+        if only:
+            command += ["--limit", only]
         return Command(command, self.scratch / f"{self.runs:03}-{playbook}.log")
 
     def run(self, playbook: str, *options: str, only: str = "", **variables: Any) -> Run:
@@ -127,11 +128,11 @@ class Fleet:
             if all(seen.get(name) == status for name in names or self.names):
                 return
             assert time.monotonic() < deadline, f"not {status}: {seen}"
-            time.sleep(0.3)
+            time.sleep(1)
 
     def load(self, name: str, *options: str) -> Load:
         """Callers on the balancer, who speak to the service there."""
-        return Load(self.balancer, name, "127.0.0.1:80", ("--record-header", "X-App-Version", *options))
+        return Load(self.balancer, name, "127.0.0.1:80", (*CALM, *options))
 
 
 class Command:

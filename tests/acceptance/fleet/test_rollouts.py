@@ -53,13 +53,18 @@ def test_a_deploy_rolls_over_the_fleet_and_a_rollback_over_it_again(fleet: Fleet
         assert all(canary < moment for moment in others), "the canary was not the first"
 
 
-def test_a_canary_that_fails_leaves_the_other_hosts_untouched(fleet: Fleet, report: Report) -> None:
+@pytest.mark.full  # one that fails on two hosts at a time is in tests/component/rollout/test_release_command.py
+def test_a_release_command_that_fails_on_the_canary_leaves_all_hosts_untouched(fleet: Fleet) -> None:
     releases, pids = fleet.releases(), fleet.pids()
     fleet.source.reset().version("3.0.0")
     stopped = fleet.run("deploy", flask_app_release_command="sh -c 'echo no such table; exit 1'")
     assert not stopped.ok
     assert "no such table" in stopped.message
     assert (fleet.releases(), fleet.pids()) == (releases, pids), "its release command fails before anything is touched"
+
+
+def test_a_canary_that_fails_leaves_the_other_hosts_untouched(fleet: Fleet, report: Report) -> None:
+    releases, pids = fleet.releases(), fleet.pids()
     fleet.source.reset().version("3.0.0").in_health("raise RuntimeError('the canary is ill')")
     with fleet.load("canary") as load, load.roll("bad deploy"):
         done = fleet.run("deploy")

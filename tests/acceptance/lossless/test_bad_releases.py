@@ -92,6 +92,7 @@ BAD = [
         lambda source: source.require("a-package-that-nobody-has==1.0"),
         ("a-package-that-nobody-has", "cannot be built"),
         stage="build",
+        rare=True,  # the full disk is found at the same stage
     ),
     Bad(
         "setting that gunicorn rejects",

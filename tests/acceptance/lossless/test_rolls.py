@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 
-from rig.load import HTTPBIN, Load
+from rig.load import HTTPBIN, VERSIONS, Load
 
 SMALL_PACKAGE = "iniconfig==2.0.0"
 
@@ -26,7 +26,8 @@ def test_no_request_is_lost_by_deploys_restarts_and_rollbacks_and_the_neighbour_
     rounds, deploys = (10, 2) if full else (1, 3)  # of each kind at least one
     deployed = 0
     neighbours = processes(host, "httpbin")
-    with Load(host, "rolls") as load, Load(host, "neighbour", "127.0.0.1:5001", HTTPBIN) as other, other.roll("rolls"):
+    neighbour = Load(host, "neighbour", "127.0.0.1:5001", HTTPBIN)
+    with Load(host, "rolls", options=VERSIONS) as load, neighbour as other, other.roll("rolls"):
         time.sleep(60 if full else 5)  # what the figures during the rolls are compared with
         for number in range(rounds):
             for _ in range(deploys):

@@ -129,7 +129,7 @@ class Site(Host):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"{what}: {self.statuses()}, {self.processes()}"
-            time.sleep(0.2)
+            time.sleep(0.6)
 
     def processes(self) -> dict[str, list[list[int]]]:
         """Every process that stays, by its name (on_many.py)."""
@@ -148,7 +148,7 @@ class Site(Host):
             if (there and seen == self.processes()) or time.monotonic() > deadline:
                 assert there, f"{statuses}, {seen}"
                 return seen
-            time.sleep(0.3)
+            time.sleep(1)  # a look starts programs in the container
 
     def statuses(self) -> dict[str, str]:
         """supervisorctl's words for each process, by `group:name`, or `name` where both are the same."""

@@ -64,6 +64,7 @@ def test_a_changed_program_is_restarted_alone(many: Site) -> None:
     nothing_changes_a_second_time(many)
 
 
+@pytest.mark.full  # tests/component/programs has it beside a program that changes
 def test_a_changed_listener_is_restarted_alone(many: Site) -> None:
     before = many.settled()
     many.host(listeners=[{**WITNESS, "events": ["PROCESS_STATE"]}])

@@ -111,7 +111,7 @@ class Site(Host):
             found = {line[0]: " ".join(line[1:4]) for line in lines if line[0].startswith(f"{app}:")}
             if "STARTING" not in found.values() or time.monotonic() > deadline:
                 return found
-            time.sleep(0.3)
+            time.sleep(0.8)
 
 
 @pytest.fixture(scope="session")

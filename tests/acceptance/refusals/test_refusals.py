@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The table of bad inputs, in a real play against a host that serves and one on which nothing was ever done.
 
-Of the rows that set the same variables to values of the same types the first is tried, and all with PYGUN_FULL=1: the unit
-tests ask the same code about every row (`tests/unit/validation/test_validate.py`). What only a play can show is always tried.
+Of the rows of a role that set variables of the same types to values of the same types the first is tried, and all with
+PYGUN_FULL=1: the unit tests ask the same code about every row (`tests/unit/validation/test_validate.py`), and to a play all
+variables of a type are alike. What only a play can show is always tried.
 
 Run by the Molecule scenario `refusals`. By hand, once `./dev molecule refusals converge` has been run:
 
@@ -29,11 +30,27 @@ FULL = bool(os.environ.get("PYGUN_FULL"))
 EVERY_ROW = yaml.safe_load((ROOT / "tests" / "unit" / "validation" / "bad_inputs.yml").read_text())
 
 
+def role_of(row: dict) -> str:
+    first = next(iter(row["vars"]))
+    return next(role for role in ("flask_app", "load_balancer", "supervisor", "python") if first.startswith(f"{role}_"))
+
+
+def types_of_variables() -> dict[str, str]:
+    """As the argument specs have them."""
+    specs = [yaml.safe_load(path.read_text()) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
+    options = [spec["argument_specs"]["main"].get("options", {}) for spec in specs]
+    return {name: option["type"] for of_a_role in options for name, option in of_a_role.items()}
+
+
 def few(rows: list[dict]) -> list[dict]:
     """What only a play can show, and one row for each way of values into a play."""
-    of_a_kind = {
-        str(sorted((name, type(value).__name__) for name, value in row["vars"].items())): row for row in rows[::-1]
-    }
+    types = types_of_variables()
+
+    def way(row: dict) -> str:
+        given = sorted((types.get(name, ""), type(value).__name__) for name, value in row["vars"].items())
+        return f"{role_of(row)} {given}"
+
+    of_a_kind = {way(row): row for row in rows[::-1]}
     return [row for row in rows if row.get("playbook") or any(row is one for one in of_a_kind.values())]
 
 
@@ -58,11 +75,6 @@ INVENTORY = ROOT / "molecule" / "inventories" / "refusals.yml"
 HOSTS = ("serving", "untouched")
 #: Enough for the host on which nothing was ever done: what refuses is the same.
 FEW = 10
-
-
-def role_of(row: dict) -> str:
-    first = next(iter(row["vars"]))
-    return next(role for role in ("flask_app", "load_balancer", "supervisor", "python") if first.startswith(f"{role}_"))
 
 
 def play(host: str, numbers: range, result: Path) -> list[dict]:

@@ -136,5 +136,5 @@ class Shop(Host):
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < end, what
-            time.sleep(0.3)
+            time.sleep(0.8)
         return found

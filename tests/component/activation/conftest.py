@@ -379,7 +379,7 @@ class Load:
             except (OSError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
             self.sent += 1
-            time.sleep(0.02)
+            time.sleep(0.04)
 
     def __enter__(self):
         for thread in self._threads:

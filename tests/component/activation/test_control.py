@@ -138,7 +138,7 @@ def test_a_stopped_app_with_one_instance_starts_with_the_holder_of_its_socket(si
 
 
 def test_a_start_that_fails_shows_what_the_instance_says(make_app):
-    app = make_app()
+    app = make_app(instances=1)
     release = app.release()
     app.deploy(release)
     app.control("stopped")
@@ -231,6 +231,7 @@ def test_nobody_is_refused_while_an_app_is_restarted_by_force(single):
                 failures.append(error)
             except OSError:
                 pass  # in flight
+            time.sleep(0.005)
 
     callers = threading.Thread(target=call)
     callers.start()
@@ -288,7 +289,7 @@ def test_nothing_is_stopped_while_a_deploy_runs(running, eventually):
 
 def test_without_supervisord_it_says_where_to_look(make_host):
     host = make_host()
-    app = host.new_app()
+    app = host.new_app(instances=1)
     app.deploy(app.release())
     host.shut_down()
     result = app.control("started")

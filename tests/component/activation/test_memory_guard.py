@@ -102,7 +102,7 @@ class Watch(threading.Thread):
         while not self.ended.is_set():
             ready = sum(1 for name, pid in self.app.pids().items() if pid and run.ready_workers(name, pid))
             self.least = min(self.least, ready)
-            time.sleep(0.02)
+            time.sleep(0.05)
 
 
 def test_a_leak_is_ended_at_the_cap_and_no_request_is_lost(guarded, load, eventually):

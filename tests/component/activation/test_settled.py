@@ -11,13 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.activation.conftest import as_root
-from tests.component.supervised import outcome, start_module
+from tests.component.activation.conftest import App, as_root
+from tests.component.supervised import eventually, outcome, start_module
 
 RUN = Path(__file__).parents[1] / "run_module.py"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def app(host):
+    """One that the tests share, each of which leaves it as it found it."""
+    one = App(host, instances=1)
+    yield one
+    one.remove()
+
+
+@pytest.fixture(scope="module")
 def ask(app):
     """Ask the module `release`, with what the role gives to the activation, about an app whose release serves."""
 
@@ -57,8 +65,8 @@ def test_a_release_that_serves_is_settled(app, ask):
 
 
 def test_no_secret_is_in_the_answer(app, ask):
-    app.env_content = "TOKEN=not-for-everybody\n"
-    assert "not-for-everybody" not in json.dumps(ask())
+    env_file = {"path": str(app.env), "content": "TOKEN=not-for-everybody\n"}
+    assert "not-for-everybody" not in json.dumps(ask(env_file=env_file))
 
 
 def test_a_check_asks_the_activation_itself(ask):
@@ -75,6 +83,8 @@ def test_what_an_activation_would_change_is_not_settled(app, ask):
 def test_an_app_that_does_not_run_or_answer_is_not_settled(app, ask, host):
     host.status().stop(f"{app.name}:{app.name}-0")
     assert not ask()["settled"]
+    host.status().start(f"{app.name}:{app.name}-0")
+    eventually(lambda: ask()["settled"])
 
 
 def test_while_somebody_else_works_or_was_interrupted_nothing_is_settled(app, ask):
@@ -88,6 +98,7 @@ def test_while_somebody_else_works_or_was_interrupted_nothing_is_settled(app, as
         journal.write_text(content)
         assert not ask()["settled"]
         assert journal.read_text() == content
+    journal.unlink()
 
 
 def test_an_activation_that_cannot_be_understood_is_refused(app, ask):

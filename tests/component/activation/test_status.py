@@ -132,7 +132,7 @@ def test_another_release_than_the_current_one_is_told(make_app):
 
 
 def test_a_worker_that_failed_its_health_check_at_boot_is_told(make_app):
-    app = make_app()
+    app = make_app(instances=1)
     app.deploy(app.release())
     source = app.root / "releases" / app.current / "src" / "wsgi.py"
     source.write_text(source.read_text().replace("200 OK", "503 Service Unavailable", 1))

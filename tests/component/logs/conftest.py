@@ -122,3 +122,11 @@ def service(host):
 def any_worker(request):
     """Settings of each class of worker."""
     return WORKERS[request.param]
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.full] * bool(number)) for number, name in enumerate(WORKERS)]
+)
+def a_worker(request):
+    """Settings of the lossless worker, where our own logger has made the line before a worker's class could matter; of each with PYGUN_FULL=1."""
+    return WORKERS[request.param]

@@ -74,8 +74,8 @@ def test_what_an_app_says_is_one_line_with_the_id_of_its_request(service, how, m
         assert line["labels.user"] == 5
 
 
-def test_a_traceback_is_inside_of_its_line(service, any_worker):
-    service.start(**any_worker)
+def test_a_traceback_is_inside_of_its_line(service, a_worker):
+    service.start(**a_worker)
     status, headers, _body = service.get("/fail")
     service.instance.stop()
     line = service.saying("Exception on /fail")
@@ -440,8 +440,8 @@ def test_health_checks_are_logged_if_they_should_or_could_be_something_else(serv
     assert len(service.access()) == 1
 
 
-def test_a_header_that_gunicorn_drops_is_said_once_at_debug(service, any_worker):
-    service.start(loglevel="debug", **any_worker)
+def test_a_header_that_gunicorn_drops_is_said_once_at_debug(service, a_worker):
+    service.start(loglevel="debug", **a_worker)
     for _ in range(3):
         service.get("/", "User_Name: somebody")
     service.instance.stop()

@@ -103,8 +103,8 @@ PATHS = {
 }
 
 
-def test_any_path_stays_in_its_line(service, any_worker):
-    service.start(**any_worker)
+def test_any_path_stays_in_its_line(service, a_worker):
+    service.start(**a_worker)
     for target in PATHS:
         service.raw(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     service.instance.stop()
@@ -114,8 +114,8 @@ def test_any_path_stays_in_its_line(service, any_worker):
         assert line.get("url.path", "refused") == (path if line["http.response.status_code"] != 400 else "refused")
 
 
-def test_bytes_of_headers_that_are_no_text_stay_in_their_line(service, any_worker):
-    service.start(**any_worker)
+def test_bytes_of_headers_that_are_no_text_stay_in_their_line(service, a_worker):
+    service.start(**a_worker)
     service.raw(
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         b'User-Agent: caf\xc3\xa9 \xff\xc2\x9b31m \xe2\x80\xa8end\r\nReferer: \x80"\\\r\n\r\n'

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 
-def test_a_sane_id_of_the_caller_is_taken_over(service, any_worker):
-    service.start(**any_worker)
+def test_a_sane_id_of_the_caller_is_taken_over(service, a_worker):
+    service.start(**a_worker)
     given = "Root=1-67891233-abcdef012345678912345678;a/b+c~d:e@f_g"
     _status, headers, body = service.get("/id", f"X-Request-ID: {given}")
     service.instance.stop()
@@ -42,8 +42,8 @@ def test_two_given_at_once_count_as_one(service):
     assert headers["x-request-id"] == body == service.access()[0]["http.request.id"] == "first"
 
 
-def test_no_two_requests_have_the_same(service, any_worker):
-    service.start(workers=2, preload_app=True, **any_worker)
+def test_no_two_requests_have_the_same(service, a_worker):
+    service.start(workers=2, preload_app=True, **a_worker)
     ids = [service.get("/id")[1]["x-request-id"] for _ in range(30)]
     service.instance.stop()
     assert len(set(ids)) == 30

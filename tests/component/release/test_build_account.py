@@ -185,7 +185,9 @@ def entries(folder: Path):
     return [(path, path.lstat()) for path in (folder, *folder.rglob("*"))]
 
 
-@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.parametrize(
+    "installer", ["uv", pytest.param("pip", marks=pytest.mark.full)]
+)  # the scenario `offline` has it
 def test_no_code_of_a_package_runs_as_root_and_none_goes_on(site, installer, monkeypatch):
     uv = shutil.which("uv") if installer == "uv" else None
     if installer == "uv" and not uv:

@@ -172,7 +172,7 @@ def test_a_repository_is_refused_on_a_host_without_git(install, monkeypatch):
     assert "flask_app_system_packages: [git]" in caught.value.remedy
 
 
-@pytest.mark.parametrize("install", ["uv", "pip"], indirect=True)
+@pytest.mark.parametrize("install", ["uv", pytest.param("pip", marks=pytest.mark.full)], indirect=True)
 def test_what_is_not_what_the_lock_has_is_refused(install):
     with pytest.raises(python_env.InstallError, match="(?i)hash"):
         install({**PACKAGE, **LIBRARY, "uv.lock": UV_LOCK.replace("DIGEST", "0" * 64)})

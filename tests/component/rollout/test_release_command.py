@@ -40,7 +40,7 @@ def apps():
     hosts = [Host(), Host()]
     for host in hosts:
         host.boot()
-    found = [App(host) for host in hosts]
+    found = [App(host, instances=1) for host in hosts]
     for app in found:
         app.deploy(app.release())
     yield found

@@ -44,6 +44,8 @@ WAYS = {
     "an exception": "def fails(*_):\n    open(HERE + '/called', 'a').write('x\\n')\n    raise KeyError('cleanup')\n"
     "signal.signal(signal.SIGTERM, fails)\n",
 }
+#: With PYGUN_FULL=1 only: one that is ignored is put back in the same way.
+RARE = {"default"}
 CALLS = {"signal.signal", "gevent.signal_handler", "the one before", "an exception"}
 LOSSLESS = {"worker_class": "runtime.worker_class"}
 WORKERS = {
@@ -74,7 +76,7 @@ def stop_with_requests_in_flight(host, instance, worker="lossless"):
     assert "SIGKILL" not in instance.log()
 
 
-@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("worker", ["lossless", pytest.param("gevent", marks=pytest.mark.full), "gthread", "sync"])
 def test_requests_in_flight_are_answered_although_the_app_exits_at_sigterm(host, worker):
     instance = host.start(app=APP + SETS, **WORKERS[worker]).wait_ready()
     (pid,) = instance.workers()
@@ -93,7 +95,9 @@ def test_signals_that_were_ignored_before_it_started_are_nothing_that_the_app_ha
     assert "The app has set" not in instance.log()
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "signal.signal"])
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[pytest.mark.full] * (way in RARE)) for way in WAYS if way != "signal.signal"]
+)
 def test_it_does_not_matter_how_the_app_sets_its_handler(host, way):
     instance = host.start(app=APP + WAYS[way], **LOSSLESS).wait_ready()
     stop_with_requests_in_flight(host, instance)
@@ -123,7 +127,10 @@ def {hook}(*arguments):
 HOOKS = {"post_fork": "server, worker", "post_worker_init": "worker", "when_ready": "server", "on_starting": "server"}
 
 
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize(
+    "hook",
+    [pytest.param(hook, marks=[pytest.mark.full] * (hook in ("post_fork", "on_starting"))) for hook in HOOKS],
+)
 def test_nor_in_which_hook(host, hook):
     own = HOOK.format(hook=hook).replace("*arguments", HOOKS[hook])
     stop_with_requests_in_flight(host, host.start(app=APP, own=own, **LOSSLESS).wait_ready())

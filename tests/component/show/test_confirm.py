@@ -50,9 +50,12 @@ def play(tmp_path):
     return run
 
 
-def first_on_each_core(*cases):
-    """A play takes a second. The other cases differ in what our own code compares."""
-    return [pytest.param(*case, marks=[pytest.mark.first_core] * bool(number)) for number, case in enumerate(cases)]
+def first_on_each_core(*cases, full=()):
+    """A play takes a second. The other cases differ in what our own code compares, and the full ones in one line of it."""
+    return [
+        pytest.param(*case, marks=[pytest.mark.first_core] * bool(number) + [pytest.mark.full] * (number in full))
+        for number, case in enumerate(cases)
+    ]
 
 
 FORCE = {"flask_app_force": "true"}
@@ -68,6 +71,7 @@ EVERYTHING = {"uninstall_everything": "true", "uninstall_apps": "scoring"}
         ("uninstall", {"uninstall_data": "yes"}, "uninstall.yml -e flask_app_name=scoring -e uninstall_data=true"),
         ("uninstall", EVERYTHING, "uninstall.yml -e uninstall_apps=scoring -e uninstall_everything=true"),
         ("pygun.stack.stop", {}, "ansible-playbook pygun.stack.stop -e flask_app_name=scoring"),
+        full=(1, 3),
     ),
 )
 def test_what_the_inventory_alone_says_is_refused_with_the_command_to_give(play, playbook, variables, command):
@@ -100,6 +104,7 @@ def test_a_name_on_the_command_line_is_enough(play, tmp_path, options):
         ("uninstall", ("-e", "flask_app_name=scoring"), {"uninstall_data": "true"}),
         ("uninstall", ("-e", "flask_app_name=scoring"), EVERYTHING),
         ("uninstall", ("-e", "uninstall_everything=true"), EVERYTHING),
+        full=(1, 3),
     ),
 )
 def test_another_name_or_half_of_it_is_not(play, playbook, options, variables):

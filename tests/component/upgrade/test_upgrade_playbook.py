@@ -101,7 +101,7 @@ def test_the_host_is_drained_on_every_balancer_that_the_pattern_means(upgrade, g
     assert f"It gets no requests from {meant} unless they are named above as failed." in said
 
 
-@pytest.mark.parametrize("pattern", ["lbs", "", "lb1,!lb1"], ids=str)
+@pytest.mark.parametrize("pattern", ["lbs", "", pytest.param("lb1,!lb1", marks=pytest.mark.full)], ids=str)
 def test_balancers_that_are_not_there_are_refused_before_anything_is_done(upgrade, pattern):
     said = upgrade("-e", json.dumps({"load_balancer_hosts": pattern}))
     assert f"load_balancer_hosts is {json.dumps(pattern)}, which matches no host of the inventory" in said
@@ -202,22 +202,28 @@ def ask(play, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+TLS = {"flask_app_gunicorn": {"certfile": "/etc/app.pem", "keyfile": "/etc/app.pem"}}
+EXTRA = {"flask_app_pygun_extra": "import os\ncertfile = os.path.join('/etc', 'app.pem')\n"}
+
+
 @pytest.mark.parametrize(
-    "variables",
+    ("variables", "unix"),
     [
-        {},
-        {"flask_app_gunicorn": {"certfile": "/etc/app.pem", "keyfile": "/etc/app.pem"}},
-        {"flask_app_pygun_extra": "import os\ncertfile = os.path.join('/etc', 'app.pem')\n"},
+        pytest.param({}, True, id="plain, unix"),  # plain TCP is below
+        pytest.param(TLS, False, id="TLS, tcp"),
+        pytest.param(EXTRA, False, id="TLS by flask_app_pygun_extra, tcp", marks=pytest.mark.first_core),
+        pytest.param(TLS, True, id="TLS, unix", marks=pytest.mark.full),
+        pytest.param(EXTRA, True, id="TLS by flask_app_pygun_extra, unix", marks=pytest.mark.full),
     ],
-    ids=["plain", "TLS", "TLS by flask_app_pygun_extra"],
 )
 def test_a_host_is_asked_in_the_way_that_its_app_speaks(serve, ask, variables, unix):
     status, said = ask(flask_app_bind=serve(unix, tls=bool(variables)), **variables)
     assert status == 0, said
 
 
-@pytest.mark.parametrize("path", ["/healthz?deep=1", "/shop/healthz?deep=1"])
+@pytest.mark.parametrize(
+    "path", ["/healthz?deep=1", pytest.param("/shop/healthz?deep=1", marks=pytest.mark.first_core)]
+)
 def test_an_app_below_a_path_is_asked_there(serve, ask, path):
     status, said = ask(
         flask_app_bind=serve(unix=False, tls=False), flask_app_env={"SCRIPT_NAME": "/shop/"}, flask_app_health_path=path

@@ -111,7 +111,11 @@ def write_all(folder, content):
         (folder / name).write_bytes(content)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60 if os.environ.get("PYGUN_FULL") else 30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(content=st.one_of(contents, records, st.lists(records, max_size=3).map(b"\n".join)))
 def test_any_bytes_are_answered(run, content):
     write_all(run, content)

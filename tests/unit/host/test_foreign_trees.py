@@ -140,11 +140,13 @@ def within(seconds):
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=6 if os.environ.get("PYGUN_FULL") else 2,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(tree=trees)
 @example(tree=dict.fromkeys(NAMES, os.mkfifo))
-@example(tree=dict.fromkeys(NAMES[:4], deep))
+@example(tree=dict.fromkeys(NAMES[3:5], deep))
 @example(tree=dict.fromkeys(NAMES, sparse))
 @example(tree=dict.fromkeys(NAMES, KINDS["link to a device"]))
 @example(tree=dict.fromkeys(NAMES, folder))

@@ -21,7 +21,9 @@ from ansible_collections.pygun.stack.plugins.modules import programs
 ME = pwd.getpwuid(os.getuid()).pw_name
 LOGS = "/var/log/supervisor"
 quick = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=300 if os.environ.get("PYGUN_FULL") else 80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 # Characters that some reader or other gives a meaning, each more likely than all the rest of Unicode together.

@@ -74,8 +74,15 @@ def test_a_wheel_counts_if_version_platform_and_hash_fit(tmp_path):
     assert not wheels.present(tmp_path / "nowhere", locked("greenlet", "3.5", b"wheel"), fitting)
 
 
-@pytest.mark.parametrize("uv", [False, True])
-@pytest.mark.parametrize("required", ["no-such-package", "no-such-package==1.0"])
+@pytest.mark.parametrize(
+    ("required", "uv"),
+    [
+        ("no-such-package", True),
+        ("no-such-package==1.0", True),
+        ("no-such-package==1.0", False),
+        pytest.param("no-such-package", False, marks=pytest.mark.full),  # pip makes its environment slowly
+    ],
+)
 def test_an_installer_that_lacks_a_wheel_names_it_and_the_command_that_adds_it(tmp_path, uv, required):
     if uv and not shutil.which("uv"):
         pytest.skip("there is no uv on the path")

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +20,12 @@ from load_report import Sample
 
 from rig.host import HERE, Host
 
+FULL = bool(os.environ.get("PYGUN_FULL"))
+VERSIONS = ("--record-header", "X-App-Version")
+#: As many connections, and a third of the requests: those of the quick kinds cost a processor most, and one test has them all.
+CALM = VERSIONS if FULL else (*VERSIONS, "--new-pause", "0.2", "--keepalive-pause", "0.2")
 HTTPBIN = ("--path", "/get", "--contains", '"url"', "--slow", "0", "--stream", "0", "--upload", "0")
+HTTPBIN += () if FULL else ("--new-pause", "0.4", "--keepalive-pause", "0.4")
 
 
 @dataclass
@@ -29,7 +35,7 @@ class Load:
     host: Host
     name: str
     target: str = "127.0.0.1:5000"
-    options: tuple[str, ...] = ("--record-header", "X-App-Version")
+    options: tuple[str, ...] = CALM
     result: dict[str, Any] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
@@ -47,7 +53,7 @@ class Load:
         while len(self.so_far()) < 30:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline, "the load did not start"
-            time.sleep(0.2)
+            time.sleep(0.4)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -266,7 +266,7 @@ def recovered(app: str, avoid: set[int], count: int = 2) -> float:
     while not is_ready(app, count, avoid):
         if time.monotonic() > deadline:
             raise SystemExit(f"{app} did not recover within {PATIENCE:g} s: {json.dumps(instances(app))}")
-        time.sleep(0.02)
+        time.sleep(0.1)
     return time.time()
 
 
@@ -274,7 +274,7 @@ def running(app: str) -> float:
     """The moment at which supervisord, too, took every instance for running."""
     deadline = time.monotonic() + PATIENCE
     while set(statuses(app).values()) != {"RUNNING"} and time.monotonic() < deadline:
-        time.sleep(0.2)
+        time.sleep(0.5)
     return time.time()
 
 
