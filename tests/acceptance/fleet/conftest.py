@@ -9,8 +9,7 @@ Run by the Molecule scenario `fleet`. By hand, once `./dev molecule fleet conver
 The tests of upgrades leave another port and another supervisor behind, and the last ones of all take everything away from the
 balancer and one host: converge again after them.
 
-PYGUN_FULL=1 does everything more often. What hosts that are worked on at the same time have to agree about is in
-tests/component/rollout.
+PYGUN_FULL=1 does everything more often. PYGUN_FLEET=api1,api2 names the hosts, where there are fewer.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lossless"), str(HERE.parents[1] / "load")]
 os.environ.setdefault("MOLECULE_SCENARIO_NAME", "fleet")  # the inventory asks for it
 
-from fleet import Fleet  # noqa: E402
+from fleet import HOSTS, Fleet  # noqa: E402
 from rig import report as reports  # noqa: E402
 
 FULL = bool(os.environ.get("PYGUN_FULL"))
@@ -42,7 +41,8 @@ def rounds() -> int:
 
 @pytest.fixture(scope="session")
 def whole_fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    return Fleet(tmp_path_factory.mktemp("fleet"))
+    names = os.environ.get("PYGUN_FLEET")
+    return Fleet(tmp_path_factory.mktemp("fleet"), tuple(names.split(",")) if names else HOSTS)
 
 
 @pytest.fixture

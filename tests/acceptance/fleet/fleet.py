@@ -22,19 +22,18 @@ from rig.load import CALM, Load
 from tools import containers
 
 INVENTORY = ROOT / "molecule" / "inventories" / "fleet.yml"
-HOSTS = ("api1", "api2")
+HOSTS = ("api1", "api2", "api3")
 APP = "sample"
 
 
 class Fleet:
     """The app hosts, the balancer in front of them, and the control node: this machine."""
 
-    names = HOSTS
-
-    def __init__(self, scratch: Path) -> None:
-        found = {name: f"{containers.prefix()}-fleet-{name}" for name in (*HOSTS, "balancer")}
+    def __init__(self, scratch: Path, names: tuple[str, ...] = HOSTS) -> None:
+        found = {name: f"{containers.prefix()}-fleet-{name}" for name in (*names, "balancer")}
         missing = [name for name in found.values() if not containers.inspect(name)]
         assert not missing, f"there is no container {', '.join(missing)}: run `./dev molecule fleet converge`"
+        self.names = names
         self.hosts = {name: Host(container) for name, container in found.items()}
         self.balancer = self.hosts.pop("balancer")
         self.scratch = scratch
@@ -49,8 +48,8 @@ class Fleet:
         given = {"flask_app_src": f"{self.source.folder}/", **variables}
         command = ["ansible-playbook", "-i", str(INVENTORY), f"playbooks/{playbook}.yml", *options]
         command += ["-e", json.dumps(given)]
-        if only:
-            command += ["--limit", only]
+        if only or self.names != HOSTS:
+            command += ["--limit", only or ",".join((*self.names, "balancer"))]
         return Command(command, self.scratch / f"{self.runs:03}-{playbook}.log")
 
     def run(self, playbook: str, *options: str, only: str = "", **variables: Any) -> Run:
