@@ -18,7 +18,7 @@ from ..requirement_files import Reader, Refused
 from . import markers
 from .markers import ALWAYS, NONE, Chosen, Marker
 
-_PYPI = re.compile(r"https://(?:www\.)?pypi\.(?:org|python\.org)/simple/?")
+PYPI = re.compile(r"https://(?:www\.)?pypi\.(?:org|python\.org)/simple/?")
 _PARTS = re.compile(r"([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 
 
@@ -65,7 +65,8 @@ class Lock:
 
     def place(self, path: str) -> str:
         """A path that the lock has, for a reader of requirements."""
-        return os.path.normpath(os.path.join(os.path.abspath(self.path.parent), path))
+        found = os.path.normpath(os.path.join(os.path.abspath(self.path.parent), path))
+        return f"file://{urllib.parse.quote(found)}" if re.search("[#;]", found) else found
 
     def marker(self, text: str, name: str, chosen: Chosen = NONE) -> Marker:
         """A marker that the lock has at a package.
@@ -122,7 +123,7 @@ class Lock:
     def _indexes(self, packages: Iterable[Package]) -> Iterator[str]:
         """Options for the indexes that are not PyPI, which `python_index_url` stands in for."""
         urls = dict.fromkeys(package.index for package in packages if package.index)
-        foreign = [url for url in urls if not _PYPI.fullmatch(url)]
+        foreign = [url for url in urls if not PYPI.fullmatch(url)]
         for url in foreign:
             if "://" in url and re.search(r"\$\{?[A-Za-z_]", url):
                 raise Refused(
