@@ -221,9 +221,9 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
     known = project.get("optional-dependencies", {})
     extras = wanted.take({**known, **poetry.get("extras", {})})
     groups = content.get("dependency-groups", {})
-    lines = [
-        (f"dependency-groups.{name}", text) for name in wanted.take(groups) for text in _of_group(path, groups, name)
-    ]
+    defaults = [name for name in project_file.default_groups(content) if not unread_needs.is_for_others(name)]
+    names = dict.fromkeys([*wanted.take(groups), *defaults])
+    lines = [(f"dependency-groups.{name}", text) for name in names for text in _of_group(path, groups, name)]
     is_unread = project_needs.is_no_package(content) and "dependencies" in project.get("dynamic", ())
     if project_needs.is_built(content):
         project_needs.check(path, content, extras, reader)

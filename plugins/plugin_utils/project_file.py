@@ -19,6 +19,14 @@ def table(content: dict[str, t.Any], *names: str) -> dict[str, t.Any]:
     return found if isinstance(found, dict) else {}
 
 
+def default_groups(content: dict[str, t.Any]) -> list[str]:
+    """The dependency groups that uv installs without being asked, as a project says it."""
+    found = table(content, "tool", "uv").get("default-groups", [])
+    if found == "all":
+        return list(table(content, "dependency-groups"))
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
 def mistake(content: dict[str, t.Any]) -> str:
     """The first place that no tool could read, and what to write; empty if there is none."""
     return next(_mistakes(content), "")

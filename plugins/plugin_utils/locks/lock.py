@@ -34,6 +34,8 @@ class Package:
     requirement: str
     hashes: tuple[str, ...] = ()
     index: str = ""
+    #: The names of its files, if the lock has them.
+    files: tuple[str, ...] = ()
 
 
 @dataclass
@@ -189,6 +191,12 @@ def choose(names: Iterable[str], extras: Iterable[str], groups: Iterable[str]) -
     return Chosen(
         [name for name in extras if normalize(name) in wanted], [name for name in groups if normalize(name) in wanted]
     )
+
+
+def names_of(files: Iterable[dict]) -> tuple[str, ...]:
+    """The names of the files that a lock lists for a package."""
+    found = [file.get("name") or file.get("file") or file.get("url") or file.get("path") or "" for file in files]
+    return tuple(str(name).partition("?")[0].partition("#")[0].rpartition("/")[2] for name in found if name)
 
 
 def repository(kind: str, address: str, commit: str, subdirectory: str = "") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...module_utils.resolved import normalize
 from ..requirement_files import Refused
 from . import fit, markers
-from .lock import Edge, Lock, Package, choose, repository, walk
+from .lock import Edge, Lock, Package, choose, names_of, repository, walk
 from .markers import NEVER, Chosen, Marker
 from .poetry_versions import marker_of, specifier_of
 
@@ -129,4 +129,4 @@ def _package(entry: dict, lock: Lock, metadata: dict) -> Package:
         return Package(name, version, f"{name} @ {url}", hashes)
     if kind in ("file", "directory"):
         return Package(name, version, f"{name} @ {lock.place(url)}", hashes if kind == "file" else ())
-    return Package(name, version, f"{name}=={version}", hashes, url or "https://pypi.org/simple")
+    return Package(name, version, f"{name}=={version}", hashes, url or "https://pypi.org/simple", names_of(files))
