@@ -186,7 +186,7 @@ class ActionModule(ActionBase):
                 raise pack.PackError(
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
-            notes += [str(found.left_out)] if found.left_out.count else []
+            notes += filter(None, [str(found.left_out)])
             taken = take_out(tree, shared_paths)
             tree = taken.entries
             notes += taken.notes
