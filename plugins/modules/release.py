@@ -209,6 +209,11 @@ options:
     description: Digest of what the source says about packages. Set by the action plugin.
     type: str
     default: ""
+  pythons:
+    description: For which versions of Python the source is, each after the place that says so. Set by the action plugin.
+    type: list
+    elements: raw
+    default: []
   locks:
     description: Digests of the locks that other hosts of the run have, by what they were resolved from. Set by the action plugin.
     type: dict
@@ -327,7 +332,7 @@ from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account, interpreter
-from ..module_utils.release import app_files, contents
+from ..module_utils.release import app_files, contents, installable
 from ..module_utils.release.build import build, plan, resolve
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
 from ..module_utils.release.environments import Environments
@@ -403,6 +408,7 @@ def main():
             "origin": {"type": "dict", "default": {}},
             "upgrade": {"type": "raw", "default": False},
             "needs": text,
+            "pythons": {"type": "list", "elements": "raw", "default": []},
             "locks": {"type": "dict", "default": {}},
             "lock": text,
             "lock_wanted": {"type": "bool", "default": False},
@@ -436,6 +442,9 @@ def main():
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
     result.update(packages=wanted.packages, inputs=wanted.inputs)
+    refusal = "" if standing else installable.python_refusal(params["pythons"], python)
+    if refusal:
+        module.fail_json(msg=refusal, **result)
     shares_lock = params["lock_wanted"] and wanted.inputs not in params["locks"]
     if result["exists"] or not (params["archive"] or params["files"]):
         if shares_lock and wanted.lock:

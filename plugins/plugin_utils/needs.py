@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -201,6 +202,13 @@ def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
 
 
 def toml(path: Path) -> dict:
+    """The contents of a TOML file, which several readers ask for: it is parsed once."""
+    status = path.stat()
+    return _parsed(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, *_identity: int) -> dict:
     try:
         content = tomllib.loads(requirement_files.decode(path).replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:

@@ -128,6 +128,8 @@ class Collected:
     notes: list[str] = field(default_factory=list)
     #: Paths of the source that are to be links into the app's shared folder.
     shared_paths: list[str] = field(default_factory=list)
+    #: For which versions of Python the source is, each after the place that says so.
+    pythons: list[tuple[str, str]] = field(default_factory=list)
     #: Directory of the source on the control node, or an empty text.
     source: str = ""
 

@@ -93,6 +93,7 @@ class Lock:
         found = [(package, marker) for package, marker in self.needed.items() if package.requirement and marker]
         if self.requires_python:
             reader.found.lines.append(note("requires-python", self.requires_python, origin))
+            reader.found.pythons.append((str(self.path), self.requires_python))
         reader.found.lines += [note("override", text, origin) for text in self._overrides()]
         for line in self._indexes([package for package, _marker in found]):
             reader.line(line, self.path.parent, str(self.path), origin)

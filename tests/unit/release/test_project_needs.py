@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+from ansible_collections.pygun.stack.plugins.plugin_utils import needs, pack
 from tests.unit.release.test_requirement_forms import BUILD, ROOT, read
 
 NAMED = "[project]\nname = 'x'\nversion = '1'\n"
@@ -97,7 +97,36 @@ def test_what_is_not_read_is_said(tmp_path, files, given, says):
     assert says in " ".join(read(tmp_path, files, given)[1].notes())
 
 
+PYTHON = NAMED + "requires-python = '>=3.12'\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "places"),
+    [
+        (
+            {"pyproject.toml": PYTHON + "dependencies = ['flask']\n"},
+            [("pyproject.toml, project.requires-python", ">=3.12")],
+        ),
+        ({"pyproject.toml": PYTHON + HATCH}, [("pyproject.toml, project.requires-python", ">=3.12")]),
+        ({"pyproject.toml": POETRY}, [("pyproject.toml, tool.poetry.dependencies", ">=3.11,<4")]),
+        ({"pyproject.toml": POETRY, "poetry.lock": LOCK}, [("poetry.lock", ">=3.11,<4")]),
+        ({"pyproject.toml": PYTHON, "requirements.txt": "flask\n"}, []),
+    ],
+)
+def test_the_python_that_a_source_is_for_is_known_before_anything_is_sent(tmp_path, files, places):
+    found = read(tmp_path, files)[1].pythons
+    assert [(where.rpartition("/")[2], specifier) for where, specifier in found] == places
+
+
 def test_a_lock_beside_a_project_of_poetry_is_not_called_missing(tmp_path):
     files = {"pyproject.toml": POETRY.replace("[build-system]\nrequires = ['poetry-core']\n", ""), "poetry.lock": LOCK}
     with pytest.raises(pack.PackError, match=r"its poetry\.lock was not named\. Name it in flask_app_requirements"):
         read(tmp_path, files, ["pyproject.toml"])
+
+
+def test_each_file_is_parsed_once(tmp_path, monkeypatch):
+    """A lock of some hundred packages takes most of the time in which a source is read."""
+    parsed, loads = [], needs.tomllib.loads
+    monkeypatch.setattr(needs.tomllib, "loads", lambda text: parsed.append(text) or loads(text))
+    read(tmp_path, {"pyproject.toml": POETRY + "flask = '^3'\n", "poetry.lock": LOCK, "src/x/__init__.py": ""})
+    assert len(parsed) == 2
