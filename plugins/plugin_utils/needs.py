@@ -47,7 +47,7 @@ class Needs:
 
     def notes(self) -> list[str]:
         """Sentences on the files that were read."""
-        none = "" if self.paths else ": none"
+        none = "" if self.paths or any("(frozen" in name for name in self.read) else ": none"
         read = [f"Packages are those of {', '.join(self.read)}{none}."] if self.read else []
         return [*read, *self.unread]
 

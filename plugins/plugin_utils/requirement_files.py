@@ -266,6 +266,11 @@ class Reader:
         there = [at for at in candidates if at and at.exists()]
         found = next((at for at in there if self.root and Path(os.path.abspath(at)).is_relative_to(self.root)), None)
         found = found or next(iter(there), None)
+        own = self._own_tail(path) if found is None else ""
+        if own:
+            raise Refused(
+                f"{where} names {shown(address)}, a path of the machine that wrote it. Write {name + ' @ ' if name else ''}./{own}."
+            )
         if found is None and name and address.startswith("file:"):
             raise Refused(
                 f"{where} names {shown(address)}, a path of the machine that wrote it (Conda and pip freeze write such lines)."
@@ -278,6 +283,12 @@ class Reader:
                 " the line out."
             )
         return place + extras, found.is_dir()
+
+    def _own_tail(self, path: str) -> str:
+        """The end of a path of another machine, such as that of an image, that the source has as well."""
+        parts = path.strip("/").split("/") if path.startswith("/") else []
+        tails = ("/".join(parts[count:]) for count in range(1, len(parts)))
+        return next((tail for tail in tails if self.root and (self.root / tail).exists()), "")
 
     def _placed(self, found: Path | None, path: str, where: str) -> str:
         """Where a host finds a path of the source."""

@@ -80,7 +80,7 @@ LOCKED_GROUPS = UV.replace(
 )
 
 
-@pytest.mark.parametrize("default", ["['dev', 'prod']", "'all'"])
+@pytest.mark.parametrize("default", ["['dev', 'typing', 'prod']", "'all'"])
 @pytest.mark.parametrize("lock", [{"uv.lock": LOCKED_GROUPS}, {}], ids=["locked", "alone"])
 def test_default_groups_of_uv_are_installed_but_for_those_of_development(tmp_path, default, lock):
     found = read(tmp_path, {"pyproject.toml": project("x") + GROUPS.format(default), **lock})[0]

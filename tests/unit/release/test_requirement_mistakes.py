@@ -53,6 +53,12 @@ def test_a_line_that_only_looks_right_is_refused_with_what_to_write(tmp_path, te
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ["common @ file:///app/libs/common\n", "-e /app/libs/common\n"])
+def test_a_path_of_an_image_is_refused_with_the_one_in_the_source(tmp_path, line):
+    with pytest.raises(pack.PackError, match=r"Write (common @ )?\./libs/common\."):
+        read(tmp_path, {"requirements.txt": line, "libs/common/setup.py": ""})
+
+
 @pytest.mark.parametrize("line", ["-e .\n", ".\n", "https://h/x.tar.gz\n"])
 def test_a_constraint_without_a_name_is_refused_as_every_installer_would(tmp_path, line):
     with pytest.raises(pack.PackError, match=r"c\.txt, line 1 is .* a constraint begins with a name"):
