@@ -154,7 +154,7 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
         found.remove("pyproject.toml")
     if source and "setup.py" in found and not project_needs.is_setup(source / "setup.py"):
         found.remove("setup.py")
-    if source and found[1:] and found[0] == "requirements.txt" and requirement_files.is_empty(source / found[0]):
+    if source and found[1:] and found[0] == "requirements.txt" and requirement_files.only_refers(source / found[0]):
         found.remove("requirements.txt")
     if source is None or not found:
         return [], ""

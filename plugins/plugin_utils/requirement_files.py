@@ -72,9 +72,10 @@ def decode(path: Path) -> str:
         raise Refused(f"{path}, line {line} is not UTF-8. Save the file in that encoding.") from error
 
 
-def is_empty(path: Path) -> bool:
-    """Whether a requirement file has comments at most."""
-    return next(logical(decode(path)), None) is None
+def only_refers(path: Path) -> bool:
+    """Whether a requirement file has nothing but comments. One that is empty says that nothing is needed."""
+    text = decode(path)
+    return bool(text.strip()) and next(logical(text), None) is None
 
 
 def decoded(content: bytes) -> str:

@@ -52,6 +52,7 @@ SETUP = "from flask import Blueprint\nsetup = Blueprint('setup', __name__)\n"
 LIB = {"libs/common/pyproject.toml": BUILD, "libs/common/common.py": ""}
 READ = {
     "requirements that only refer to it": ({"requirements.txt": "# see pyproject.toml\n", "pyproject.toml": WEB}, {"app.txt": ["flask"]}),
+    "requirements that are empty": ({"requirements.txt": "\n", "pyproject.toml": WEB}, {}),
     "requirements alone that name nothing": ({"requirements.txt": "# none\n"}, {}),
     "a module of the app called setup": ({"setup.py": SETUP}, {}),
     "the same beside requirements in src layout": (
