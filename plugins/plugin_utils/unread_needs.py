@@ -22,7 +22,8 @@ _REQUIREMENTS = re.compile(
 #: Those that a server needs, the likeliest first; and those that it does not.
 _LIKELY = ("prod", "deploy", "server", "requirements.txt", "base", "common", "main", "app", "core", "requirement")
 _UNLIKELY = re.compile(
-    r"dev|test|doc|lint|local|ci\b|constraint|build|optional|extra|typing|types\b|pre.?commit|style|bench|notebook", re.I
+    r"dev|test|doc|lint|local|ci\b|constraint|build|optional|extra|typing|types\b|pre.?commit|style|bench|notebook",
+    re.I,
 )
 _CONDA = re.compile(r"(?:conda[\w.-]*|(?:conda-)?env(?:ironment)?[\w.-]*|conda-lock)\.ya?ml", re.I)
 _NAMED = re.compile(r"^name:\s*[\"']?([\w.-]+)", re.MULTILINE)
