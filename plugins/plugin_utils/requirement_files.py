@@ -198,6 +198,7 @@ class Reader:
             self._requirement(editable or text, folder, where, origin, target)
 
     def _requirement(self, text: str, folder: Path, where: str, origin: str, target: list[str]) -> None:
+        self._refuse(where, requirement_mistakes.of_command(text))
         text = re.sub(r"\s-C[\s=]*(?=\S)", " --config-settings=", text)
         text, options = (*re.split(r"\s+(?=--|-[A-Za-z](?:[\s=]|$))", text, maxsplit=1), "")[:2]
         named = None if requirement_mistakes.SCP.match(text) else _NAMED.fullmatch(text)
@@ -359,8 +360,9 @@ class Reader:
             raise Refused(
                 f"{where} names {text}, which no index has: pip of an old Debian wrote it. Take the line out."
             )
-        conda = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9][^=]*)(?:=\S+)?", text)
+        conda = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9][^=]*)(?:=\S+)?|([A-Za-z0-9._-]+)==([0-9][^=\s]*)=[^=\s]+", text)
         if conda:
-            raise Refused(f"{where} is {shown(text)}, a line of Conda. Write {conda[1]}=={conda[2]}.")
+            better = f"{conda[1] or conda[3]}=={conda[2] or conda[4]}"
+            raise Refused(f"{where} is {shown(text)}, a line of Conda. Write {better}.")
         if not _PLAIN.match(text):
             raise Refused(f"{where} is {shown(text)}, {requirement_mistakes.of_form(text)}")

@@ -39,6 +39,9 @@ _PAGE = re.compile(
 )
 #: A repository as scp writes it, which is no address.
 SCP = re.compile(r"(?:git\+)?([\w.-]+@[\w.-]+):(?!\d+/|//)(\S+)")
+_COMMAND = re.compile(
+    r"(?:[$!%]\s*|sudo\s+|RUN\s+)*(?:python[\d.]*\s+-m\s+)?(?:(?:pip[\d.]*|apt(?:-get)?|conda|mamba|brew|uv|poetry)\s+\w|git\s+clone\b)"
+)
 _NO_PACKAGE = (".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".pkg", ".apk")
 #: The options that a requirement file can hold, for pip and for uv.
 _OPTIONS = set(
@@ -84,6 +87,13 @@ def of_repository(address: str) -> str:
     if not re.match(r"\w+\+(?:file:|[./~])", address):
         return ""
     return f" names {shown(address)}, a repository on the machine that wrote it. Write git+https://HOST/PATH.git, with @ and a tag or a commit."
+
+
+def of_command(text: str) -> str:
+    """What is wrong with a line that is a command of a shell, a notebook or an image."""
+    if _COMMAND.match(text):
+        return f" is {shown(text)}, which is no requirement but a command. Write NAME or NAME==VERSION of what it installs."
+    return ""
 
 
 def of_plain(text: str, constraint: bool = False) -> str:
@@ -152,6 +162,9 @@ def of_form(text: str) -> str:
     entry = re.sub(r"^(?:[*\u2022]|\d+[.)])\s+", "", text).strip("\"'`, ")
     if entry != text.rstrip(",") and of_syntax(entry) == "":
         return f"an entry of a list. Write {entry}."
+    channel = re.fullmatch(r"[\w.-]+::([\w.-]+)", text)
+    if channel:
+        return f"a package of a channel of Conda. Write {channel[1]}."
     operator = re.fullmatch(r"([\w.-]+(?:\[[^\]]*\])?)\s*(=>|=<|~>|\^|!)\s*(\d\S*)", text)
     if operator:
         right = {"=>": ">=", "=<": "<=", "~>": "~=", "^": ">=", "!": "!="}[operator[2]]
@@ -206,6 +219,9 @@ def _remedy(text: str, error: str) -> str:
         return "it ends with a semicolon. Take that out."
     if re.search(r"[^\s#]#", text):
         return "a comment begins with a space and #. Write a space before it."
+    local = re.search(r"((?:~=|[<>]=?)\s*[\w.!]+)\+[\w.]+", text.partition(";")[0])
+    if local:
+        return f"a version with + goes with == only. Write {text.replace(local[0], local[1])}."
     short = re.search(r"~=\s*(\d+)\s*(?:[,;]|$)", text)
     if short:
         return f"~= needs two numbers. Write {name}~={short[1]}.0, or {name}>={short[1]}."

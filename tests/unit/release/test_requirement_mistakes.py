@@ -41,6 +41,12 @@ WRONG = {
     "TensorFlow of Windows": ("tensorflow-intel==2.13\n", "tensorflow-intel==2.13 ; sys_platform == 'win32'"),
     "a package of Ubuntu": ("ufw==0.36\n", "outside of a virtual environment"),
     "a version of Ubuntu": ("distro-info===0.23ubuntu1\n", "outside of a virtual environment"),
+    "a command": ("pip install -r base.txt\n", "no requirement but a command"),
+    "a command of a notebook": ("!pip3 install flask\n", "no requirement but a command"),
+    "a command of git": ("git clone https://github.com/team/x\n", "no requirement but a command"),
+    "a build of Conda": ("numpy==1.26.4=py311_0\n", "Write numpy==1.26.4."),
+    "a channel of Conda": ("conda-forge::numpy\n", "Write numpy."),
+    "a local version and later": ("torch>=2.1.0+cpu\n", "Write torch>=2.1.0."),
     "a path of Windows": ("-r requirements\\base.txt\n", "Write / in place of \\."),
 }  # fmt: skip
 
@@ -76,6 +82,10 @@ def test_a_constraint_without_a_name_is_refused_as_every_installer_would(tmp_pat
         "common @ git+https://git.example/team/common@main",
         "sqlite3 ; python_version < '3'",
         "python-dateutil==2.9",
+        "uv==0.9",
+        "pip >= 23",
+        "poetry ; python_version > '3'",
+        "conda @ https://h/x.tar.gz",
         "torch==2.1.0+cu121",
         "x==1.0+ubuntu",
         "x @ https://h/a$/x.whl",
