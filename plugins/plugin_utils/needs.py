@@ -156,7 +156,15 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
         found.remove("setup.py")
     if source and found[1:] and found[0] == "requirements.txt" and requirement_files.only_refers(source / found[0]):
         found.remove("requirements.txt")
-    if source is None or not found:
+    if source is None:
+        return [], ""
+    before = names[: names.index(found[0])] if found else names
+    ignored = next((name for name in before if name not in inside and (source / name).is_file()), None)
+    if ignored:
+        return [source / name for name in found[:1]], (
+            f"{ignored} is not read, since it is left out of the release (.gitignore or flask_app_exclude); flask_app_include takes it along."
+        )
+    if not found:
         return [], ""
     others = [name for name in found[1:] if name in known] if found[0] not in known else []
     unread = (

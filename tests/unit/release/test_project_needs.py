@@ -88,6 +88,16 @@ INDEX = "[[tool.uv.index]]\nurl = 'https://me:s3cret@mirror/simple'\ndefault = t
         ({"pyproject.toml": NAMED}, [], "Packages are those of pyproject.toml: none."),
         ({"pyproject.toml": WEB + INDEX}, [], "The index https://***@mirror/simple of pyproject.toml is not asked"),
         (
+            {"pyproject.toml": WEB, "uv.lock": "", ".gitignore": "*.lock\n"},
+            [],
+            "uv.lock is not read, since it is left out of the release",
+        ),
+        (
+            {"requirements.txt": "flask\n", ".gitignore": "*.txt\n"},
+            [],
+            "requirements.txt is not read, since it is left",
+        ),
+        (
             {"pyproject.toml": POETRY, "poetry.lock": LOCK},
             ["pyproject.toml"],
             "poetry.lock is not read, since flask_app_requirements names pyproject.toml",
