@@ -18,9 +18,8 @@ description:
   - Releases with the same packages share a virtual environment, below C(environments) in O(root).
   - The source is packed on the control node and sent only to a host that lacks the release, without the files that other releases of the app
     have there. These are linked into the new release.
-  - A host without room for the new files is refused before anything is sent.
-  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
-  - A build that fails, or is killed, leaves nothing behind that counts as a release.
+  - A host without room for the new files, or with another Python than the source is for, is refused before anything is sent.
+  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service. A build that fails leaves nothing that counts as one.
   - An account of its own for each app, C(pygun-build-NAME), installs, builds and compiles, so that no package's code runs as root. It is made
     with the first build, reads nothing of any app, and has its own cache in O(cache_dir). Root then takes over the files.
 extends_documentation_fragment: pygun.stack.installer
@@ -210,10 +209,8 @@ options:
     type: str
     default: ""
   pythons:
-    description: For which versions of Python the source is, each after the place that says so. Set by the action plugin.
-    type: list
-    elements: raw
-    default: []
+    description: The versions of Python that the source is for, each after the place that says so. Set by the action plugin.
+    type: raw
   locks:
     description: Digests of the locks that other hosts of the run have, by what they were resolved from. Set by the action plugin.
     type: dict
@@ -408,7 +405,7 @@ def main():
             "origin": {"type": "dict", "default": {}},
             "upgrade": {"type": "raw", "default": False},
             "needs": text,
-            "pythons": {"type": "list", "elements": "raw", "default": []},
+            "pythons": {"type": "raw"},
             "locks": {"type": "dict", "default": {}},
             "lock": text,
             "lock_wanted": {"type": "bool", "default": False},
@@ -442,8 +439,7 @@ def main():
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
     result.update(packages=wanted.packages, inputs=wanted.inputs)
-    refusal = "" if standing else installable.python_refusal(params["pythons"], python)
-    if refusal:
+    if not standing and (refusal := installable.python_refusal(params["pythons"] or (), python)):
         module.fail_json(msg=refusal, **result)
     shares_lock = params["lock_wanted"] and wanted.inputs not in params["locks"]
     if result["exists"] or not (params["archive"] or params["files"]):
