@@ -75,7 +75,7 @@ class ActionModule(ActionBase):
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
-            args["shared_paths"] = collected.shared_paths
+            args.update(shared_paths=collected.shared_paths, pythons=collected.pythons)
             args.update(needs=needs_digest(collected.entries, collected.requirements), locks=locks.digests())
             args.update(lock_wanted=len(task_vars.get("ansible_play_hosts_all", ())) > 1)
             args.update(app_files.for_host(on_control_node["extra_files"]))
@@ -186,7 +186,7 @@ class ActionModule(ActionBase):
                 raise pack.PackError(
                     f"{source} holds no file that could be deployed (flask_app_src, flask_app_exclude, .gitignore)."
                 )
-            notes += [str(found.left_out)] if found.left_out.count else []
+            notes += filter(None, [str(found.left_out)])
             taken = take_out(tree, shared_paths)
             tree = taken.entries
             notes += taken.notes
@@ -199,7 +199,7 @@ class ActionModule(ActionBase):
         needed = needs.of(source, requirements, packed, scratch, bool(packages), extras or (), require_hashes)
         notes[:0] = needed.notes()
         everything = [*entries, *tree, *extra, *needed.entries]
-        return pack.Collected(everything, needed.paths, origin, notes, taken.paths, str(source or ""))
+        return pack.Collected(everything, needed.paths, origin, notes, taken.paths, needed.pythons, str(source or ""))
 
     @staticmethod
     def _notes_of_procfile(collected, args):

@@ -18,9 +18,8 @@ description:
   - Releases with the same packages share a virtual environment, below C(environments) in O(root).
   - The source is packed on the control node and sent only to a host that lacks the release, without the files that other releases of the app
     have there. These are linked into the new release.
-  - A host without room for the new files is refused before anything is sent.
-  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service.
-  - A build that fails, or is killed, leaves nothing behind that counts as a release.
+  - A host without room for the new files, or with another Python than the source is for, is refused before anything is sent.
+  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service. A build that fails leaves nothing that counts as one.
   - An account of its own for each app, C(pygun-build-NAME), installs, builds and compiles, so that no package's code runs as root. It is made
     with the first build, reads nothing of any app, and has its own cache in O(cache_dir). Root then takes over the files.
 extends_documentation_fragment: pygun.stack.installer
@@ -209,6 +208,9 @@ options:
     description: Digest of what the source says about packages. Set by the action plugin.
     type: str
     default: ""
+  pythons:
+    description: The versions of Python that the source is for, each after the place that says so. Set by the action plugin.
+    type: raw
   locks:
     description: Digests of the locks that other hosts of the run have, by what they were resolved from. Set by the action plugin.
     type: dict
@@ -327,7 +329,7 @@ from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account, interpreter
-from ..module_utils.release import app_files, contents
+from ..module_utils.release import app_files, contents, installable
 from ..module_utils.release.build import build, plan, resolve
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
 from ..module_utils.release.environments import Environments
@@ -403,6 +405,7 @@ def main():
             "origin": {"type": "dict", "default": {}},
             "upgrade": {"type": "raw", "default": False},
             "needs": text,
+            "pythons": {"type": "raw"},
             "locks": {"type": "dict", "default": {}},
             "lock": text,
             "lock_wanted": {"type": "bool", "default": False},
@@ -436,6 +439,8 @@ def main():
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
     result.update(packages=wanted.packages, inputs=wanted.inputs)
+    if not standing and (refusal := installable.python_refusal(params["pythons"] or (), python)):
+        module.fail_json(msg=refusal, **result)
     shares_lock = params["lock_wanted"] and wanted.inputs not in params["locks"]
     if result["exists"] or not (params["archive"] or params["files"]):
         if shares_lock and wanted.lock:

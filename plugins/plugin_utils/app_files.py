@@ -152,6 +152,6 @@ def _check_digest(file: Given, place: Path, name: str, digest: Callable[[Path], 
     found = digest(place)
     if found != file["sha256"].lower():
         raise PackError(
-            f"{name} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}. Correct the one"
-            " that is wrong."
+            f"{name} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
+            f" {fetcher.looks_like(str(place)) or 'Correct the one that is wrong.'}"
         )

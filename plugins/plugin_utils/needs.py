@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tomllib
@@ -15,8 +16,7 @@ import tomllib
 from ..module_utils.host.logins import masked
 from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
 from ..module_utils.resolved import normalize
-from ..module_utils.virtual_env import requirement_name
-from . import locks, own_metadata, project_file, requirement_files, unread_needs
+from . import locks, own_metadata, project_file, project_needs, requirement_files, unread_needs
 from .hashes import REQUIRE
 from .locks.wanted import Wanted
 from .pack import Entry, PackError, entry_from_file
@@ -40,13 +40,16 @@ class Needs:
     entries: list[Entry]
     paths: list[str]
     read: list[str]
-    #: Other files that name packages and are not read.
-    unread: str = ""
+    #: Sentences on what names packages or an index and is not read.
+    unread: list[str] = field(default_factory=list)
+    #: For which versions of Python the files are, each after its place.
+    pythons: list[tuple[str, str]] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         """Sentences on the files that were read."""
-        read = [f"Packages are those of {', '.join(self.read)}."] if self.read else []
-        return [*read, self.unread] if self.unread else read
+        none = "" if self.paths or any("(frozen" in name for name in self.read) else ": none"
+        read = [f"Packages are those of {', '.join(self.read)}{none}."] if self.read else []
+        return [*read, *self.unread]
 
 
 def to_build(requirements: Path, source: Path) -> list[str]:
@@ -93,6 +96,8 @@ def of(
         read, unread = _own(source, inside, packages)
     for path in read:
         _read(path, reader, wanted)
+    if given:
+        unread = project_needs.lock_beside(read, reader.found.read)
     wanted.refuse_unknown([path.name for path in read])
     if source and not given:
         _refuse_unread(source, inside, reader, packages)
@@ -112,7 +117,7 @@ def of(
             file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             entries.append(entry_from_file(name, file, scratch))
             paths += [name] if name != _CONSTRAINTS else []
-    return Needs(entries, paths, found.read, unread)
+    return Needs(entries, paths, found.read, [*filter(None, [unread]), *found.unread], found.pythons)
 
 
 def asked_for(files: Iterable[Path], packages: Iterable[str]) -> dict[str, str]:
@@ -147,7 +152,19 @@ def _own(source: Path | None, inside: set[str], packages: bool) -> tuple[list[Pa
     found = [name for name in dict.fromkeys(names) if name in inside and not (packages and name in _CONVERT)]
     if source and "pyproject.toml" in found and not _says_something(toml(source / "pyproject.toml")):
         found.remove("pyproject.toml")
-    if source is None or not found:
+    if source and "setup.py" in found and not project_needs.is_setup(source / "setup.py"):
+        found.remove("setup.py")
+    if source and found[1:] and found[0] == "requirements.txt" and requirement_files.only_refers(source / found[0]):
+        found.remove("requirements.txt")
+    if source is None:
+        return [], ""
+    before = names[: names.index(found[0])] if found else names
+    ignored = next((name for name in before if name not in inside and (source / name).is_file()), None)
+    if ignored:
+        return [source / name for name in found[:1]], (
+            f"{ignored} is not read, since it is left out of the release (.gitignore or flask_app_exclude); flask_app_include takes it along."
+        )
+    if not found:
         return [], ""
     others = [name for name in found[1:] if name in known] if found[0] not in known else []
     unread = (
@@ -193,6 +210,13 @@ def _read(path: Path, reader: Reader, wanted: Wanted) -> None:
 
 
 def toml(path: Path) -> dict:
+    """The contents of a TOML file, which several readers ask for: it is parsed once."""
+    status = path.stat()
+    return _parsed(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(path: Path, *_identity: int) -> dict:
     try:
         content = tomllib.loads(requirement_files.decode(path).replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
@@ -208,38 +232,32 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
     content = toml(path)
     project = content.get("project", {})
     poetry = content.get("tool", {}).get("poetry", {})
+    reader.found.pythons += project_needs.pythons(path, content)
+    reader.found.unread += filter(None, [project_needs.unread_index(path, content)])
     known = project.get("optional-dependencies", {})
     extras = wanted.take({**known, **poetry.get("extras", {})})
     groups = content.get("dependency-groups", {})
-    lines = [
-        (f"dependency-groups.{name}", text) for name in wanted.take(groups) for text in _of_group(path, groups, name)
-    ]
-    is_no_package = poetry.get("package-mode") is False and "project" not in content
-    if not is_no_package and ("build-system" in content or "dependencies" in project.get("dynamic", ())):
+    defaults = [name for name in project_file.default_groups(content) if not unread_needs.is_for_others(name)]
+    names = dict.fromkeys([*wanted.take(groups), *defaults])
+    lines = [(f"dependency-groups.{name}", text) for name in names for text in _of_group(path, groups, name)]
+    is_unread = project_needs.is_no_package(content) and "dependencies" in project.get("dynamic", ())
+    if project_needs.is_built(content):
+        project_needs.check(path, content, extras, reader)
         _project(path, reader, extras)
-    elif "project" in content:
+    elif "project" in content and not is_unread:
         reader.found.read.append(path.name)
         lines = [("project.dependencies", text) for text in project.get("dependencies", ())] + lines
         lines += [(f"project.optional-dependencies.{name}", text) for name in extras for text in known.get(name, ())]
     elif poetry:
+        has_lock = path.with_name("poetry.lock").is_file()
+        remedy = "Name it in flask_app_requirements" if has_lock else "Write one with `poetry lock`, and deploy again"
         raise Refused(
-            f"{path} is Poetry's, names nothing that could be built, and has no poetry.lock next to it. Write one with `poetry lock`, and deploy again."
+            f"{path} is Poetry's, names nothing that could be built, and {'its' if has_lock else 'has no'} poetry.lock"
+            f" {'was not named' if has_lock else 'next to it'}. {remedy}."
         )
     for place, text in lines:
-        _refuse_source(path, content, text)
+        project_needs.refuse_source(path, content, text)
         reader.line(str(text), path.parent, f"{path}, {place}", f"{path.name}, {place}")
-
-
-def _refuse_source(path: Path, content: dict, requirement: str) -> None:
-    """Refuse a requirement of which only uv knows that no index has it: another package may have its name there."""
-    for name, source in content.get("tool", {}).get("uv", {}).get("sources", {}).items():
-        kinds = {kind for item in (source if isinstance(source, list) else [source]) for kind in item}
-        if kinds & {"git", "url", "path", "workspace"} and normalize(name) == requirement_name(requirement):
-            raise Refused(
-                f"{path}, tool.uv.sources says where {name} comes from, and the source has no uv.lock for this project. Run `uv lock`, and"
-                " see that git does not ignore it. In a workspace, name its root in flask_app_src, and the project's pyproject.toml in"
-                " flask_app_requirements."
-            )
 
 
 def _of_group(path: Path, groups: dict, name: str, above: tuple[str, ...] = ()) -> Iterator[str]:
@@ -249,6 +267,10 @@ def _of_group(path: Path, groups: dict, name: str, above: tuple[str, ...] = ()) 
         why = "which is not there" if normalize(name) not in normal else "which includes itself"
         raise Refused(f"{path}, dependency-groups includes the group {name}, {why}. Correct it.")
     for item in groups[normal[normalize(name)]]:
+        if isinstance(item, dict) and set(item) != {"include-group"}:
+            raise Refused(
+                f'{path}, dependency-groups.{name} has an entry that is no requirement. Write a text, or {{include-group = "NAME"}}.'
+            )
         if isinstance(item, dict):
             yield from _of_group(path, groups, str(item.get("include-group")), (*above, normalize(name)))
         else:
@@ -257,8 +279,7 @@ def _of_group(path: Path, groups: dict, name: str, above: tuple[str, ...] = ()) 
 
 def _project(path: Path, reader: Reader, extras: list[str]) -> None:
     reader.found.read.append(path.name)
-    tail = f"[{','.join(extras)}]" if extras else ""
-    reader.line(f"{path.parent.absolute()}{tail}", path.parent, str(path), path.name)
+    reader.project(path.parent, extras, str(path), path.name)
 
 
 def _add_source(source: Path, inside: set[str], reader: Reader) -> None:
@@ -267,9 +288,8 @@ def _add_source(source: Path, inside: set[str], reader: Reader) -> None:
         return
     project = source / "pyproject.toml"
     content = toml(project) if project.is_file() else {}
-    is_package = "build-system" in content if content else (source / "setup.py").is_file()
-    if content.get("tool", {}).get("poetry", {}).get("package-mode") is False:
-        return
+    setup = source / "setup.py"
+    is_package = project_needs.is_built(content) if content else setup.is_file() and project_needs.is_setup(setup)
     if is_package and (any((source / "src").glob("*/**/*.py")) or own_metadata.is_read(source, inside, content)):
         reader.found.folders.append(with_origin(SOURCE, project.name if content else "setup.py"))
         reader.found.read.append("the source itself")

@@ -38,6 +38,10 @@ class PackError(Exception):
     """The source cannot be packed; the message says what is wrong and what to do."""
 
 
+class NoFile(PackError):
+    """A socket, a pipe or a device, which git never has."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One file or symbolic link of a release."""
@@ -84,7 +88,7 @@ def entry_from_file(
         if stat.S_ISLNK(status.st_mode):
             return _entry_from_link(path, source, root, leads_to_host)
         if not stat.S_ISREG(status.st_mode):
-            raise PackError(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
+            raise NoFile(f"{source} is neither a file nor a link. Leave it out with flask_app_exclude.")
         found = digest_of(source)
     except OSError as error:
         raise PackError(f"{source} cannot be read: {error.strerror}") from error
@@ -124,6 +128,8 @@ class Collected:
     notes: list[str] = field(default_factory=list)
     #: Paths of the source that are to be links into the app's shared folder.
     shared_paths: list[str] = field(default_factory=list)
+    #: For which versions of Python the source is, each after the place that says so.
+    pythons: list[tuple[str, str]] = field(default_factory=list)
     #: Directory of the source on the control node, or an empty text.
     source: str = ""
 

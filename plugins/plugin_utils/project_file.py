@@ -11,6 +11,22 @@ _LIST = 'Write a list of texts, such as ["flask>=3"].'
 _TABLE = "Write a table, with a line NAME = VALUE for each."
 
 
+def table(content: dict[str, t.Any], *names: str) -> dict[str, t.Any]:
+    """A table by its names; an empty one if there is none, or something else."""
+    found: t.Any = content
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def default_groups(content: dict[str, t.Any]) -> list[str]:
+    """The dependency groups that uv installs without being asked, as a project says it."""
+    found = table(content, "tool", "uv").get("default-groups", [])
+    if found == "all":
+        return list(table(content, "dependency-groups"))
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
 def mistake(content: dict[str, t.Any]) -> str:
     """The first place that no tool could read, and what to write; empty if there is none."""
     return next(_mistakes(content), "")
@@ -21,6 +37,7 @@ def _mistakes(content: dict[str, t.Any]) -> Iterator[str]:
     yield from _of_table("tool", tool)
     yield from _of_table("project", project)
     yield from _of_table("tool.poetry", tool.get("poetry", {}))
+    yield from _of_table("build-system", content.get("build-system", {}))
     yield from _of_list("project.dependencies", project.get("dependencies", []))
     yield from _of_list("project.dynamic", project.get("dynamic", []))
     for name, groups in (
@@ -31,6 +48,15 @@ def _mistakes(content: dict[str, t.Any]) -> Iterator[str]:
         for group, entries in groups.items():
             may_include = name == "dependency-groups"
             yield from _of_list(f"{name}.{group}", entries, (str, dict) if may_include else (str,))
+    for name, tables in (
+        ("tool.uv.index", table(tool, "uv").get("index", [])),
+        ("tool.poetry.source", table(tool, "poetry").get("source", [])),
+        ("tool.pdm.source", table(tool, "pdm").get("source", [])),
+    ):
+        if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+            yield f"{name} is no list of tables. Write each as [[{name}]]."
+    yield from _of_table("tool.uv.sources", table(tool, "uv").get("sources", {}))
+    yield from _of_list("tool.uv.extra-index-url", table(tool, "uv").get("extra-index-url", []))
     poetry = tool.get("poetry", {})
     yield from _of_table("tool.poetry.dependencies", poetry.get("dependencies", {}))
     yield from _of_table("tool.poetry.group", poetry.get("group", {}))

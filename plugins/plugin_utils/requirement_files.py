@@ -36,7 +36,6 @@ _NAMED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\
 _PLAIN = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\s*(?:\[[^\]]*\])?\s*(?:$|;|\(|(?:===?|[~!<>]=|[<>])\s*[^\s=])"
 )
-_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _VERSION_CONTROL = re.compile(r"(?:git|hg|svn|bzr)\+")
 _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s*=\s*|\s+|(?<=^-e))(\S.*)")
 _FIND_LINKS = re.compile(r"(?:-f|--find-links)(?:\s*=\s*|\s+|(?<=^-f))(\S.*)")
@@ -71,6 +70,12 @@ def decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise Refused(f"{path}, line {line} is not UTF-8. Save the file in that encoding.") from error
+
+
+def only_refers(path: Path) -> bool:
+    """Whether a requirement file has nothing but comments. One that is empty says that nothing is needed."""
+    text = decode(path)
+    return bool(text.strip()) and next(logical(text), None) is None
 
 
 def decoded(content: bytes) -> str:
@@ -125,6 +130,10 @@ class Requirements:
     constraints: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
+    #: For which versions of Python the files are, each after its place.
+    pythons: list[tuple[str, str]] = field(default_factory=list)
+    #: Sentences on what is not read.
+    unread: list[str] = field(default_factory=list)
     #: Whether a lock file is among them.
     locked: bool = False
 
@@ -176,9 +185,8 @@ class Reader:
         if other and "://" not in other[1]:
             path = folder / other[1]
             if not path.is_file():
-                raise Refused(
-                    f"{where} names {other[1]}, and there is no file {path}. Correct the path, or take the line out."
-                )
+                better = "Write / in place of \\" if "\\" in other[1] else "Correct the path, or take the line out"
+                raise Refused(f"{where} names {other[1]}, and there is no file {path}. {better}.")
             self.file(path, constraint or other[0].startswith(("-c", "--c")))
         elif links and "://" not in links and not links.startswith("/"):
             found = next((at for at in (folder / links, self._in_root(links)) if at and at.exists()), None)
@@ -190,13 +198,15 @@ class Reader:
             self._requirement(editable or text, folder, where, origin, target)
 
     def _requirement(self, text: str, folder: Path, where: str, origin: str, target: list[str]) -> None:
+        self._refuse(where, requirement_mistakes.of_command(text))
         text = re.sub(r"\s-C[\s=]*(?=\S)", " --config-settings=", text)
-        text, options = (*re.split(r"\s+(?=--)", text, maxsplit=1), "")[:2]
-        named = _NAMED.fullmatch(text)
+        text, options = (*re.split(r"\s+(?=--|-[A-Za-z](?:[\s=]|$))", text, maxsplit=1), "")[:2]
+        named = None if requirement_mistakes.SCP.match(text) else _NAMED.fullmatch(text)
         name, address = (named[1].strip(), named[2]) if named else ("", text)
         address, separator, marker = self._without_marker(address)
         self._check_address(address, text, where)
-        self._refuse(where, requirement_mistakes.of_address(address))
+        self._refuse(where, requirement_mistakes.of_address(address) or requirement_mistakes.of_repository(address))
+        self._refuse(where, requirement_mistakes.of_version_as_address(name, address) if named else "")
         self._refuse(where, requirement_mistakes.of_options(options))
         foreign_wheel = "" if separator else wheel_refusal(address)
         if foreign_wheel:
@@ -207,11 +217,13 @@ class Reader:
         tail = f"{' ; ' + marker if separator else ''}{' ' + options if options else ''}"
         if _VERSION_CONTROL.match(address) or ("://" in address and not address.startswith("file:")):
             egg = re.search(r"[#&]egg=([A-Za-z0-9._-]+(?:\[[^\]]*\])?)", address)
-            if egg:  # uv takes no name from there
-                name = name or egg[1]
+            if egg:  # uv takes no name from there; an old form has the version behind it
+                name = name or re.sub(r"-\d+(?:\.\w+)+$", "", egg[1])
                 address = re.sub(r"#$", "", address.replace(egg[0], "#" if egg[0][0] == "#" else "").replace("#&", "#"))
+            self._check_constraint(name, text, where, target)
             target.append(with_origin(f"{name} @ {address}{tail}" if name else f"{address}{tail}", origin))
         elif named or self._is_path(address):
+            self._check_constraint(name, text, where, target)
             place, is_folder = self._local(address, folder, where, name)
             line = f"{name} @ file://{place}{tail}" if name else f"{place}{tail}"
             (self.found.folders if is_folder and target is self.found.lines else target).append(
@@ -222,6 +234,12 @@ class Reader:
             self._check_plain(text, where)
             self._refuse(where, requirement_mistakes.of_syntax(text))
             target.append(with_origin(f"{text}{' ' + options if options else ''}", origin))
+
+    def project(self, folder: Path, extras: list[str], where: str, origin: str) -> None:
+        """Take a project in the source, whose folder may have any name: it is not read as an address."""
+        folder = Path(os.path.abspath(folder))
+        tail = f"[{','.join(extras)}]" if extras else ""
+        self.found.folders.append(with_origin(f"{self._placed(folder, str(folder), where)}{tail}", origin))
 
     @staticmethod
     def _without_marker(address: str) -> tuple[str, str, str]:
@@ -250,6 +268,11 @@ class Reader:
         there = [at for at in candidates if at and at.exists()]
         found = next((at for at in there if self.root and Path(os.path.abspath(at)).is_relative_to(self.root)), None)
         found = found or next(iter(there), None)
+        own = self._own_tail(path) if found is None else ""
+        if own:
+            raise Refused(
+                f"{where} names {shown(address)}, a path of the machine that wrote it. Write {name + ' @ ' if name else ''}./{own}."
+            )
         if found is None and name and address.startswith("file:"):
             raise Refused(
                 f"{where} names {shown(address)}, a path of the machine that wrote it (Conda and pip freeze write such lines)."
@@ -262,6 +285,12 @@ class Reader:
                 " the line out."
             )
         return place + extras, found.is_dir()
+
+    def _own_tail(self, path: str) -> str:
+        """The end of a path of another machine, such as that of an image, that the source has as well."""
+        parts = path.strip("/").split("/") if path.startswith("/") else []
+        tails = ("/".join(parts[count:]) for count in range(1, len(parts)))
+        return next((tail for tail in tails if self.root and (self.root / tail).exists()), "")
 
     def _placed(self, found: Path | None, path: str, where: str) -> str:
         """Where a host finds a path of the source."""
@@ -304,12 +333,19 @@ class Reader:
 
     @staticmethod
     def _check_variables(text: str, where: str) -> None:
-        for name in _VARIABLE.findall(text):
-            if name != _VARIABLE.fullmatch(SOURCE)[1]:
+        variables = requirement_mistakes.VARIABLE if "://" in text else requirement_mistakes.EXPANDED
+        for name in variables.findall(text):
+            if name != requirement_mistakes.EXPANDED.fullmatch(SOURCE)[1]:
                 remedy = requirement_mistakes.remedy_for_variable(_argument(_EDITABLE, text) or text)
                 raise Refused(
                     f"{where} names the environment variable {name}, which no host has when it installs. {remedy}"
                 )
+
+    def _check_constraint(self, name: str, text: str, where: str, target: list[str]) -> None:
+        if target is self.found.constraints and not name:
+            raise Refused(
+                f"{where} is {shown(text)}, and a constraint begins with a name. Write NAME @ before it, or take the line out."
+            )
 
     @staticmethod
     def _check_address(address: str, text: str, where: str) -> None:
@@ -324,10 +360,9 @@ class Reader:
             raise Refused(
                 f"{where} names {text}, which no index has: pip of an old Debian wrote it. Take the line out."
             )
-        conda = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9][^=]*)(?:=\S+)?", text)
+        conda = re.fullmatch(r"([A-Za-z0-9._-]+)=([0-9][^=]*)(?:=\S+)?|([A-Za-z0-9._-]+)==([0-9][^=\s]*)=[^=\s]+", text)
         if conda:
-            raise Refused(f"{where} is {shown(text)}, a line of Conda. Write {conda[1]}=={conda[2]}.")
+            better = f"{conda[1] or conda[3]}=={conda[2] or conda[4]}"
+            raise Refused(f"{where} is {shown(text)}, a line of Conda. Write {better}.")
         if not _PLAIN.match(text):
-            raise Refused(
-                f"{where} is {shown(text)}, which is no requirement. Write NAME or NAME==VERSION, such as flask==3.1.2."
-            )
+            raise Refused(f"{where} is {shown(text)}, {requirement_mistakes.of_form(text)}")

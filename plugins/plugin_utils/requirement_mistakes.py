@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from ..module_utils.host.logins import masked
 from ..module_utils.virtual_env import pinned_version, requirement_name
+from . import requirement_names
 from .text import shown
 
 try:
@@ -31,9 +32,17 @@ _CONDA_PACKAGE = re.compile(
 _FORGE = re.compile(
     r"(?:https?|git)://(?:[^/@\s]*@)?(?:github\.com|gitlab\.com|bitbucket\.org|codeberg\.org)/[^/\s#?]+/[^/\s#?]+/?"
 )
-_SCP = re.compile(r"git\+([\w.-]+@[\w.-]+):(?!\d+/|//)(\S+)")
-#: What pip of Windows writes down, of which there is nothing for Linux.
-_WINDOWS = {"pywin32", "pypiwin32", "pywinpty", "windows-curses", "pywin32-postinstall"}
+#: A page of such a forge that shows a folder or a file: what comes before it, its kind, branch or tag, and path.
+_PAGE = re.compile(
+    r"((?:git\+)?https?://(?:(?:[^/@\s]*@)?(?:github\.com|bitbucket\.org|codeberg\.org)/[^/\s]+/[^/\s]+|[^\s#?]+(?=/-/)))"
+    r"/(?:-/)?(tree|blob|src)/(?:(?:branch|tag|commit)/)?([^/\s#?]+)/?([^\s#?]*)"
+)
+#: A repository as scp writes it, which is no address.
+SCP = re.compile(r"(?:git\+)?([\w.-]+@[\w.-]+):(?!\d+/|//)(\S+)")
+_COMMAND = re.compile(
+    r"(?:[$!%]\s*|sudo\s+|RUN\s+)*(?:python[\d.]*\s+-m\s+)?(?:(?:pip[\d.]*|apt(?:-get)?|conda|mamba|brew|uv|poetry)\s+\w|git\s+clone\b)"
+)
+_NO_PACKAGE = (".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".pkg", ".apk")
 #: The options that a requirement file can hold, for pip and for uv.
 _OPTIONS = set(
     "-i --index-url --pypi-url --extra-index-url --no-index -f --find-links --no-binary --only-binary --prefer-binary --require-hashes --pre"
@@ -41,7 +50,9 @@ _OPTIONS = set(
 )
 #: Those that stand behind a requirement.
 _OF_REQUIREMENT = {"--hash", "--config-settings", "--config-setting", "--global-option"}
-_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+#: A variable of the environment as installers put it in, and as a shell would.
+EXPANDED = re.compile(r"\$\{([A-Z0-9_]+)\}")
+VARIABLE = re.compile(r"\$(?:\{(?=\w+\}))?(\w+)\}?")
 _INDEX = re.compile(r"(?:-i|--index-url|--extra-index-url)(?:\s*=\s*|\s+)(\S+)")
 
 
@@ -50,16 +61,38 @@ def of_address(address: str) -> str:
     plain = address.split("#")[0]
     if _CONDA_PACKAGE.fullmatch(address):
         return f" names {shown(address)}, a package of Conda. {_OF_CONDA}"
-    scp = _SCP.fullmatch(address)
+    scp = SCP.fullmatch(address)
     if scp:
         return f" names {shown(address)}, which pip and uv take for no address. Write git+ssh://{scp[1]}/{scp[2]}."
     if plain.startswith("git://"):
         return f" names {shown(address)}, for which pip and uv have no transport. Write git+https://{masked(address).removeprefix('git://')}."
+    page = _PAGE.match(masked(address))
+    if page:
+        begin, kind, ref, path = page.groups()
+        place = f"#subdirectory={path}" if path else ""
+        better = f"git+{begin.removeprefix('git+')}@{ref}{place}" if kind != "blob" else "/raw/ in place of /blob/"
+        return f" names {shown(address)}, a page for people. Write {better}."
+    if plain.lower().endswith(_NO_PACKAGE) and "/" in plain:
+        return f" names {shown(address)}, which pip and uv do not install. Write NAME==VERSION, or name a wheel (.whl)."
     if re.match(r"(?!https?:|file:)[a-z][a-z0-9.-]*://", plain):
         return f" names {shown(address)}, for which pip and uv have no transport. Write an address with https://, or a path in the source."
     path = urllib.parse.urlsplit(plain).path
     if re.match(r"https?://", plain) and (_FORGE.fullmatch(plain) or path.endswith(".git")):
         return f" names {shown(address)}, the page of a repository. Write git+{masked(address)}, with @ and a tag or a commit."
+    return ""
+
+
+def of_repository(address: str) -> str:
+    """What is wrong with the address of a repository in a requirement file, which goes to other machines."""
+    if not re.match(r"\w+\+(?:file:|[./~])", address):
+        return ""
+    return f" names {shown(address)}, a repository on the machine that wrote it. Write git+https://HOST/PATH.git, with @ and a tag or a commit."
+
+
+def of_command(text: str) -> str:
+    """What is wrong with a line that is a command of a shell, a notebook or an image."""
+    if _COMMAND.match(text):
+        return f" is {shown(text)}, which is no requirement but a command. Write NAME or NAME==VERSION of what it installs."
     return ""
 
 
@@ -73,8 +106,9 @@ def of_plain(text: str, constraint: bool = False) -> str:
         return f" is {text}: the file is a list of packages of Conda. {_OF_CONDA}"
     if name == "python" and not constraint:
         return f" is {shown(text)}, and Python is no package. Take the line out; flask_app_python names the Python of the app."
-    if name in _WINDOWS and ";" not in text and not constraint:
-        return f" is {shown(text)}, which there is for Windows only. Write {text} ; sys_platform == 'win32'."
+    why = requirement_names.refusal(name, text) if ";" not in text and not constraint else ""
+    if why:
+        return f" is {shown(text)}{why}"
     version = pinned_version(text.split(";")[0])
     if version and not re.match(r"v?\d", version):
         return f" is {shown(text)}, and {shown(version)} is no version. Write {name} for the newest one, or {name}==VERSION."
@@ -105,9 +139,9 @@ def remedy_for_variable(text: str) -> str:
     if text.startswith("-"):
         return "Write its value; an index with a password belongs into python_index_url."
     login = re.search(r"://([^/@\s]*)@", text)
-    plain = not login or re.fullmatch(r"[a-z0-9_-]*:?", _VARIABLE.sub("", login[1]))
+    plain = not login or re.fullmatch(r"[a-z0-9_-]*:?", VARIABLE.sub("", login[1]))
     example = (
-        _VARIABLE.sub(lambda match: f"{{{{ {match[1].lower()} }}}}", text)
+        VARIABLE.sub(lambda match: f"{{{{ {match[1].lower()} }}}}", text)
         if plain
         else "NAME @ git+https://{{ token }}@HOST/PATH.git"
     )
@@ -116,10 +150,38 @@ def remedy_for_variable(text: str) -> str:
 
 def of_options(text: str) -> str:
     """What is wrong with the options behind a requirement."""
-    for option in re.findall(r"(?<!\S)--[a-z-]+", text):
+    for option in re.findall(r"(?<!\S)--?[A-Za-z-]+", text):
         if option not in _OF_REQUIREMENT:
-            return f" has {option} behind a requirement. Write it on a line of its own."
+            may = option in _OPTIONS
+            return f" has {option} behind a requirement. Write it on a line of its own." if may else of_option(option)
     return ""
+
+
+def of_form(text: str) -> str:
+    """What is wrong with a line that has the form of no requirement, if that is known."""
+    entry = re.sub(r"^(?:[*\u2022]|\d+[.)])\s+", "", text).strip("\"'`, ")
+    if entry != text.rstrip(",") and of_syntax(entry) == "":
+        return f"an entry of a list. Write {entry}."
+    channel = re.fullmatch(r"[\w.-]+::([\w.-]+)", text)
+    if channel:
+        return f"a package of a channel of Conda. Write {channel[1]}."
+    operator = re.fullmatch(r"([\w.-]+(?:\[[^\]]*\])?)\s*(=>|=<|~>|\^|!)\s*(\d\S*)", text)
+    if operator:
+        right = {"=>": ">=", "=<": "<=", "~>": "~=", "^": ">=", "!": "!="}[operator[2]]
+        return f"and {operator[2]} is no comparison of versions. Write {operator[1]}{right}{operator[3]}."
+    if re.fullmatch(r"Package\s+Version(\s.*)?", text):
+        return "the output of `pip list`. Write the file with `pip freeze`."
+    if re.fullmatch(r"[\w.\[\]-]+(?:\s*,\s*[\w.\[\]-]+)+", text):
+        return "which seems to be several. Write each on a line of its own."
+    return "which is no requirement. Write NAME or NAME==VERSION, such as flask==3.1.2."
+
+
+def of_version_as_address(name: str, address: str) -> str:
+    """What is wrong with a version behind @, as other languages write it."""
+    if not re.fullmatch(r"v?\d[\w.]*|latest", address):
+        return ""
+    better = name if address == "latest" else f"{name}=={address.removeprefix('v')}"
+    return f" is {shown(f'{name}@{address}')}, and an address belongs behind @. Write {better}."
 
 
 def of_line_end(line: str, following: str) -> str:
@@ -157,9 +219,15 @@ def _remedy(text: str, error: str) -> str:
         return "it ends with a semicolon. Take that out."
     if re.search(r"[^\s#]#", text):
         return "a comment begins with a space and #. Write a space before it."
+    local = re.search(r"((?:~=|[<>]=?)\s*[\w.!]+)\+[\w.]+", text.partition(";")[0])
+    if local:
+        return f"a version with + goes with == only. Write {text.replace(local[0], local[1])}."
     short = re.search(r"~=\s*(\d+)\s*(?:[,;]|$)", text)
     if short:
         return f"~= needs two numbers. Write {name}~={short[1]}.0, or {name}>={short[1]}."
+    together = re.sub(r"(?<=[<>=])(\s*\d\S*)\s+(?=[<>=!~]=?\s*\d)", r"\1,", text)
+    if together != text and of_syntax(together) == "":
+        return f"a comma stands between two comparisons. Write {together}."
     wild = re.search(r"([<>~]=?|===)\s*(\d[\d.]*)\.\*", text)
     if wild:
         return f".* goes with == and != only. Write {wild[1]}{wild[2]}."

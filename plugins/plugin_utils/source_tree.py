@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .checkout import run_git
-from .pack import Entry, PackError, digest_of, entry_from_file
+from .pack import Entry, NoFile, PackError, digest_of, entry_from_file
 from .text import size
 
 # Never part of a release, anywhere in a source tree. A directory with a pyvenv.cfg is left out as well.
@@ -57,6 +57,8 @@ class LeftOut:
     count: int = 0
     size: int = 0
     largest: list[tuple[int, str]] = field(default_factory=list)
+    #: Links of the release that lead to what is left out, each with what it leads to.
+    links: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, path: str, count: int) -> None:
         self.count += 1
@@ -65,13 +67,17 @@ class LeftOut:
 
     def __str__(self) -> str:
         """A sentence, or an empty text."""
+        links = ""
+        if self.links:
+            more = f" and {len(self.links) - 1} more are links" if len(self.links) > 1 else " is a link"
+            links = f"{_plain(self.links[0][0])}{more} to what is left out, such as {_plain(self.links[0][1])}."
         if not self.count:
-            return ""
-        named = ", ".join(f"{path} ({size(-count)})" for count, path in self.largest)
+            return links
+        named = ", ".join(f"{_plain(path)} ({size(-count)})" for count, path in self.largest)
         what = "1 file is left out, since git ignores it"
         if self.count > 1:
             what = f"{self.count} files are left out, since git ignores them: {size(self.size)}; the largest"
-        return f"{what}: {named}. flask_app_include takes such files along."
+        return f"{what}: {named}. flask_app_include takes such files along. {links}".rstrip()
 
 
 class SourceTree:
@@ -113,6 +119,7 @@ class SourceTree:
         """
         unused = set(self._included)
         pointers: list[tuple[str, str]] = []
+        links, kept = {}, set()
         for path, ignored in self._files():
             used = {pattern for pattern, matches in self._included.items() if _matches_within(matches, path)}
             unused -= used
@@ -120,11 +127,21 @@ class SourceTree:
             if ignored and not used:
                 self.left_out.add(path, file.lstat().st_size)
                 continue
-            entry = entry_from_file(f"{prefix}/{path}", file, self.root, path in self._links, self._digest_of)
+            try:
+                entry = entry_from_file(f"{prefix}/{path}", file, self.root, path in self._links, self._digest_of)
+            except NoFile:
+                if used:
+                    raise
+                self.left_out.add(path, 0)
+                continue
+            kept.add(path)
+            if entry.link is not None and path not in self._links:
+                links[path] = os.path.normpath(os.path.join(os.path.dirname(path), entry.link))
             keeper = self._kept_by(entry, file)
             if keeper:
                 pointers.append((path, keeper))
             yield entry
+        self._note_links(links, kept)
         self._refuse_pointers(pointers)
         self._refuse_empty_submodules()
         for pattern in sorted(unused):
@@ -136,7 +153,7 @@ class SourceTree:
     def _files(self) -> Iterator[tuple[str, bool]]:
         """Every file but those that are excluded, as (path, whether git ignores it)."""
         ignored_folders: set[str] = set()
-        for directory, names, files in os.walk(self.root):
+        for directory, names, files in os.walk(self.root, onerror=_refuse_unreadable):
             here = Path(directory)
             relative = here.relative_to(self.root).as_posix()
             ignored_here = relative in ignored_folders
@@ -156,6 +173,14 @@ class SourceTree:
                 path = relative + name
                 if not self._excluded(path):
                     yield path, ignored_here or path in self._ignored
+
+    def _note_links(self, links: dict[str, str], kept: set[str]) -> None:
+        """Note the links whose content stays here."""
+        folders = {path.rpartition("/")[0] for path in kept} if links else set()
+        folders |= {"/".join(folder.split("/")[:count]) for folder in folders for count in range(folder.count("/") + 1)}
+        for path, target in links.items():
+            if target not in kept and target not in folders and (self.root / target).exists():
+                self.left_out.links.append((path, target))
 
     def _kept_by(self, entry: Entry, file: Path) -> str:
         """What keeps the content of a file, if that is not in the source; empty if it is."""
@@ -218,8 +243,9 @@ class SourceTree:
         inside = run_git(git, ["-C", str(root), "rev-parse", "--show-toplevel"])
         if inside.returncode == 0:
             self._top = Path(os.fsdecode(inside.stdout).rstrip("\n"))
-            # A whole source that its repository ignores (a build folder, say) was named on purpose.
-            if run_git(git, ["-C", str(root), "check-ignore", "-q", str(root)]).returncode == 0:
+            # A whole source that its repository ignores (a build folder, say) was named on purpose. Its own .gitignore is no reason.
+            place = ["-C", str(root.parent), "check-ignore", "-q", str(root)]
+            if self._top != root.resolve() and run_git(git, place).returncode == 0:
                 return set()
             # A tracked file is part of the source even if a pattern matches it: --others leaves it out of this list.
             done = run_git(git, ["-C", str(root), *listing])
@@ -231,7 +257,8 @@ class SourceTree:
             return set()
         if done.returncode:
             raise PackError(f"git cannot list what {root} ignores: {done.stderr.decode(errors='replace').strip()}")
-        return set(os.fsdecode(done.stdout).split("\0"))
+        found = set(os.fsdecode(done.stdout).split("\0"))
+        return set() if "./" in found else found  # a build folder whose own .gitignore names all of it
 
     def _is_published(self) -> bool:
         """Whether this is an unpacked source distribution: without git, a repository is known by its folder."""
@@ -244,8 +271,20 @@ class SourceTree:
             return stream.readline(100).startswith(b"Metadata-Version:")
 
 
+def _refuse_unreadable(error: OSError) -> None:
+    raise PackError(
+        f"{error.filename} cannot be read: {error.strerror}. Deploy as a user who may read it, or leave it out with flask_app_exclude."
+    )
+
+
+def _plain(path: str) -> str:
+    """A path on one line of a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in path)
+
+
 def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether one of the patterns matches a path, or the name at its end."""
+    """Whether one of the patterns matches a path, or the name at its end. As for git, ``**/`` is also the source itself."""
+    patterns = [*patterns, *(pattern[3:] for pattern in patterns if pattern.startswith("**/"))]
     names, paths = (
         re.compile("|".join(map(fnmatch.translate, some))).match
         for some in (patterns, [pattern.rstrip("/") for pattern in patterns])

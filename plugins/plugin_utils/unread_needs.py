@@ -7,9 +7,10 @@ from __future__ import annotations
 import configparser
 import posixpath
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from .project_file import table
 from .text import shown
 
 #: Requirement files by other names than requirements.txt, in the source or in a folder of it.
@@ -20,7 +21,10 @@ _REQUIREMENTS = re.compile(
 )
 #: Those that a server needs, the likeliest first; and those that it does not.
 _LIKELY = ("prod", "deploy", "server", "requirements.txt", "base", "common", "main", "app", "core", "requirement")
-_UNLIKELY = re.compile(r"dev|test|doc|lint|local|ci\b|constraint|build|optional|extra", re.I)
+_UNLIKELY = re.compile(
+    r"dev|test|doc|lint|local|ci\b|constraint|build|optional|extra|typing|types\b|pre.?commit|style|bench|notebook",
+    re.I,
+)
 _CONDA = re.compile(r"(?:conda[\w.-]*|(?:conda-)?env(?:ironment)?[\w.-]*|conda-lock)\.ya?ml", re.I)
 _NAMED = re.compile(r"^name:\s*[\"']?([\w.-]+)", re.MULTILINE)
 _SCRIPT = re.compile(r"^# /// script\s*$(?:\n#[^\n]*)*?\n# dependencies\s*=", re.MULTILINE)
@@ -83,6 +87,12 @@ def refusal(source: Path, inside: Collection[str], project: dict) -> str:
             f"{source / 'setup.cfg'} describes a package, and no installer takes it without a pyproject.toml. Write one next to it, with the two"
             ' lines `[build-system]` and `requires = ["setuptools"]`, and deploy again.'
         )
+    environments = table(project, "tool", "hatch", "envs")
+    if any(table(environments, name).get("dependencies") for name in environments if not _UNLIKELY.search(name)):
+        return (
+            f"{source / 'pyproject.toml'} names packages for environments of Hatch only (tool.hatch.envs). Name those that the app needs in"
+            f" project.dependencies. {otherwise}"
+        )
     script = next(
         (name for name in sorted(inside) if re.fullmatch(r"[\w-]+\.py", name) and _has_script(source / name)), None
     )
@@ -95,17 +105,32 @@ def refusal(source: Path, inside: Collection[str], project: dict) -> str:
 
 
 def missing_file(source: Path, project: dict, inside: Collection[str]) -> str:
-    """What to do about a file with requirements that a pyproject.toml names, and no host gets: setuptools would go on without."""
-    dynamic = project.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {})
-    names = dynamic.get("file", []) if isinstance(dynamic, dict) else []
-    for name in [names] if isinstance(names, str) else names:
-        if posixpath.normpath(str(name)) not in inside:
-            why = "which is left out of the release" if (source / str(name)).exists() else "and there is no such file"
+    """What to do about a file that a pyproject.toml names for the build, and no host gets."""
+    for place, name in _files_of(project):
+        if posixpath.normpath(name) not in inside:
+            why = "which is left out of the release" if (source / name).exists() else "and there is no such file"
             return (
-                f"{source / 'pyproject.toml'}, tool.setuptools.dynamic names {shown(str(name))}, {why}. Add the file, name it in"
+                f"{source / 'pyproject.toml'}, {place} names {shown(name)}, {why}. Add the file, name it in"
                 " flask_app_include if it is ignored, or correct the name."
             )
     return ""
+
+
+def _files_of(project: dict) -> Iterator[tuple[str, str]]:
+    """The files that a build cannot do without, each after the place that names it."""
+    about = project.get("project", {})
+    names = table(project, "tool", "setuptools", "dynamic", "dependencies").get("file", [])
+    yield from (("tool.setuptools.dynamic", str(name)) for name in ([names] if isinstance(names, str) else names))
+    hook = table(project, "tool", "hatch", "metadata", "hooks", "requirements_txt")
+    yield from (("tool.hatch.metadata.hooks.requirements_txt", str(name)) for name in hook.get("files", ()))
+    system = project.get("build-system", {})
+    if not system or "setuptools" in str(system.get("build-backend", "setuptools")):  # which goes on without
+        return
+    readme, text = about.get("readme"), about.get("license")
+    for place, name in (("project.readme", readme), ("project.license", text)):
+        name = name.get("file") if isinstance(name, dict) else name if place == "project.readme" else None
+        if isinstance(name, str):
+            yield place, name
 
 
 def _likelihood(name: str) -> tuple[bool, int, str]:

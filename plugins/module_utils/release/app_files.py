@@ -92,12 +92,15 @@ class AppFiles:
             got = os.path.join(work, "file")
             self._run(file, {**self.requests[file["path"]], "target": got})
             build_account.take_over(work, self.account)
-        found = fetcher.sha256_of(got)
+        found, other = fetcher.sha256_of(got), fetcher.looks_like(got)
+        address = fetcher.shown(self.requests[file["path"]]["url"])
         if found != file["sha256"]:
             raise InstallError(
-                f"{fetcher.shown(self.requests[file['path']]['url'])} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
-                " Correct the one that is wrong: the file behind an address may have changed."
+                f"{address} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
+                f" {other or 'Correct the one that is wrong: the file behind an address may have changed.'}"
             )
+        if "Git LFS" in other:
+            raise InstallError(f"{address} is not the file of flask_app_files ({file['path']}). {other}")
         os.chmod(got, 0o644)
         if file["unarchive"]:
             archive, got = got, os.path.join(folder, f"{number}.unpacked", "files")

@@ -40,6 +40,17 @@ def shown(url):
     return url.partition("?")[0]
 
 
+def looks_like(path):
+    """What a server has sent in place of a file, as a sentence; empty if nothing is known of it."""
+    with open(path, "rb") as stream:
+        begin = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if begin.startswith((b"<!doctype html", b"<html")):
+        return "What came is a web page: the address is one for people (such as .../blob/...), or it asks for a login."
+    if begin.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "What came is a pointer of Git LFS: write the address of the file itself (such as .../resolve/... in place of .../raw/...)."
+    return ""
+
+
 def sha256_of(path):
     """The digest of a file's content."""
     digest = hashlib.sha256()
@@ -90,7 +101,7 @@ def extract(archive, folder):
     """Unpack a tar or zip archive into a new folder: files and folders only, none of them outside."""
     os.mkdir(folder, 0o755)
     try:
-        if zipfile.is_zipfile(archive):
+        if _is_zip(archive):
             _extract_zip(archive, folder)
         else:
             _extract_tar(archive, folder)
@@ -99,9 +110,16 @@ def extract(archive, folder):
         raise FetchError(f"it cannot be unpacked as tar or zip: {why}") from None
 
 
+def _is_zip(archive):
+    """Whether a file begins as a zip archive. A tar archive may end with one: many models are zip archives."""
+    with open(archive, "rb") as stream:
+        begin = stream.read(4)
+    return begin in (b"PK\3\4", b"PK\5\6") or (zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive))
+
+
 def _extract_tar(archive, folder):
     with tarfile.open(archive) as packed:
-        members = packed.getmembers()
+        members = _last_of_each(packed.getmembers(), lambda member: member.name)
         _check([(member.name, member.size, member.isreg() or member.isdir()) for member in members], folder)
         for member in members:
             if member.isreg():
@@ -111,12 +129,23 @@ def _extract_tar(archive, folder):
 
 def _extract_zip(archive, folder):
     with zipfile.ZipFile(archive) as packed:
-        members = packed.infolist()
+        members = _last_of_each(packed.infolist(), lambda member: member.filename)
+        for member in members:
+            member.filename = member.filename.replace("\\", "/")  # as old programs of Windows write it
         _check([(one.filename, one.file_size, not stat.S_ISLNK(one.external_attr >> 16)) for one in members], folder)
         for member in members:
             if not member.is_dir():
                 with packed.open(member) as content:
                     _write(content, folder, member.filename, member.external_attr >> 16)
+
+
+def _last_of_each(members, name_of):
+    """Members of which none has the name of another: an archive that was added to holds the older ones too."""
+    found = {}
+    for member in members:
+        found.pop(name_of(member), None)
+        found[name_of(member)] = member
+    return list(found.values())
 
 
 def _check(members, folder):

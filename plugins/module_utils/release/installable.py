@@ -65,6 +65,21 @@ def check(files, packages, python, platform, uv=True):
             )
 
 
+def python_refusal(places, python):
+    """Why the source is not for the Python of a host, before anything is sent; an empty text if it is.
+
+    :param places: for which versions it is, each after the place that says so
+    :param python: version of the interpreter
+    """
+    for where, specifier in places:
+        if not takes_python(specifier, python):
+            return (
+                f"{where} is for Python {specifier}, and this host has Python {python} for the app. Name another one of the host's in"
+                " flask_app_python, or correct what the source says. Nothing was changed."
+            )
+    return ""
+
+
 def environment_for(files):
     """Environment variables of uv, for what it does not read in requirement files.
 

@@ -27,6 +27,10 @@ _LARGEST = 1 << 20
 _KNOWN_BY = ("PKG-INFO", ".git_archival.txt")
 
 
+#: What was read, by the file: the resolution, the build and the warning ask for it, and the release's folder moves meanwhile.
+_known: dict[tuple[int, ...], tuple[str, dict[str, t.Any]]] = {}
+
+
 def folders_in(texts: t.Iterable[str]) -> set[str]:
     """The folders and files of the source that requirements name, relative to it."""
     return {found.strip("/") for text in texts for found in re.findall(rf"{re.escape(SOURCE)}([^\s\[;#]*)", text)}
@@ -60,13 +64,24 @@ def warning(names: t.Iterable[str]) -> str:
 
 
 def _name(project: str) -> str:
-    content, text = {}, ""
-    with contextlib.suppress(OSError, foreign.Unreadable, ValueError):
-        text = foreign.read(os.path.join(project, "pyproject.toml"), _LARGEST).decode()
-        content = tomllib.loads(text) if tomllib else {}
+    text, content = _read(os.path.join(project, "pyproject.toml"))
     tables = [content.get(name) for name in ("project", "build-system", "tool")]
     about, system, tool = (table if isinstance(table, dict) else {} for table in tables)
     is_asking = "setuptools_scm" in tool or re.search(r"setuptools[-_]scm", str(system.get("requires")))
     knows = "fallback_version" in text or any(os.path.lexists(os.path.join(project, one)) for one in _KNOWN_BY)
     is_wanted = is_asking and not knows and "version" in str(about.get("dynamic", ""))
     return str(about.get("name", "")) if is_wanted else ""
+
+
+def _read(path: str) -> tuple[str, dict[str, t.Any]]:
+    """The text of a pyproject.toml, and what it says."""
+    text, content = "", {}
+    with contextlib.suppress(OSError, foreign.Unreadable, ValueError):
+        status = os.lstat(path)
+        file = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if file in _known:
+            return _known[file]
+        text = foreign.read(path, _LARGEST).decode()
+        content = tomllib.loads(text) if tomllib else {}
+        _known[file] = text, content
+    return text, content

@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from ..project_file import default_groups
 from ..requirement_files import Refused, decode
-from . import fit, pdm, pipfile, poetry, pylock, uv
+from ..unread_needs import is_for_others
+from . import fit, pdm, pipfile, poetry, pylock, systems, uv
 from .lock import Lock
 from .wanted import Wanted
 
@@ -57,20 +59,27 @@ def _read(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) 
             return None
     if path.name == "Pipfile.lock":
         manifest = path.with_name("Pipfile")
-        lock = pipfile.read(path, _known(path, _json(path)), wanted.names)
+        content = _known(path, _json(path))
+        lock = pipfile.read(path, content, wanted.names)
     elif is_pylock(path.name):
-        lock = pylock.read(path, _known(path, toml(path)), wanted.names)
+        content = _known(path, toml(path))
+        lock = pylock.read(path, content, wanted.names)
     elif path.name == "poetry.lock":
-        lock = poetry.read(path, _known(path, toml(path)), toml(manifest) if manifest.is_file() else {}, wanted.names)
+        content = _known(path, toml(path))
+        lock = poetry.read(path, content, toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "pdm.lock":
-        lock = pdm.read(path, _known(path, toml(path)), toml(manifest) if manifest.is_file() else {}, wanted.names)
+        content = _known(path, toml(path))
+        lock = pdm.read(path, content, toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "uv.lock":
-        lock = uv.read(path, _known(path, toml(path)), manifest.parent, wanted.names)
+        content = _known(path, toml(path))
+        groups = default_groups(toml(manifest)) if manifest.is_file() else []
+        lock = uv.read(path, content, manifest.parent, wanted.names, [one for one in groups if not is_for_others(one)])
     else:
         return None
     wanted.take(lock.has)
     if manifest.is_file():
         fit.check(lock, manifest, toml(manifest))
+    systems.check(lock, content)
     return lock
 
 

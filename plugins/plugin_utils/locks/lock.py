@@ -18,7 +18,7 @@ from ..requirement_files import Reader, Refused
 from . import markers
 from .markers import ALWAYS, NONE, Chosen, Marker
 
-_PYPI = re.compile(r"https://(?:www\.)?pypi\.(?:org|python\.org)/simple/?")
+PYPI = re.compile(r"https://(?:www\.)?pypi\.(?:org|python\.org)/simple/?")
 _PARTS = re.compile(r"([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 
 
@@ -34,6 +34,8 @@ class Package:
     requirement: str
     hashes: tuple[str, ...] = ()
     index: str = ""
+    #: The names of its files, if the lock has them.
+    files: tuple[str, ...] = ()
 
 
 @dataclass
@@ -65,7 +67,8 @@ class Lock:
 
     def place(self, path: str) -> str:
         """A path that the lock has, for a reader of requirements."""
-        return os.path.normpath(os.path.join(os.path.abspath(self.path.parent), path))
+        found = os.path.normpath(os.path.join(os.path.abspath(self.path.parent), path))
+        return f"file://{urllib.parse.quote(found)}" if re.search("[#;]", found) else found
 
     def marker(self, text: str, name: str, chosen: Chosen = NONE) -> Marker:
         """A marker that the lock has at a package.
@@ -90,6 +93,7 @@ class Lock:
         found = [(package, marker) for package, marker in self.needed.items() if package.requirement and marker]
         if self.requires_python:
             reader.found.lines.append(note("requires-python", self.requires_python, origin))
+            reader.found.pythons.append((str(self.path), self.requires_python))
         reader.found.lines += [note("override", text, origin) for text in self._overrides()]
         for line in self._indexes([package for package, _marker in found]):
             reader.line(line, self.path.parent, str(self.path), origin)
@@ -122,7 +126,7 @@ class Lock:
     def _indexes(self, packages: Iterable[Package]) -> Iterator[str]:
         """Options for the indexes that are not PyPI, which `python_index_url` stands in for."""
         urls = dict.fromkeys(package.index for package in packages if package.index)
-        foreign = [url for url in urls if not _PYPI.fullmatch(url)]
+        foreign = [url for url in urls if not PYPI.fullmatch(url)]
         for url in foreign:
             if "://" in url and re.search(r"\$\{?[A-Za-z_]", url):
                 raise Refused(
@@ -188,6 +192,12 @@ def choose(names: Iterable[str], extras: Iterable[str], groups: Iterable[str]) -
     return Chosen(
         [name for name in extras if normalize(name) in wanted], [name for name in groups if normalize(name) in wanted]
     )
+
+
+def names_of(files: Iterable[dict]) -> tuple[str, ...]:
+    """The names of the files that a lock lists for a package."""
+    found = [file.get("name") or file.get("file") or file.get("url") or file.get("path") or "" for file in files]
+    return tuple(str(name).partition("?")[0].partition("#")[0].rpartition("/")[2] for name in found if name)
 
 
 def repository(kind: str, address: str, commit: str, subdirectory: str = "") -> str:

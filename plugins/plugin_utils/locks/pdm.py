@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...module_utils.resolved import normalize
 from ..requirement_files import Refused
-from .lock import Lock, Package, choose, repository
+from .lock import Lock, Package, choose, names_of, repository
 
 
 def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock:
@@ -53,4 +53,4 @@ def _package(entry: dict, lock: Lock) -> Package:
         return Package(name, version, f"{name} @ {lock.place(entry['path'])}", hashes)
     if "url" in entry:
         return Package(name, version, f"{name} @ {entry['url']}", hashes)
-    return Package(name, version, f"{name}=={version}", hashes)
+    return Package(name, version, f"{name}=={version}", hashes, files=names_of(entry.get("files", ())))

@@ -10,9 +10,9 @@ from pathlib import Path
 from ...module_utils.resolved import normalize
 from ..requirement_files import Refused
 from . import fit, markers
-from .lock import Edge, Lock, Package, choose, repository, walk
+from .lock import Edge, Lock, Package, choose, names_of, repository, walk
 from .markers import NEVER, Chosen, Marker
-from .poetry_versions import marker_of, ranges
+from .poetry_versions import marker_of, specifier_of
 
 _EXPORT = "poetry export --output requirements.txt"
 
@@ -25,7 +25,7 @@ def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock
     :raises Refused: when it can be read with Poetry only
     """
     metadata = content.get("metadata", {})
-    lock = Lock(path, "poetry lock", requires_python=_plain_python(metadata.get("python-versions", "*")))
+    lock = Lock(path, "poetry lock", requires_python=specifier_of(metadata.get("python-versions", "*")))
     entries: dict[Package, dict] = {}
     for entry in content.get("package", ()):
         package = _package(entry, lock, metadata)
@@ -129,10 +129,4 @@ def _package(entry: dict, lock: Lock, metadata: dict) -> Package:
         return Package(name, version, f"{name} @ {url}", hashes)
     if kind in ("file", "directory"):
         return Package(name, version, f"{name} @ {lock.place(url)}", hashes if kind == "file" else ())
-    return Package(name, version, f"{name}=={version}", hashes, url or "https://pypi.org/simple")
-
-
-def _plain_python(text: str) -> str:
-    """The Python versions as the standard writes them; empty when they are not one range."""
-    found = ranges(text)
-    return ",".join(operator + version for operator, version in found[0]) if len(found) == 1 else ""
+    return Package(name, version, f"{name}=={version}", hashes, url or "https://pypi.org/simple", names_of(files))

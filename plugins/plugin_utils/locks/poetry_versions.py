@@ -20,6 +20,12 @@ def ranges(text: str) -> list[list[tuple[str, str]]]:
     ]
 
 
+def specifier_of(text: str) -> str:
+    """The versions as the standard writes them; empty when they are not one range."""
+    found = ranges(text)
+    return ",".join(operator + version for operator, version in found[0]) if len(found) == 1 else ""
+
+
 def _plain(operator: str, version: str) -> list[tuple[str, str]]:
     if version == "*":
         return []

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...module_utils.resolved import normalize
-from .lock import Lock, Package, choose, repository
+from .lock import Lock, Package, choose, names_of, repository
 from .markers import Chosen
 
 
@@ -48,7 +48,8 @@ def _package(entry: dict, lock: Lock) -> Package:
     if "directory" in entry:
         return Package(name, version, f"{name} @ {lock.place(entry['directory']['path'])}")
     files = [*entry.get("wheels", ()), *([entry["sdist"]] if "sdist" in entry else [])]
-    return Package(name, version, f"{name}=={version}", _hashes(files), entry.get("index") or _folder(files))
+    index = entry.get("index") or _folder(files)
+    return Package(name, version, f"{name}=={version}", _hashes(files), index, names_of(files))
 
 
 def _folder(files: list[dict]) -> str:

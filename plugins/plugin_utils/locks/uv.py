@@ -12,17 +12,19 @@ from pathlib import Path
 from ...module_utils.resolved import normalize
 from ..requirement_files import Refused
 from . import markers
-from .lock import Edge, Lock, Package, choose, parts_of, repository, walk
+from .lock import Edge, Lock, Package, choose, names_of, parts_of, repository, walk
+from .markers import Chosen
 
 _FOLDERS = ("editable", "directory", "virtual")
 
 
-def read(path: Path, content: dict, project: Path, names: Iterable[str]) -> Lock:
+def read(path: Path, content: dict, project: Path, names: Iterable[str], defaults: Iterable[str] = ()) -> Lock:
     """Read a lock for one of its projects.
 
     :param content: the contents of the file
     :param project: directory of the project
     :param names: extras and groups that are wanted
+    :param defaults: groups that the project has installed without being asked
     :raises Refused: when the lock does not know the project
     """
     lock = Lock(path, "uv lock", requires_python=content.get("requires-python", ""))
@@ -36,6 +38,8 @@ def read(path: Path, content: dict, project: Path, names: Iterable[str]) -> Lock
     groups = [*entry.get("metadata", {}).get("requires-dev", {}), *entry.get("dev-dependencies", {})]
     lock.has = sorted({*extras, *groups})
     chosen = choose(names, dict.fromkeys(extras), dict.fromkeys(groups))
+    more = choose(defaults, (), dict.fromkeys(groups)).groups
+    chosen = Chosen(chosen.extras, [*chosen.groups, *(name for name in more if name not in chosen.groups)])
     # How uv writes into a marker which of several extras that exclude each other is wanted.
     encoded = [f"{kind}-{len(root.name)}-{root.name}" for kind in ("extra", "group", "project")]
     reading.chosen = markers.Chosen(
@@ -142,7 +146,7 @@ def _package(entry: dict, lock: Lock) -> Package:
     files = [*entry.get("wheels", ()), entry.get("sdist", {})]
     hashes = tuple(sorted({file["hash"] for file in files if "hash" in file}))
     if "registry" in source:
-        return Package(name, version, f"{name}=={version}", hashes, source["registry"])
+        return Package(name, version, f"{name}=={version}", hashes, source["registry"], names_of(files))
     if "git" in source:
         address, query, commit = parts_of(source["git"])
         place = urllib.parse.unquote(query.get("subdirectory", ""))

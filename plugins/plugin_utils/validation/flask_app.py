@@ -113,7 +113,7 @@ def _requirements(values: list[str]) -> Iterator[str]:
         ):
             hint = " (two equals signs)" if re.search(r"[^=!<>~]=[^=]", text) else ""
             yield f"{shown(value)} is not a requirement. Write it as NAME or NAME==VERSION{hint}, such as flask==3.1.2."
-        elif mistake := requirement_mistakes.of_syntax(text):
+        elif mistake := requirement_mistakes.of_syntax(text) or requirement_mistakes.of_plain(text):
             yield f"it{mistake}"
 
 

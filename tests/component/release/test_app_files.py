@@ -218,6 +218,13 @@ def test_another_content_is_refused_with_both_digests(site, servers):
     assert "models/m.bin" in str(refused.value)
 
 
+def test_a_pointer_of_git_lfs_is_refused_though_it_has_the_digest(site, servers):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1\n"
+    servers[0].files["/raw"] = pointer
+    with pytest.raises(InstallError, match=r"/raw is not the file .*models/m\.bin.*a pointer of Git LFS"):
+        site.build(FIRST, [model(servers[0], url="/raw", digest=sha256(pointer))])
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

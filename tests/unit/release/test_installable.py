@@ -77,6 +77,12 @@ def test_a_lock_says_for_which_python_it_is(tmp_path, specifier, fits):
         assert caught.value.cause == f"uv.lock is for Python {specifier}, and this host installs for Python 3.11.2."
 
 
+def test_a_source_for_another_python_is_refused_with_the_place_that_says_so():
+    places = [("pyproject.toml, project.requires-python", ">=3.11"), ("uv.lock", ">=3.12,<4")]
+    assert installable.python_refusal(places, "3.12.1") == ""
+    assert installable.python_refusal(places, "3.11.2").startswith("uv.lock is for Python >=3.12,<4, and this host")
+
+
 def test_pip_refuses_the_overrides_of_a_lock(tmp_path):
     file = tmp_path / requirement_lines.LOCKED
     file.write_text(requirement_lines.note("override", "werkzeug==3.0.6", "uv.lock"))

@@ -259,3 +259,77 @@ def test_a_deploy_that_a_hook_of_git_starts_reads_its_own_source(tmp_path, monke
     assert {entry.path for entry in SourceTree(app).entries("src")} == {"src/.gitignore", "src/kept.log", "src/wsgi.py"}
     checkout(str(app), "main", tmp_path / "out")
     assert (tmp_path / "out" / "kept.log").exists()
+
+
+def ignoring(folder, *patterns):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("".join(f"{pattern}\n" for pattern in patterns))
+    for name in ("wsgi.py", "secret.env"):
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize("place", [".", "app"])
+def test_a_list_of_what_git_takes_keeps_the_rest_from_hosts(tmp_path, place):
+    """Such a list begins with *, and so names the source itself."""
+    git(tmp_path, "init", "-q")
+    names, left_out = packed(ignoring(tmp_path / place, "*", "!wsgi.py"))
+    assert (names, [path for _size, path in left_out.largest]) == ([], [".gitignore", "secret.env"])
+
+
+@pytest.mark.parametrize("outside", [("build",), ("build/*",), ("*",)])
+def test_a_source_that_its_repository_ignores_was_named_on_purpose(tmp_path, outside):
+    git(tmp_path, "init", "-q")
+    ignoring(tmp_path, *outside)
+    for folder in ("build/deep", "build"):
+        assert packed(ignoring(tmp_path / folder))[0][-1:] == ["secret.env"]
+
+
+def test_a_source_whose_own_list_names_all_of_it_was_named_on_purpose(tmp_path):
+    git(tmp_path, "init", "-q")
+    assert packed(ignoring(tmp_path / "dist", "*"))[0] == ["secret.env"]
+
+
+def test_a_socket_or_a_pipe_is_left_out_as_git_does_and_may_not_be_taken_along(tmp_path):
+    os.mkfifo(tmp_path / "app.fifo")
+    (tmp_path / "wsgi.py").touch()
+    names, left_out = packed(tmp_path)
+    assert (names, left_out.count) == ([], 1)
+    with pytest.raises(pack.PackError, match="neither a file nor a link"):
+        packed(tmp_path, "*.fifo")
+
+
+def test_a_link_to_what_is_left_out_is_noted(tmp_path):
+    git(tmp_path, "init", "-q")
+    ignoring(tmp_path, "*.env")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "x.py").touch()
+    for name, target in {"a": "secret.env", "b": "wsgi.py", "c": "lib", "d": "nowhere"}.items():
+        (tmp_path / name).symlink_to(target)
+    assert str(packed(tmp_path)[1]).endswith("a is a link to what is left out, such as secret.env.")
+
+
+def test_a_name_cannot_write_on_the_terminal(tmp_path):
+    git(tmp_path, "init", "-q")
+    (ignoring(tmp_path, "*.log") / "a\n\x1b[2J.log").touch()
+    assert "a??[2J.log (0 bytes)" in str(packed(tmp_path)[1])
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path):
+    """Or its files would be missing in the release, without a word. Root reads all, so the folder goes while it is looked at."""
+    (tmp_path / "wsgi.py").touch()
+    (tmp_path / "z").mkdir()
+    tree = SourceTree(tmp_path)
+    walk = iter(tree.entries("src"))
+    next(walk)
+    (tmp_path / "z").rmdir()
+    with pytest.raises(pack.PackError, match=r"/z cannot be read: .*flask_app_exclude"):
+        list(walk)
+
+
+@pytest.mark.parametrize(("pattern", "names"), [("**/*.log", []), ("**/d", ["a.log"]), ("d/**", ["a.log"])])
+def test_two_stars_are_also_the_source_itself(tmp_path, pattern, names):
+    (tmp_path / "d").mkdir()
+    for name in ("wsgi.py", "a.log", "d/b.log"):
+        (tmp_path / name).touch()
+    assert packed(tmp_path, exclude=[pattern])[0] == names

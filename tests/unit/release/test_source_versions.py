@@ -37,3 +37,17 @@ def test_only_a_project_that_would_ask_git_gets_a_version(tmp_path, files, asks)
 def test_the_folders_of_the_source_that_requirements_name_are_found():
     texts = ["x @ file://${PROJECT_ROOT}/libs/x[a] ; os_name == 'nt'", "${PROJECT_ROOT}", "flask"]
     assert source_versions.folders_in(texts) == {"libs/x", ""}
+
+
+def test_a_project_is_parsed_once_though_its_release_moves(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "pyproject.toml").write_text(SCM)
+    parsed, loads = [], source_versions.tomllib.loads
+    monkeypatch.setattr(source_versions.tomllib, "loads", lambda text: parsed.append(text) or loads(text))
+    assert source_versions.projects(str(tmp_path), ["a"]) == ["My.shop"]
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert source_versions.projects(str(tmp_path), ["b"]) == ["My.shop"]
+    assert len(parsed) == 1
+    (tmp_path / "b" / "pyproject.toml").write_text(SCM + "\n")
+    assert source_versions.projects(str(tmp_path), ["b"]) == ["My.shop"]
+    assert len(parsed) == 2
