@@ -226,8 +226,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "app",
         r"\[Errno (?:98|48)\]|Address already in use|Connection in use",
         "An address that the app wants to listen on is taken.",
-        "`ss -lptn` shows by whom. If the app itself starts a server when it is imported, guard that with"
-        ' `if __name__ == "__main__":`.',
+        "`ss -lptn` shows by whom. If the app itself starts a server when it is imported, such as one for metrics, each worker and the trial of the"
+        ' next release try it: guard it with `if __name__ == "__main__":`, or with `if os.environ.get("PYGUN_WORKER") == "0-0":`.',
     ),
     Symptom(
         "interpreter-hidden",

@@ -76,6 +76,7 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
             found.append(_misfit("process_pool", pools, text))
         found += _loops(facts)
     found += _started(facts)
+    found += _lacks(facts)
     keyless = _names(facts, "keyless")
     if keyless:
         text = (
@@ -116,6 +117,31 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
 
 def _misfit(code: str, subject: str, text: str) -> dict[str, str]:
     return {"code": code, "subject": subject, "text": text}
+
+
+def _lacks(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
+    """What requests will miss that the health check does not."""
+    if variables := _names(facts, "variables"):
+        yield _misfit(
+            "variable_missing",
+            variables,
+            f"The app reads variables that its environment does not have, {variables}: requests that do end in KeyError. Set them in flask_app_env.",
+        )
+    if missing := _names(facts, "missing"):
+        yield _misfit(
+            "asset_missing",
+            missing,
+            f"The app names templates or static files that its release does not have, {missing}. If git ignores them, flask_app_include takes them"
+            " along. If a step of its own makes them, run that before the deploy. If the source is installed as a package, it has to declare its data.",
+        )
+    if ports := _names(facts, "listens"):
+        yield _misfit(
+            "port_at_import",
+            ports,
+            f"The app opens ports of its own as it is imported, {ports}. One process can have a port, and a release is tried next to the one that serves,"
+            " so other workers and later deploys fail. Serve that under a path of the app, or in a program of its own (flask_app_programs), or open"
+            ' it only if os.environ.get("PYGUN_WORKER") is "0-0".',
+        )
 
 
 def _drivers(facts: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:

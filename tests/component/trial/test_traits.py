@@ -116,5 +116,48 @@ def test_log_files_that_several_processes_rotate_are_found(codes, tmp_path):
     assert codes(source) == {"rotating_log": "a.log"}
 
 
+LACKING = """
+import os, pathlib, socket, flask
+folder = pathlib.Path(__file__).parent
+(folder / "templates").mkdir()
+(folder / "templates" / "a.html").write_text("{{ url_for('static', filename='a.css') }} {{ url_for('static', filename='b.css') }}")
+(folder / "static").mkdir()
+(folder / "static" / "b.css").write_text("")
+site = flask.Flask("wsgi", root_path=str(folder))
+def view():
+    return flask.render_template("a.html"), flask.render_template("b.html"), os.environ["PATH"], os.environ["A_KEY"]
+def other():
+    if "B_KEY" in os.environ and os.environ.get("C_KEY"):
+        return os.environ["B_KEY"], os.environ["C_KEY"]
+    os.environ["D_KEY"] = ""
+    try:
+        return os.environ["D_KEY"], os.environ["E_KEY"]
+    except KeyError:
+        return ""
+def main():
+    os.environ["F_KEY"]
+if __name__ == "__main__":
+    os.environ["G_KEY"]
+for port in range(5900, 6000):
+    try:
+        kept = socket.create_server(("127.0.0.1", port))
+        break
+    except OSError:
+        pass
+chosen = socket.create_server(("127.0.0.1", 0))
+assert port == kept.getsockname()[1]
+"""
+
+
+def test_what_the_health_check_does_not_need_is_looked_for(codes):
+    found = codes(LACKING)
+    port = found.pop("port_at_import")
+    assert 5900 <= int(port) < 6000
+    assert found == {
+        "variable_missing": "A_KEY (wsgi.py:10)",
+        "asset_missing": "b.html (wsgi.py:10), static/a.css (a.html)",
+    }
+
+
 def test_the_app_knows_that_it_is_only_tried(codes):
     assert codes("import os\nassert os.environ['PYGUN_PREFLIGHT'] == '1' and 'PYGUN_WORKER' not in os.environ\n") == {}

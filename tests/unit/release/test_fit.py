@@ -76,6 +76,15 @@ def test_sessions_in_memory_fit_to_one_worker(workers, instances, fits):
     assert codes(facts, instances) == ([] if fits else ["data_in_memory", "random_key", "rotating_log"])
 
 
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("variables", "variable_missing"), ("missing", "asset_missing"), ("listens", "port_at_import")],
+)
+def test_what_requests_and_workers_will_lack_is_named(name, code):
+    (found,) = misfits({"workers": 1, name: ["A_KEY (wsgi.py:3)"]}, 1)
+    assert (found["code"], found["subject"]) == (code, "A_KEY (wsgi.py:3)") and found["subject"] in found["text"]
+
+
 def test_without_a_secret_key_no_worker_can_sign():
     (found,) = misfits({"workers": 1, "keyless": ["flask.session (wsgi.py:3)"]}, 1)
     assert found["code"] == "no_key" and "flask.session (wsgi.py:3)" in found["text"]

@@ -56,7 +56,7 @@ def random_keys(apps, modules) -> list[str]:
     forms = {form for form in forms if len(form) >= SHORTEST}
     chosen = "".join(_signs).encode()
     found = set()
-    for values in [*(getattr(app, "config", {}) for app in apps), *map(vars, modules)]:
+    for values in [*(getattr(app, "config", {}) for app in apps), *(getattr(one, "__dict__", {}) for one in modules)]:
         for name, value in dict(values).items():
             if not isinstance(name, str) or not name.isupper() or not _SECRET.search(name):
                 continue

@@ -28,12 +28,17 @@ _KINDS: dict[str, dict[str, set[str]]] = {
     "loops": {"asyncio": {"run"}, "anyio": {"run"}, "asgiref.sync": {"async_to_sync"}},
     "cookies": {"flask": {"session", "flash"}},
 }
+#: Kinds that are found by what is called, each time.
+_EACH = ("variables", "templates")
 _MODULES = {module for names in _KINDS.values() for module in names}
 
 
 def mentions(source: str) -> dict[str, list[str]]:
-    """For each kind a list of `name (file:line)`, one for each file of the folder *source* that is imported."""
-    found: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    """For each kind a list of `name (file:line)`, from the files of the folder *source* that are imported.
+
+    Of variables of the environment, and of templates, all that are named; of other kinds the first one of each file.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in (*_KINDS, *_EACH)}
     for path in sorted(_path(module) for module in own_modules(source))[:MOST_FILES]:
         try:
             text = Path(path).read_bytes()
@@ -47,6 +52,8 @@ def mentions(source: str) -> dict[str, list[str]]:
             kinds.setdefault(kind, f"{name} ({os.path.relpath(path, source)}:{line})")
         for kind, place in kinds.items():
             found[kind].append(place)
+        for kind, name, line in _named(tree):
+            found[kind].append(f"{name} ({os.path.relpath(path, source)}:{line})")
     return found
 
 
@@ -87,10 +94,43 @@ def _spoken_of(tree: ast.AST):
             yield "loops", node.attr, node.lineno
 
 
+def _named(tree: ast.AST):
+    """Templates, and variables without which a function fails: kind, name and line.
+
+    A variable that the file asks for in another way as well, such as os.environ.get(), may be missing.
+    """
+    wanted, optional, later = {}, set(), _in_functions(tree)
+    tried = {node for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _text_of(node.args) and ast.unparse(node.func).endswith("render_template"):
+            yield "templates", _text_of(node.args), node.lineno
+        elif isinstance(node, ast.Call) and _text_of(node.args):
+            optional.add(_text_of(node.args))
+        elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant):
+            optional.add(node.left.value)
+        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("os.environ", "environ"):
+            if isinstance(node.ctx, ast.Load) and node not in tried:
+                if node in later:
+                    wanted.setdefault(_text_of([node.slice]), node.lineno)
+            else:
+                optional.add(_text_of([node.slice]))
+    for name, line in wanted.items():
+        if name and name not in optional:
+            yield "variables", name, line
+
+
+def _text_of(arguments: list) -> str:
+    first = arguments[0] if arguments else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+
+
 def _kinds(module: str | None, name: str):
     return [kind for kind, names in _KINDS.items() if name in names.get(module, ())]
 
 
 def _in_functions(tree: ast.AST) -> set[ast.AST]:
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    return {node for one in ast.walk(tree) if isinstance(one, functions) for node in ast.walk(one)}
+    """What does not run as the module is imported; a main() runs when it is the program."""
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    ]
+    return {node for one in functions if getattr(one, "name", "") != "main" for node in ast.walk(one)}

@@ -7,6 +7,7 @@ Nothing here judges, and nothing is a text for people: `release/fit.py` on Ansib
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import logging
@@ -16,7 +17,7 @@ import sys
 import threading
 from importlib import metadata
 
-from . import keys, mentions
+from . import assets, keys, mentions
 
 #: Bound of the facts that are collected.
 MOST_TOLD = 20
@@ -49,6 +50,9 @@ def traits(source: str, gevent: bool) -> dict:
         "sessions": sorted({*_socketio(objects.socketio), *_sessions(objects.session)}),
         "computing": list(_computing(objects.onnx)),
         "processors": len(os.sched_getaffinity(0)),
+        "variables": [one for one in spoken["variables"] if one.partition(" ")[0] not in os.environ][:MOST_TOLD],
+        "missing": assets.missing(objects.flask, spoken["templates"])[:MOST_TOLD],
+        "listens": sorted({*_ports()})[:MOST_TOLD],
         "in_memory": sorted({*_databases(objects.engine), *(["flask-limiter"] if objects.limits else [])}),
         "rotating": sorted({*_rotating(objects.sink)})[:MOST_TOLD],
         "random_keys": keys.random_keys(objects.flask, mentions.own_modules(source))[:MOST_TOLD],
@@ -181,6 +185,29 @@ def _rotating(sinks):
     for sink in sinks:
         if getattr(sink, "_rotation_function", None):
             yield os.path.basename(str(getattr(sink, "_path", "")))
+
+
+def _ports():
+    """The ports on which this process listens, besides those that the kernel has chosen."""
+    lowest, highest = map(int, _read("/proc/sys/net/ipv4/ip_local_port_range").split() or (32768, 60999))
+    own = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(f"/proc/self/fd/{name}"))
+    for table in ("tcp", "tcp6"):
+        for line in _read(f"/proc/self/net/{table}").splitlines()[1:]:
+            fields = line.split()
+            port = int(fields[1].rpartition(":")[2], 16)
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own and not lowest <= port <= highest:
+                yield str(port)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except OSError:
+        return ""
 
 
 def _users_of_cookies():
