@@ -136,6 +136,8 @@ def other():
         return ""
 def main():
     os.environ["F_KEY"]
+def other_app(environ, start_response):
+    return environ["PATH_INFO"]
 if __name__ == "__main__":
     os.environ["G_KEY"]
 for port in range(5900, 6000):

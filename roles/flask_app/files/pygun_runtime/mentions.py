@@ -100,6 +100,13 @@ def _named(tree: ast.AST):
     A variable that the file asks for in another way as well, such as os.environ.get(), may be missing.
     """
     wanted, optional, later = {}, set(), _in_functions(tree)
+    environments = {"os.environ"} | {
+        one.asname or one.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "os"
+        for one in node.names
+        if one.name == "environ"
+    }
     tried = {node for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _text_of(node.args) and ast.unparse(node.func).endswith("render_template"):
@@ -108,7 +115,7 @@ def _named(tree: ast.AST):
             optional.add(_text_of(node.args))
         elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant):
             optional.add(node.left.value)
-        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in ("os.environ", "environ"):
+        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in environments:
             if isinstance(node.ctx, ast.Load) and node not in tried:
                 if node in later:
                     wanted.setdefault(_text_of([node.slice]), node.lineno)
