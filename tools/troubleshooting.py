@@ -26,6 +26,8 @@ SAID: dict[str, tuple[str, ...]] = {
         "gunicorn.errors.AppImportError: Application object must be callable.",
         "gunicorn.errors.AppImportError: Failed to find application object: 'create_app()'",
         "EOFError: EOF when reading a line",
+        '  File "/usr/lib/python3.13/logging/__init__.py", line 1251, in _open\n    return open_func(self.baseFilename, self.mode)\n'
+        "PermissionError: [Errno 13] Permission denied: '/var/log/scoring.log'",
         "in _execute_child\nFileNotFoundError: [Errno 2] No such file or directory: 'ffmpeg'",
         "sqlalchemy.exc.NoSuchModuleError: Can't load plugin: sqlalchemy.dialects:postgres",
         "AttributeError: 'Flask' object has no attribute 'before_first_request'",

@@ -119,6 +119,16 @@ SYMPTOMS: tuple[Symptom, ...] = (
         of_last_error=True,
     ),
     Symptom(
+        "log-file",
+        "app",
+        r'/(?:logging/__init__|logging/handlers|loguru/_file_sink)\.py", line \d+, in \w+\n(?: [^\n]*\n)*\w+Error: \[Errno (?:2|13|17|20|21|30)\]'
+        r" [^\n]*?'([^'\n]+)'$",
+        "The app keeps a log file of its own, {0}, and cannot open it.",
+        "Leave the file out: the log of the app has what it logs to the console, with its level, and is rotated. If it has to be a file, let its folder"
+        " lie below /srv/NAME/shared (flask_app_shared_paths, or PYGUN_SHARED_DIR in the app's environment).",
+        of_last_error=True,
+    ),
+    Symptom(
         "program-missing",
         "app",
         r"in _execute_child\n(?: [^\n]*\n)*FileNotFoundError: \[Errno 2\] No such file or directory: '([^'/\n]+)'"

@@ -17,6 +17,10 @@ SILENT += (
 )
 DIALECT = "class NoSuchModuleError(Exception): ...\n"
 DIALECT += 'raise NoSuchModuleError("Can\'t load plugin: sqlalchemy.dialects:postgres")\n'  # SQLAlchemy is not among what the tests need
+LOG_FILE = (
+    "import logging.config\nhandlers = {'file': {'class': 'logging.FileHandler', 'filename': '/no/such/app.log'}}\n"
+)
+LOG_FILE += "logging.config.dictConfig({'version': 1, 'handlers': handlers})\n"
 ASYNC = """
 import asyncio
 async def answer():
@@ -67,6 +71,7 @@ APPS: dict[str, tuple[str, str, str]] = {
     "a_variable_that_it_checks": ("variable-missing", "raise ValueError('No SECRET_KEY set')\n", "wsgi:app"),
     "a_value_that_is_none": ("none-value", "import os\nhost = os.getenv('HOST')\nurl = 'a' + host\n", "wsgi:app"),
     "an_assertion": ("app-error", "assert not 1\n", "wsgi:app"),
+    "a_log_file": ("log-file", LOG_FILE, "wsgi:app"),
     "a_program": ("program-missing", "import subprocess\nsubprocess.run(['pygun-no-such'])\n", "wsgi:app"),
     "a_database": ("database-dialect", DIALECT, "wsgi:app"),
     "what_flask_has_removed": ("removed-from-flask", FLASK + "app.before_first_request(print)\n", "wsgi:app"),
