@@ -22,7 +22,6 @@ from ..plugin_utils import (
     app_files,
     hashes,
     needs,
-    own_gunicorn,
     pack,
     procfile,
     progress,
@@ -82,7 +81,7 @@ class ActionModule(ActionBase):
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
             places = args.get("index_url") or "", args.get("wheelhouse") or ""
             trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)
-            notes = [*collected.notes, *self._notes_of_procfile(collected, args, pygun_py), *filter(None, [trusted])]
+            notes = [*collected.notes, *procfile.notes_of_deploy(collected, args, pygun_py), *filter(None, [trusted])]
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
@@ -211,16 +210,6 @@ class ActionModule(ActionBase):
         notes[:0] = needed.notes()
         everything = [*entries, *tree, *extra, *needed.entries]
         return pack.Collected(everything, needed.paths, origin, notes, taken.paths, str(source or ""))
-
-    @staticmethod
-    def _notes_of_procfile(collected, args, pygun_py):
-        files = {entry.path.removeprefix("src/") for entry in collected.entries}
-        found = list(own_gunicorn.notes(Path(collected.source), files, pygun_py)) if collected.source else []
-        if "Procfile" not in files:
-            return found
-        activation, wsgi = args.get("activation") or {}, (args.get("service") or {}).get("wsgi", "")
-        programs = activation.get("programs") or []
-        return [*procfile.notes(Path(collected.source), wsgi, activation.get("release_command"), programs), *found]
 
     def _extra(self, src):
         """The path of a file of flask_app_files on the control node."""
