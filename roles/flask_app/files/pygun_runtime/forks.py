@@ -97,7 +97,7 @@ def _forget_children() -> None:
 def _leave_directories() -> None:
     """A temporary directory of this process' parent is removed by that one: the first child to end would do it for all."""
     directory = getattr(sys.modules.get("tempfile"), "TemporaryDirectory", None)
-    for finalizer in list(weakref.finalize._registry.values()) if directory else ():
+    for finalizer in list(getattr(weakref.finalize, "_registry", {}).values()) if directory else ():
         if finalizer.func == directory._cleanup:
             finalizer.atexit = False
 

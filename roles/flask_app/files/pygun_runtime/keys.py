@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import random
@@ -32,8 +33,10 @@ def watch() -> None:
     for name in ("choice", "choices", "sample"):
         chosen = _noting(getattr(random.Random, name), _note_signs)
         setattr(random.Random, name, chosen)
-        setattr(random, name, getattr(random._inst, name))
-    secrets.choice = secrets._sysrand.choice
+        with contextlib.suppress(AttributeError):
+            setattr(random, name, getattr(random._inst, name))
+    with contextlib.suppress(AttributeError):
+        secrets.choice = secrets._sysrand.choice
 
 
 def _noting(function, note):
