@@ -18,7 +18,17 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS, lines
-from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, requirement_mistakes, text, transfer
+from ..plugin_utils import (
+    app_files,
+    hashes,
+    needs,
+    pack,
+    procfile,
+    progress,
+    requirement_mistakes,
+    text,
+    transfer,
+)
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
@@ -71,7 +81,7 @@ class ActionModule(ActionBase):
                 hashes.refuse_without(requirement_files, on_control_node["packages"], args.get("server_packages") or [])
             places = args.get("index_url") or "", args.get("wheelhouse") or ""
             trusted = hashes.trusted(requirement_files, on_control_node["packages"], *places)
-            notes = [*collected.notes, *self._notes_of_procfile(collected, args), *filter(None, [trusted])]
+            notes = [*collected.notes, *procfile.notes_of_deploy(collected, args, pygun_py), *filter(None, [trusted])]
             entries = [*collected.entries, pack.entry_from_bytes("pygun.py", pygun_py.encode())]
             files = pack.manifest(entries)
             args.update(content=pack.digest(files), requirements=collected.requirements, origin=collected.origin)
@@ -200,14 +210,6 @@ class ActionModule(ActionBase):
         notes[:0] = needed.notes()
         everything = [*entries, *tree, *extra, *needed.entries]
         return pack.Collected(everything, needed.paths, origin, notes, taken.paths, needed.pythons, str(source or ""))
-
-    @staticmethod
-    def _notes_of_procfile(collected, args):
-        if not any(entry.path == "src/Procfile" for entry in collected.entries):
-            return []
-        activation, wsgi = args.get("activation") or {}, (args.get("service") or {}).get("wsgi", "")
-        programs = activation.get("programs") or []
-        return list(procfile.notes(Path(collected.source), wsgi, activation.get("release_command"), programs))
 
     def _extra(self, src):
         """The path of a file of flask_app_files on the control node."""

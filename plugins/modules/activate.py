@@ -262,8 +262,9 @@ misfits:
   contains:
     code:
       description: >-
-        V(blocking_driver), V(async_view), V(eventlet), V(process_pool), V(scheduler_at_import), V(thread_at_import), V(session_in_memory),
-        V(random_key) or V(thread_oversubscription).
+        V(blocking_driver), V(async_view), V(event_loop), V(eventlet), V(process_pool), V(scheduler_at_import), V(thread_at_import),
+        V(session_in_memory), V(data_in_memory), V(random_key), V(no_key), V(rotating_log), V(variable_missing),
+        V(asset_missing), V(port_at_import) or V(thread_oversubscription).
       type: str
     subject:
       description: The package, class or place in the source.

@@ -8,11 +8,14 @@ import contextlib
 import json
 import re
 import shlex
+import typing as t
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..module_utils.release.commands import commands_from
 from ..module_utils.supervisor.release_programs import program_in
+from . import own_gunicorn
+from .pack import Collected
 from .requirement_files import decoded
 from .validation.jobs import calendars_of_cron
 
@@ -22,6 +25,20 @@ _LARGEST = 64 * 1024
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*(\([^)]*\))?")
 #: A line of piku's: five fields of cron, and a command.
 _CRON = re.compile(r"((?:\S+\s+){4}\S+)\s+(.+)")
+
+
+def notes_of_deploy(collected: Collected, args: dict[str, t.Any], pygun_py: str) -> list[str]:
+    """What a source says of how it is started, and the arguments of a deploy do not."""
+    if not collected.source:
+        return []
+    source, files = Path(collected.source), {entry.path.removeprefix("src/") for entry in collected.entries}
+    activation, wsgi = args.get("activation") or {}, (args.get("service") or {}).get("wsgi", "")
+    of_lines = (
+        notes(source, wsgi, activation.get("release_command"), activation.get("programs") or [])
+        if "Procfile" in files
+        else ()
+    )
+    return [*of_lines, *own_gunicorn.notes(source, files, pygun_py)]
 
 
 def notes(source: Path, wsgi: str, release_command: object, programs: Iterable[dict[str, str]] = ()) -> Iterator[str]:

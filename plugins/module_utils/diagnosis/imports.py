@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from . import phrases
@@ -95,8 +96,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(
         "question-at-import",
         "app",
-        r"EOFError: EOF when reading a line",
-        "The app asks a question as it is imported (input()), and there is nobody to answer.",
+        r"^EOFError(?:: EOF when reading a line)?$",
+        "The app asks a question as it is imported (input(), getpass()), and there is nobody to answer.",
         'Move that under `if __name__ == "__main__":`, or have the app read the answer from its environment (flask_app_env).',
         of_last_error=True,
     ),
@@ -115,6 +116,45 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "The app asks git as it boots ({0}), and a release holds the files of its source without their repository.",
         "Have it read its version from a variable (flask_app_env), or from a file that is written before the deploy (flask_app_include takes one"
         " along that git ignores).",
+        of_last_error=True,
+    ),
+    Symptom(
+        "log-file",
+        "app",
+        r'/(?:logging/__init__|logging/handlers|loguru/_file_sink)\.py", line \d+, in \w+\n(?: [^\n]*\n)*\w+Error: \[Errno (?:2|13|17|20|21|30)\]'
+        r" [^\n]*?'([^'\n]+)'$",
+        "The app keeps a log file of its own, {0}, and cannot open it.",
+        "Leave the file out: the log of the app has what it logs to the console, with its level, and is rotated. If it has to be a file, let its folder"
+        " lie below /srv/NAME/shared (flask_app_shared_paths, or PYGUN_SHARED_DIR in the app's environment).",
+        of_last_error=True,
+    ),
+    Symptom(
+        "program-missing",
+        "app",
+        r"in _execute_child\n(?: [^\n]*\n)*FileNotFoundError: \[Errno 2\] No such file or directory: '([^'/\n]+)'"
+        r"|^\S*(?:Error|Exception|NotFound): [^\n]*?\b([\w.-]+)\W{0,3} (?:is not installed or it's not in your PATH|executable needs to be in PATH)"
+        r"|failed to execute (?:PosixPath\(')?([\w.-]+)[^\n]* on your systems' PATH",
+        "The app starts the program {0}, which the host lacks.",
+        "Name the distribution's package that has it in flask_app_system_packages, such as [ffmpeg]. A program of a Python package belongs into the"
+        " app's requirements, and is found in the release's venv/bin.",
+        of_last_error=True,
+    ),
+    Symptom(
+        "database-dialect",
+        "app",
+        r"NoSuchModuleError: Can't load plugin: sqlalchemy\.dialects:(\S+)",
+        "SQLAlchemy knows no kind of database with the name {0}, with which the address of the database begins.",
+        "Correct the address in flask_app_env: SQLAlchemy 1.4 and later want postgresql:// where many services write postgres://. For another kind,"
+        " add the package that brings it to the app's requirements.",
+        of_last_error=True,
+    ),
+    Symptom(
+        "removed-from-flask",
+        "app",
+        r"AttributeError: '(Flask|Blueprint)' object has no attribute '(\w+)'",
+        "The app, or an extension of it, uses {1} of {0}, which the installed version of Flask does not have.",
+        "Flask 2.3 has removed before_first_request, json_encoder and others. Write a version that still has it into the requirements, such as"
+        " `flask<2.3` and `werkzeug<2.3`, or take a newer version of the extension that the traceback names.",
         of_last_error=True,
     ),
     Symptom(
@@ -152,6 +192,15 @@ OF_REQUESTS: tuple[Symptom, ...] = (
         of_last_error=True,
     ),
     Symptom(
+        "secret-key-missing",
+        "app",
+        r"RuntimeError: [^\n]*(?:no secret key was set|secret key is required)",
+        "The app uses Flask's session or forms, and has no secret_key.",
+        'Set a fixed one in flask_app_env, such as SECRET_KEY, and have the app read it: app.secret_key = os.environ["SECRET_KEY"].',
+        needs_request=True,
+        of_last_error=True,
+    ),
+    Symptom(
         "health-login",
         "app",
         rf"GET \S+ {phrases.ANSWERED} (401|403)\b",
@@ -159,16 +208,49 @@ OF_REQUESTS: tuple[Symptom, ...] = (
         "Name a path that everybody may ask in flask_app_health_path. Without one, any answer below 500 is enough.",
         needs_request=True,
     ),
+    Symptom(
+        "health-raises",
+        "app",
+        rf"^(?:\w+\.)*(\w+(?:Error|Exception)): ([^\n]+)\n(?:[^\n]*\n){{0,8}}?[^\n]*GET \S+ {phrases.ANSWERED} 5\d\d\b",
+        "The app boots, but its health endpoint raises {0}: {1}.",
+        "The traceback in the log names the line.",
+        needs_request=True,
+        of_last_error=True,
+    ),
 )
+
+#: Between the line that says that a boot takes too long, and a line of the stack below it.
+_LATE = rf"(?:{phrases.WORKER_LATE}|{phrases.MASTER_LATE}|{re.escape(phrases.STACKS)}0:)[^\n]*\n(?:[^\n]*\n)*?"
 
 #: What the stack of a boot shows that takes too long.
 OF_STACKS: tuple[Symptom, ...] = (
     Symptom(
         "server-at-import",
         "app",
-        r'File "[^"\n]*/(werkzeug/serving|waitress/server|waitress/wasyncore|uvicorn/server|gevent/baseserver|eventlet/wsgi|socketserver|cheroot/server)'
-        r'\.py", line \d+ in (?:serve_forever|run|serve|server)\b',
+        rf'{_LATE}[^\n]*File "[^"\n]*/(werkzeug/serving|werkzeug/_reloader|waitress/server|waitress/wasyncore|uvicorn/server|gevent/baseserver'
+        r"|eventlet/wsgi|socketserver|cheroot/server|aiohttp/web|tornado/platform/asyncio|hypercorn/run|wsgiref/simple_server)\.py"
+        r'", line \d+,? in (?:serve_forever|run|serve|server|run_with_reloader|run_app|start)\b',
         "The app starts a server of its own as it is imported ({0}), which never returns.",
         'Move app.run() or its like under `if __name__ == "__main__":`. gunicorn serves the app.',
+    ),
+    Symptom(
+        "loop-at-import",
+        "app",
+        r"LoopExit: (This operation would block forever)"
+        rf'|{_LATE}[^\n]*File "[^"\n]*/(apscheduler/schedulers/blocking|pika/adapters/\w+|paho/mqtt/client|rq/worker|celery/worker/worker'
+        r"|kafka/consumer/group|confluent_kafka/\w+|redis/client|watchdog/observers/api|asyncio/base_events)\.py"
+        r'", line \d+,? in (?:_main_loop|start|start_consuming|loop_forever|work|__next__|listen|run_forever)\b',
+        "The app runs something as it is imported that does not return in time: an event loop, a scheduler or a consumer ({0}).",
+        'Move it under `if __name__ == "__main__":`, and make a program of its own of it (flask_app_programs).',
+    ),
+    Symptom(
+        "service-silent",
+        "app",
+        rf'{_LATE}[^\n]*File "[^"\n]*/(psycopg2/__init__|psycopg/\w+|pymysql/connections|MySQLdb/\w+|mysql/connector/\w+|redis/connection|pymongo/\w+'
+        r'|pymongo/synchronous/\w+|kombu/\w+|amqp/transport|pika/\w+|ldap3/\w+|urllib3/util/connection|http/client|smtplib|socket)\.py",'
+        r" line \d+,? in (connect|_connect|create_connection|_get_socket|_select_servers_loop|getaddrinfo|getresponse|_make_connection|connect_to_server)\b",
+        "The app was still connecting to a service ({0}) when flask_app_boot_timeout had passed: its address does not answer.",
+        "Start the service, or correct its address in flask_app_env. A firewall that drops packets looks the same. The stack in the log names the line"
+        " that connects; it does so sooner with a time-out of its own.",
     ),
 )

@@ -8,11 +8,13 @@ import os
 import re
 
 _IN_SOURCE = re.compile(r"/releases/[0-9a-f]{16}/src/([^'\"\n]+)")
+#: An app runs in the folder of its source.
+_RELATIVE = re.compile(r"(?:denied|file system): '([^/'\"\n][^'\"\n]*)'")
 
 
 def of(error: str) -> str:
     """The folder of the source that an error names, or the file if it lies in none; an example if it names neither."""
-    found = _IN_SOURCE.search(error)
+    found = _IN_SOURCE.search(error) or _RELATIVE.search(error)
     path = os.path.normpath(found[1]) if found else "."
     if os.path.splitext(path)[1]:
         path = os.path.dirname(path) or path

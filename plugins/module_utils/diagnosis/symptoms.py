@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from . import imports, installer, phrases, shared_path, supervisord
+from . import errors, imports, installer, phrases, shared_path, supervisord
 from .symptom import Symptom
 
 #: Of the trial of a release: the limit comes behind.
@@ -226,8 +226,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "app",
         r"\[Errno (?:98|48)\]|Address already in use|Connection in use",
         "An address that the app wants to listen on is taken.",
-        "`ss -lptn` shows by whom. If the app itself starts a server when it is imported, guard that with"
-        ' `if __name__ == "__main__":`.',
+        "`ss -lptn` shows by whom. If the app itself starts a server when it is imported, such as one for metrics, each worker and the trial of the"
+        ' next release try it: guard it with `if __name__ == "__main__":`, or with `if os.environ.get("PYGUN_WORKER") == "0-0":`.',
     ),
     Symptom(
         "interpreter-hidden",
@@ -373,53 +373,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "gunicorn cannot execute {0}.",
         "The traceback in the log names the line; it comes from flask_app_gunicorn or from the runtime.",
     ),
-    Symptom(
-        "early-exit",
-        "app",
-        rf"\bSystemExit\b|{phrases.ENDED_EARLY}|ended the process with exit code|Worker \(pid:\d+\) exited with code (?!3\b|4\b)\d+",
-        "A worker ended while it was booting, without an error: the app calls sys.exit() (or os._exit) when it is"
-        " imported.",
-        "Find the call: often a check of the configuration (the last lines may say which value it lacks), or a main() that is not under"
-        ' `if __name__ == "__main__":`.',
-    ),
-    Symptom(
-        "prometheus-directory",
-        "app",
-        r"env (PROMETHEUS_MULTIPROC_DIR|prometheus_multiproc_dir) is not set or not a directory",
-        "prometheus_client is to collect the files of all workers, and {0} does not name their directory.",
-        "Set flask_app_env: {{PROMETHEUS_MULTIPROC_DIR: /run/NAME/prometheus}}. The runtime makes the directory and removes what"
-        " ended workers leave there.",
-    ),
-    Symptom(
-        "service-unreachable",
-        "app",
-        r"(connection to server at [^\n]*? failed: [^\n]*|Error 111 connecting to [^\n]*|Can't connect to (?:MySQL|MariaDB) server on [^\n]*"
-        r"|\[Errno 111\] Connection refused|\[Errno -[23]\] [^\n]*|Name or service not known)",
-        "The app cannot connect to a service that it needs as it boots: {0}.",
-        "Start the database, queue or server, or correct its address in flask_app_env: the host has to reach it. The traceback in the"
-        " log names the line that connects.",
-        of_last_error=True,
-    ),
-    Symptom(
-        "variable-missing",
-        "app",
-        r"^KeyError: '([A-Z][A-Z0-9]*_[A-Z0-9_]+)'$|\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b['\"`]? (?:environment|env) (?:variable|var) (?:is )?(?:not|un)"
-        r"|\b(?:[Mm]issing|[Rr]equired|[Ss]et|[Dd]efine)(?: the)? [Ee]nvironment variable:? ['\"`]?([A-Z][A-Z0-9_]{2,})\b"
-        r"|[Ee]nvironment variable:? ['\"`]?([A-Z][A-Z0-9_]{2,})\b['\"`]? (?:(?:is|was|has|must|could|does)\b ?)?(?:not|un|missing|required|be|to be)"
-        r"|UndefinedValueError: (\w+) not found",
-        "The app asks for the variable {0}, which its environment or configuration does not have.",
-        "Set it in flask_app_env. If it names a configuration file, such as app.cfg, bring the file along with flask_app_files and name it as"
-        " `{{release}}/src/app.cfg`.",
-        of_last_error=True,
-    ),
-    Symptom(
-        "app-error",
-        "app",
-        r"^(?:\w+\.)*(\w*(?:Error|Exception)): (.+)$",
-        "The app raises {0} while it boots: {1}.",
-        "The traceback in the log names the line.",
-        of_last_error=True,
-    ),
+    *errors.SYMPTOMS,
 )
 
 

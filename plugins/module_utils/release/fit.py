@@ -54,6 +54,13 @@ _SESSIONS = {
     " another. Keep them in Redis, in the database, or in signed cookies, as Flask does without it.",
 }
 
+_IN_MEMORY = {
+    "sqlalchemy": "The app's database is SQLite in memory (sqlite://): each worker has another, and it is gone with the worker. Give it the address of"
+    " a database in flask_app_env, or a file below the app's shared directory.",
+    "flask-limiter": "Flask-Limiter counts in the memory of each worker, so a limit holds for each of them, and not for the app. Give it a storage_uri,"
+    " such as redis://.",
+}
+
 
 def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
     """The misfits of an app, each with a code, a subject, and a sentence that says what to do."""
@@ -63,12 +70,20 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
         pools = _names(facts, "pools")
         if pools:
             text = (
-                f"The app uses pools of processes, {pools}. In a gevent worker they can block the whole worker, or never answer:"
+                f"The app uses pools or managers of processes, {pools}. In a gevent worker they can block the whole worker, fail or never answer:"
                 f" {_OTHER_WORKER}, or give the work to a program of its own (supervisor_programs)."
             )
             found.append(_misfit("process_pool", pools, text))
         found += _loops(facts)
     found += _started(facts)
+    found += _lacks(facts)
+    keyless = _names(facts, "keyless")
+    if keyless:
+        text = (
+            f"The app has no secret_key, and uses what needs one, {keyless}: requests that do fail with 500. Set a fixed one in flask_app_env, such as"
+            ' SECRET_KEY, and have the app read it: app.secret_key = os.environ["SECRET_KEY"].'
+        )
+        found.append(_misfit("no_key", "secret_key", text))
     workers = facts.get("workers")
     total = instances * (workers if isinstance(workers, int) else 1)
     found += _oversubscribed(facts, total)
@@ -78,17 +93,55 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
             for name in _list(facts, "sessions")
             if name in _SESSIONS
         ]
-        if facts.get("random_key") is True:
+        found += [
+            _misfit("data_in_memory", name, _IN_MEMORY[name])
+            for name in _list(facts, "in_memory")
+            if name in _IN_MEMORY
+        ]
+        keys = _names(facts, "random_keys") or ("secret_key" if facts.get("random_key") is True else "")
+        if keys:
             text = (
-                "The app makes its secret_key at random as it is imported: each worker has another, and takes no session of the others. Set"
+                f"The app makes {keys} at random as it is imported: each worker has another, and takes no session or token of the others. Set"
                 " it in flask_app_env and read it from os.environ."
             )
-            found.append(_misfit("random_key", "secret_key", text))
+            found.append(_misfit("random_key", keys, text))
+        rotating = _names(facts, "rotating")
+        if rotating:
+            text = (
+                f"The app rotates log files of its own, {rotating}: {total} workers do so on the same file, and lines get lost. Have it log to the"
+                " console instead: the log of the instance keeps the lines with their level, and is rotated."
+            )
+            found.append(_misfit("rotating_log", rotating, text))
     return found
 
 
 def _misfit(code: str, subject: str, text: str) -> dict[str, str]:
     return {"code": code, "subject": subject, "text": text}
+
+
+def _lacks(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
+    """What requests will miss that the health check does not."""
+    if variables := _names(facts, "variables"):
+        yield _misfit(
+            "variable_missing",
+            variables,
+            f"The app reads variables that its environment does not have, {variables}: requests that do end in KeyError. Set them in flask_app_env.",
+        )
+    if missing := _names(facts, "missing"):
+        yield _misfit(
+            "asset_missing",
+            missing,
+            f"The app names templates or static files that its release does not have, {missing}. If git ignores them, flask_app_include takes them"
+            " along. If a step of its own makes them, run that before the deploy. If the source is installed as a package, it has to declare its data.",
+        )
+    if ports := _names(facts, "listens"):
+        yield _misfit(
+            "port_at_import",
+            ports,
+            f"The app opens ports of its own as it is imported, {ports}. One process can have a port, and a release is tried next to the one that serves,"
+            " so other workers and later deploys fail. Serve that under a path of the app, or in a program of its own (flask_app_programs), or open"
+            ' it only if os.environ.get("PYGUN_WORKER") is "0-0".',
+        )
 
 
 def _drivers(facts: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
@@ -112,6 +165,14 @@ def _loops(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
             "eventlet",
             "The app loads eventlet, whose event loop and patches do not get along with gevent's. Take it out of the requirements (Flask-SocketIO then"
             " finds gevent by itself), and with it eventlet.monkey_patch(); gunicorn patches for gevent.",
+        )
+    loops = _names(facts, "loops")
+    if loops:
+        yield _misfit(
+            "event_loop",
+            loops,
+            f"The app runs event loops of asyncio, {loops}. In a gevent worker, requests that do so fail when there are several at a time: all share"
+            f" one thread, and it has one loop. If requests do it, {_OTHER_WORKER}.",
         )
     # Flask asks for it in its extra `async`, and loads it at the first request to such a view.
     if "asgiref" in packages and "flask" in modules and not _USERS_OF_ASGIREF & set(packages):

@@ -10,6 +10,17 @@ from pathlib import Path
 
 FLASK = "from flask import Flask\napp = Flask(__name__)\n"
 HUNG = FLASK + "import faulthandler\nfaulthandler.dump_traceback_later(0.3, exit=True)\napp.run(port=0)\n"
+LATE = "import faulthandler\nfaulthandler.dump_traceback_later(0.3, exit=True)\n"
+SILENT = "import socket, http.client\nserver = socket.create_server(('127.0.0.1', 0))\n"
+SILENT += (
+    "caller = http.client.HTTPConnection(*server.getsockname())\ncaller.request('GET', '/')\ncaller.getresponse()\n"
+)
+DIALECT = "class NoSuchModuleError(Exception): ...\n"
+DIALECT += 'raise NoSuchModuleError("Can\'t load plugin: sqlalchemy.dialects:postgres")\n'  # SQLAlchemy is not among what the tests need
+LOG_FILE = (
+    "import logging.config\nhandlers = {'file': {'class': 'logging.FileHandler', 'filename': '/no/such/app.log'}}\n"
+)
+LOG_FILE += "logging.config.dictConfig({'version': 1, 'handlers': handlers})\n"
 ASYNC = """
 import asyncio
 async def answer():
@@ -54,6 +65,21 @@ APPS: dict[str, tuple[str, str, str]] = {
         "wsgi:app",
     ),
     "a_server_of_its_own": ("server-at-import", HUNG, "wsgi:app"),
+    "a_loop_of_its_own": ("loop-at-import", LATE + "import asyncio\nasyncio.run(asyncio.sleep(60))\n", "wsgi:app"),
+    "a_service_that_is_silent": ("service-silent", LATE + SILENT, "wsgi:app"),
+    "a_password": ("question-at-import", "import getpass\ngetpass.getpass()\n", "wsgi:app"),
+    "a_variable_that_it_checks": ("variable-missing", "raise ValueError('No SECRET_KEY set')\n", "wsgi:app"),
+    "a_value_that_is_none": ("none-value", "import os\nhost = os.getenv('HOST')\nurl = 'a' + host\n", "wsgi:app"),
+    "an_assertion": ("app-error", "assert not 1\n", "wsgi:app"),
+    "a_log_file": ("log-file", LOG_FILE, "wsgi:app"),
+    "a_program": ("program-missing", "import subprocess\nsubprocess.run(['pygun-no-such'])\n", "wsgi:app"),
+    "a_database": ("database-dialect", DIALECT, "wsgi:app"),
+    "what_flask_has_removed": ("removed-from-flask", FLASK + "app.before_first_request(print)\n", "wsgi:app"),
+    "a_session_without_a_key": (
+        "secret-key-missing",
+        FLASK + "from flask import session\nwith app.test_request_context():\n    session['user'] = 1\n",
+        "wsgi:app",
+    ),
 }  # fmt: skip
 
 

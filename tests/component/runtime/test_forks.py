@@ -271,3 +271,24 @@ def test_a_hook_of_the_app_may_fork_before_a_worker(host, children):
     assert int(host.get()[2]) in instance.workers()
     for pid in instance.workers():
         assert len(set(listeners(pid))) == 2
+
+
+KEEPS = """
+import os, tempfile
+folder = tempfile.TemporaryDirectory()
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [f"{os.path.isdir(folder.name)} {folder.name}".encode()]
+"""
+
+
+def test_a_temporary_directory_of_an_import_in_the_master_outlives_workers_and_ends_with_it(host, eventually):
+    instance = host.start(app=KEEPS, preload_app=True).wait_ready()
+    (first,) = instance.workers()
+    os.kill(first, signal.SIGTERM)
+    eventually(lambda: instance.workers() not in ([], [first]), what=instance.log)
+    found, name = host.get()[2].split()
+    assert found == "True"
+    instance.stop()
+    assert not os.path.exists(name)

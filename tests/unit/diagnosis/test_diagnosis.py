@@ -102,6 +102,51 @@ def test_an_error_that_the_app_has_logged_and_survived_is_not_the_cause(text, co
     assert (found.code, says in found.cause) == (code, True), found
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RuntimeError: A_KEY is not set",
+        "AssertionError: A_KEY required",
+        "ValueError: No A_KEY set for Flask application",
+        "Exception: Missing required config: A_KEY",
+        "RuntimeError: Please set 'A_KEY'",
+        "openai.OpenAIError: The api_key client option must be set by passing api_key or by setting the A_KEY environment variable",
+        "KeyError: 'Required setting A_KEY has not been configured'",
+        "error: A_KEY not set\nthe app ended the process with exit code 1",
+        "Please export A_KEY first.\nwarning x\nerror Worker (pid:7) exited with code 1.",
+    ],
+)
+def test_a_variable_that_is_asked_for_is_named_however_the_app_says_it(text):
+    found = diagnose(text)
+    assert (found.code, "A_KEY" in found.cause) == ("variable-missing", True), found
+
+
+STACK = 'File "/venv/site-packages/psycopg2/__init__.py", line 122, in connect\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("warning A_KEY is not set\nGET /healthz answered 503 SERVICE UNAVAILABLE", "health-status"),
+        (f"warning A_KEY is not set\nerror Exception in worker process\n{BROKEN}", "app-error"),
+        ("  raise NoKey('A_KEY is not set')\nValueError: no such mode", "app-error"),
+        (f"Worker not ready within 60 s; it is at:\n  {STACK}", "service-silent"),
+        (f"Traceback (most recent call last):\n  {STACK}psycopg2.OperationalError: no such host", "app-error"),
+        (
+            f"error Exception on /healthz [GET]\n{REFUSED}GET /healthz answered 500 INTERNAL SERVER ERROR",
+            "health-raises",
+        ),
+        (f"{BROKEN}GET /healthz answered 404 NOT FOUND", "health-status"),
+        (
+            'Traceback (most recent call last):\n  File "wsgi.py", line 1, in <module>\n    stop()\nwsgi.Stop\n',
+            "app-error",
+        ),
+    ],
+)
+def test_an_entry_needs_all_that_makes_it_true(text, code):
+    assert diagnose(text).code == code
+
+
 def test_the_culprit_wins_over_what_follows_from_it():
     assert (
         "imports numpy"

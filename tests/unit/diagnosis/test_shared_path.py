@@ -21,6 +21,8 @@ SOURCE = "/srv/scoring/releases/0123456789abcdef/src"
         ("unable to open database file: " + SOURCE + "/data/app.db", "data"),
         (f"PermissionError: [Errno 13] Permission denied: '{SOURCE}/../venv/x'", "instance"),
         ("PermissionError: [Errno 13] Permission denied: '/var/lib/x'", "instance"),
+        ("PermissionError: [Errno 13] Permission denied: 'logs'", "logs"),
+        ("PermissionError: [Errno 13] Permission denied: 'uploads/a.png'", "uploads"),
     ],
 )
 def test_the_folder_is_named(error, named):

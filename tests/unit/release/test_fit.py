@@ -45,13 +45,14 @@ def test_pools_of_processes_do_not_fit_to_gevent():
     [
         ({"packages": ["asgiref", "flask"], "modules": ["flask"]}, "async_view"),
         ({"packages": ["eventlet"], "modules": ["eventlet"]}, "eventlet"),
+        ({"modules": ["flask"], "loops": ["asyncio.run (wsgi.py:3)"]}, "event_loop"),
     ],
 )
 def test_event_loops_beside_gevents_do_not_fit(facts, code):
     (found,) = misfits({**GEVENT, **facts}, 1)
     assert found["code"] == code
     assert codes({**facts, "gevent": False, "workers": 1}) == []
-    assert codes({**GEVENT, **facts, "modules": []}) == []
+    assert codes({**GEVENT, **facts, "modules": [], "loops": []}) == []
 
 
 def test_asgiref_of_another_package_says_nothing_of_flask():
@@ -71,6 +72,22 @@ def test_what_the_import_starts_runs_in_every_worker():
 def test_sessions_in_memory_fit_to_one_worker(workers, instances, fits):
     facts = {"workers": workers, "sessions": ["flask-session", "socketio", "else"], "random_key": True}
     assert codes(facts, instances) == ([] if fits else ["session_in_memory", "session_in_memory", "random_key"])
+    facts = {"workers": workers, "in_memory": ["sqlalchemy", "else"], "random_keys": ["JWT_KEY"], "rotating": ["a.log"]}
+    assert codes(facts, instances) == ([] if fits else ["data_in_memory", "random_key", "rotating_log"])
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("variables", "variable_missing"), ("missing", "asset_missing"), ("listens", "port_at_import")],
+)
+def test_what_requests_and_workers_will_lack_is_named(name, code):
+    (found,) = misfits({"workers": 1, name: ["A_KEY (wsgi.py:3)"]}, 1)
+    assert (found["code"], found["subject"]) == (code, "A_KEY (wsgi.py:3)") and found["subject"] in found["text"]
+
+
+def test_without_a_secret_key_no_worker_can_sign():
+    (found,) = misfits({"workers": 1, "keyless": ["flask.session (wsgi.py:3)"]}, 1)
+    assert found["code"] == "no_key" and "flask.session (wsgi.py:3)" in found["text"]
 
 
 @pytest.mark.parametrize(

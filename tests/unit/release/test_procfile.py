@@ -2,7 +2,7 @@
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import procfile
+from ansible_collections.pygun.stack.plugins.plugin_utils import pack, procfile
 from tests.unit.supervisor.test_release_programs import APP, render
 
 PROCFILE = """\
@@ -88,3 +88,18 @@ def test_an_app_in_quotes_is_compared(notes):
 
 def test_without_a_file_there_is_nothing_to_say(tmp_path):
     assert list(procfile.notes(tmp_path, "", "")) == []
+
+
+def test_a_deploy_says_what_a_procfile_and_settings_of_gunicorn_say(tmp_path):
+    (tmp_path / "Procfile").write_text("web: gunicorn -t 90 shop:app\n")
+    (tmp_path / "gunicorn.conf.py").write_text("keepalive = 75\n")
+    args = {"service": {"wsgi": "wsgi:app"}}
+    entries = [pack.entry_from_bytes(f"src/{name}", b"") for name in ("Procfile", "gunicorn.conf.py")]
+    collected = pack.Collected(entries, [], {}, source=str(tmp_path))
+    first, second, third = procfile.notes_of_deploy(collected, args, "timeout = 30\n")
+    assert "serves shop:app" in first and "timeout = 90" in second and "keepalive = 75" in third
+    assert (
+        procfile.notes_of_deploy(pack.Collected(entries[1:], [], {}, source=str(tmp_path)), args, "keepalive = 75")
+        == []
+    )
+    assert procfile.notes_of_deploy(pack.Collected([], [], {}), args, "") == []

@@ -25,6 +25,7 @@ import stat
 import sys
 import threading
 import time
+import weakref
 
 _SIGNALS = ("HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "TERM", "ALRM", "CHLD", "TTIN", "TTOU", "WINCH")
 _NUMBERS = [getattr(signal, f"SIG{name}") for name in _SIGNALS]
@@ -93,6 +94,14 @@ def _forget_children() -> None:
         multiprocessing._children = set()
 
 
+def _leave_directories() -> None:
+    """A temporary directory of this process' parent is removed by that one: the first child to end would do it for all."""
+    directory = getattr(sys.modules.get("tempfile"), "TemporaryDirectory", None)
+    for finalizer in list(getattr(weakref.finalize, "_registry", {}).values()) if directory else ():
+        if finalizer.func == directory._cleanup:
+            finalizer.atexit = False
+
+
 def _is_worker() -> bool:
     return _expected is not None and _expected == threading.get_ident()
 
@@ -121,6 +130,7 @@ def _in_child() -> None:
         return
     worker, _expected = _is_worker(), None
     _forget_children()
+    _leave_directories()
     if worker or _is_gunicorns(sys._getframe(1)):
         _unblock()
         return

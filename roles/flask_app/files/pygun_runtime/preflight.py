@@ -33,7 +33,7 @@ from gunicorn.errors import AppImportError
 from gunicorn.glogging import Logger
 
 import pygun_runtime
-from pygun_runtime import dirty, health, patching, phrases, prometheus, settings, suggestions, time_limit, traits
+from pygun_runtime import dirty, health, keys, patching, phrases, prometheus, settings, suggestions, time_limit, traits
 from pygun_runtime.writes import Writes
 
 #: Lines of an error that only name a page about it.
@@ -89,7 +89,7 @@ def try_release(announce, writes: Writes) -> dict:
         sys.path.insert(0, os.path.abspath(path))
     os.environ.update(config.env)
     runtime.accelerators.give(0)
-    traits.watch_randomness()
+    keys.watch()
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         if runtime.dirty:  # before gevent patches anything, as in a master

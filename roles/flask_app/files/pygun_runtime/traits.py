@@ -7,38 +7,20 @@ Nothing here judges, and nothing is a text for people: `release/fit.py` on Ansib
 
 from __future__ import annotations
 
-import ast
-import base64
+import contextlib
 import functools
 import gc
+import logging
 import os
-import random
 import re
 import sys
 import threading
-import uuid
 from importlib import metadata
-from pathlib import Path
 
-#: Bounds of the facts that are collected.
-MOST_FILES = 300
-LARGEST_FILE = 512 * 1024
+from . import assets, keys, mentions
+
+#: Bound of the facts that are collected.
 MOST_TOLD = 20
-
-_random: set[bytes] = set()  # what came out of os.urandom while the app was imported
-
-
-def watch_randomness() -> None:
-    """Remember random bytes, to know a secret key that is made of them."""
-    urandom = os.urandom
-
-    def remembered(size):
-        data = urandom(size)
-        if size >= 8:
-            _random.add(data)
-        return data
-
-    os.urandom = random._urandom = remembered
 
 
 def traits(source: str, gevent: bool) -> dict:
@@ -51,7 +33,11 @@ def traits(source: str, gevent: bool) -> dict:
         session="flask.sessions.SessionInterface",
         flask="flask.app.Flask",
         onnx="onnxruntime.capi.onnxruntime_inference_collection.InferenceSession",
+        engine="sqlalchemy.engine.base.Engine",
+        limits="limits.storage.memory.MemoryStorage",
+        sink="loguru._file_sink.FileSink",
     )
+    spoken = mentions.mentions(source)
     return {
         "gevent": gevent,
         "packages": sorted({_normal(one.metadata["Name"] or "") for one in metadata.distributions()}),
@@ -59,11 +45,18 @@ def traits(source: str, gevent: bool) -> dict:
         "patches": [name for name, patched in _PATCHES.items() if patched()],
         "schedulers": [_name(type(one)) for one in objects.scheduler if getattr(one, "running", False)][:MOST_TOLD],
         "threads": sorted({*_threads(source), *_greenlets(objects.greenlet, source)})[:MOST_TOLD],
-        "pools": list(_pools(source))[:MOST_TOLD],
+        "pools": spoken["pools"][:MOST_TOLD],
+        "loops": [] if "nest_asyncio" in sys.modules else spoken["loops"][:MOST_TOLD],
         "sessions": sorted({*_socketio(objects.socketio), *_sessions(objects.session)}),
         "computing": list(_computing(objects.onnx)),
         "processors": len(os.sched_getaffinity(0)),
-        "random_key": any(_is_random(getattr(one, "secret_key", None)) for one in objects.flask),
+        "variables": [one for one in spoken["variables"] if one.partition(" ")[0] not in os.environ][:MOST_TOLD],
+        "missing": assets.missing(objects.flask, spoken["templates"])[:MOST_TOLD],
+        "listens": sorted({*_ports()})[:MOST_TOLD],
+        "in_memory": sorted({*_databases(objects.engine), *(["flask-limiter"] if objects.limits else [])}),
+        "rotating": sorted({*_rotating(objects.sink)})[:MOST_TOLD],
+        "random_keys": keys.random_keys(objects.flask, mentions.own_modules(source))[:MOST_TOLD],
+        "keyless": [*_users_of_cookies(), *spoken["cookies"]][:MOST_TOLD] if keys.keyless(objects.flask) else [],
     }
 
 
@@ -138,62 +131,6 @@ def _place(function, source: str) -> str:
     return f"{os.path.relpath(path, source)}:{code.co_firstlineno}" if path.startswith(source + os.sep) else ""
 
 
-# -- pools of processes -------------------------------------------------------------------------------------------------
-
-
-def _pools(source: str):
-    """Where the app's own modules speak of pools of processes, used or not yet."""
-    for path in sorted(_own_files(source))[:MOST_FILES]:
-        try:
-            text = Path(path).read_bytes()
-            tree = ast.parse(text) if len(text) <= LARGEST_FILE else None
-        except (OSError, ValueError, SyntaxError, RecursionError):
-            continue
-        found = next(_pools_in(tree), None) if tree else None
-        if found:
-            yield f"{found[0]} ({os.path.relpath(path, source)}:{found[1]})"
-
-
-def _own_files(source: str):
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        path = os.path.realpath(path) if isinstance(path, str) else ""
-        if path.startswith(source + os.sep) and path.endswith(".py"):
-            yield path
-
-
-_POOLS = {
-    "multiprocessing": {"Pool"},
-    "multiprocessing.pool": {"Pool"},
-    "concurrent.futures": {"ProcessPoolExecutor"},
-    "concurrent.futures.process": {"ProcessPoolExecutor"},
-    "joblib": {"Parallel"},
-    "loky": {"get_reusable_executor", "ProcessPoolExecutor"},
-}
-
-
-def _pools_in(tree: ast.AST):
-    aliases: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for one in node.names:
-                if one.name in _POOLS:
-                    aliases[one.asname or one.name] = one.name
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            for one in node.names:
-                if one.name in _POOLS.get(node.module, ()):
-                    yield f"{node.module}.{one.name}", node.lineno
-                elif f"{node.module}.{one.name}" in _POOLS:
-                    aliases[one.asname or one.name] = f"{node.module}.{one.name}"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            module = aliases.get(ast.unparse(node.value))
-            if module is None and ast.unparse(node.value).partition("(")[0].endswith("get_context"):
-                module = "multiprocessing"
-            if node.attr in _POOLS.get(module, ()):
-                yield f"{module}.{node.attr}", node.lineno
-
-
 # -- threads that compute -----------------------------------------------------------------------------------------------
 
 
@@ -229,16 +166,49 @@ def _sessions(interfaces):
             yield "flask-session"
 
 
-def _is_random(key) -> bool:
-    key = key.encode() if isinstance(key, str) else key
-    return isinstance(key, bytes) and any(key in _forms(data) for data in _random)
+# -- data, logs and keys ------------------------------------------------------------------------------------------------
 
 
-def _forms(data: bytes):
-    yield data
-    yield data.hex().encode()
-    yield base64.urlsafe_b64encode(data).rstrip(b"=")
-    yield base64.b64encode(data)
-    if len(data) == 16:
-        yield str(uuid.UUID(bytes=data, version=4)).encode()
-        yield uuid.UUID(bytes=data, version=4).hex.encode()
+def _databases(engines):
+    for engine in engines:
+        url = getattr(engine, "url", None)
+        if getattr(url, "drivername", "").startswith("sqlite") and url.database in (None, "", ":memory:"):
+            yield "sqlalchemy"
+
+
+def _rotating(sinks):
+    """Files of logs that a process rotates by itself, without asking others."""
+    for reference in list(logging._handlerList):
+        handler = reference() if callable(reference) else reference
+        if type(handler).__module__ == "logging.handlers" and hasattr(handler, "doRollover"):
+            yield os.path.basename(handler.baseFilename)
+    for sink in sinks:
+        if getattr(sink, "_rotation_function", None):
+            yield os.path.basename(str(getattr(sink, "_path", "")))
+
+
+def _ports():
+    """The ports on which this process listens, besides those that the kernel has chosen."""
+    lowest, highest = map(int, _read("/proc/sys/net/ipv4/ip_local_port_range").split() or (32768, 60999))
+    own = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(f"/proc/self/fd/{name}"))
+    for table in ("tcp", "tcp6"):
+        for line in _read(f"/proc/self/net/{table}").splitlines()[1:]:
+            fields = line.split()
+            port = int(fields[1].rpartition(":")[2], 16)
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own and not lowest <= port <= highest:
+                yield str(port)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _users_of_cookies():
+    return [name for name in ("flask_login", "flask_wtf") if name in sys.modules]

@@ -1,0 +1,143 @@
+# Copyright: the pygun.stack authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the app's own modules speak of, used or not yet. It is read in their text: a trial asks for one page only."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+#: Bounds of what is read.
+MOST_FILES = 300
+LARGEST_FILE = 512 * 1024
+
+#: For each kind the names, by their modules.
+_KINDS: dict[str, dict[str, set[str]]] = {
+    "pools": {
+        "multiprocessing": {"Pool", "Manager"},
+        "multiprocessing.pool": {"Pool"},
+        "multiprocessing.managers": {"BaseManager", "SyncManager"},
+        "multiprocessing.connection": {"Client"},
+        "concurrent.futures": {"ProcessPoolExecutor"},
+        "concurrent.futures.process": {"ProcessPoolExecutor"},
+        "joblib": {"Parallel"},
+        "loky": {"get_reusable_executor", "ProcessPoolExecutor"},
+    },
+    "loops": {"asyncio": {"run"}, "anyio": {"run"}, "asgiref.sync": {"async_to_sync"}},
+    "cookies": {"flask": {"session", "flash"}},
+}
+#: Kinds that are found by what is called, each time.
+_EACH = ("variables", "templates")
+_MODULES = {module for names in _KINDS.values() for module in names}
+
+
+def mentions(source: str) -> dict[str, list[str]]:
+    """For each kind a list of `name (file:line)`, from the files of the folder *source* that are imported.
+
+    Of variables of the environment, and of templates, all that are named; of other kinds the first one of each file.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in (*_KINDS, *_EACH)}
+    for path in sorted(_path(module) for module in own_modules(source))[:MOST_FILES]:
+        try:
+            text = Path(path).read_bytes()
+            tree = ast.parse(text) if len(text) <= LARGEST_FILE else None
+        except (OSError, ValueError, SyntaxError, RecursionError):
+            continue
+        if tree is None:
+            continue
+        kinds: dict[str, str] = {}
+        for kind, name, line in _spoken_of(tree):
+            kinds.setdefault(kind, f"{name} ({os.path.relpath(path, source)}:{line})")
+        for kind, place in kinds.items():
+            found[kind].append(place)
+        for kind, name, line in _named(tree):
+            found[kind].append(f"{name} ({os.path.relpath(path, source)}:{line})")
+    return found
+
+
+def own_modules(source: str) -> list:
+    """The imported modules of the folder *source*."""
+    return [module for module in list(sys.modules.values()) if _path(module).startswith(source + os.sep)]
+
+
+def _path(module) -> str:
+    path = getattr(module, "__file__", None)
+    path = os.path.realpath(path) if isinstance(path, str) else ""
+    return path if path.endswith(".py") else ""
+
+
+def _spoken_of(tree: ast.AST):
+    """Kind, name and line of each."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases.update({one.asname or one.name: one.name for one in node.names if one.name in _MODULES})
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            for one in node.names:
+                for kind in _kinds(node.module, one.name):
+                    yield kind, f"{node.module}.{one.name}", node.lineno
+                if f"{node.module}.{one.name}" in _MODULES:
+                    aliases[one.asname or one.name] = f"{node.module}.{one.name}"
+    later = _in_functions(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        module = aliases.get(ast.unparse(node.value))
+        if module is None and ast.unparse(node.value).partition("(")[0].endswith("get_context"):
+            module = "multiprocessing"
+        for kind in _kinds(module, node.attr):
+            if kind != "loops" or node in later:  # one that runs at import is alone
+                yield kind, f"{module}.{node.attr}", node.lineno
+        if node.attr == "run_until_complete" and node in later:
+            yield "loops", node.attr, node.lineno
+
+
+def _named(tree: ast.AST):
+    """Templates, and variables without which a function fails: kind, name and line.
+
+    A variable that the file asks for in another way as well, such as os.environ.get(), may be missing.
+    """
+    wanted, optional, later = {}, set(), _in_functions(tree)
+    environments = {"os.environ"} | {
+        one.asname or one.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "os"
+        for one in node.names
+        if one.name == "environ"
+    }
+    tried = {node for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _text_of(node.args) and ast.unparse(node.func).endswith("render_template"):
+            yield "templates", _text_of(node.args), node.lineno
+        elif isinstance(node, ast.Call) and _text_of(node.args):
+            optional.add(_text_of(node.args))
+        elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant):
+            optional.add(node.left.value)
+        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in environments:
+            if isinstance(node.ctx, ast.Load) and node not in tried:
+                if node in later:
+                    wanted.setdefault(_text_of([node.slice]), node.lineno)
+            else:
+                optional.add(_text_of([node.slice]))
+    for name, line in wanted.items():
+        if name and name not in optional:
+            yield "variables", name, line
+
+
+def _text_of(arguments: list) -> str:
+    first = arguments[0] if arguments else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+
+
+def _kinds(module: str | None, name: str):
+    return [kind for kind, names in _KINDS.items() if name in names.get(module, ())]
+
+
+def _in_functions(tree: ast.AST) -> set[ast.AST]:
+    """What does not run as the module is imported; a main() runs when it is the program."""
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    ]
+    return {node for one in functions if getattr(one, "name", "") != "main" for node in ast.walk(one)}
