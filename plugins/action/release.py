@@ -18,17 +18,7 @@ from ansible.utils.display import Display
 
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS, lines
-from ..plugin_utils import (
-    app_files,
-    hashes,
-    needs,
-    pack,
-    procfile,
-    progress,
-    requirement_mistakes,
-    text,
-    transfer,
-)
+from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, requirement_mistakes, text, transfer
 from ..plugin_utils.checkout import checkout, without_password
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once

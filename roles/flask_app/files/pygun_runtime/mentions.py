@@ -30,6 +30,7 @@ _KINDS: dict[str, dict[str, set[str]]] = {
 }
 #: Kinds that are found by what is called, each time.
 _EACH = ("variables", "templates")
+_RENDER = ("render_template", "flask.render_template")
 _MODULES = {module for names in _KINDS.values() for module in names}
 
 
@@ -109,7 +110,7 @@ def _named(tree: ast.AST):
     }
     tried = {node for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _text_of(node.args) and ast.unparse(node.func).endswith("render_template"):
+        if isinstance(node, ast.Call) and _text_of(node.args) and ast.unparse(node.func) in _RENDER:
             yield "templates", _text_of(node.args), node.lineno
         elif isinstance(node, ast.Call) and _text_of(node.args):
             optional.add(_text_of(node.args))
