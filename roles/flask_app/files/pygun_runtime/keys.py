@@ -87,7 +87,8 @@ def _forms(data: bytes):
 def keyless(apps) -> bool:
     """Whether no Flask app has what its signed cookies need."""
     sessions = getattr(sys.modules.get("flask.sessions"), "SecureCookieSessionInterface", None)
-    return bool(apps) and all(
-        type(getattr(app, "session_interface", None)) is sessions and not getattr(app, "config", {}).get("SECRET_KEY")
+    return bool(apps and sessions) and all(
+        isinstance(getattr(app, "session_interface", None), sessions)
+        and not getattr(app, "config", {}).get("SECRET_KEY")
         for app in apps
     )
