@@ -36,7 +36,7 @@ def processors() -> int:
 
 def _stat(pid: int) -> tuple[int, int]:
     """Parent and ticks of a process, with those of its children that have ended and were waited for."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     return int(fields[1]), sum(map(int, fields[11:15]))
 
 

@@ -32,7 +32,7 @@ def table() -> dict[int, tuple[int, int, bytes]]:
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            facts = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
+            facts = Path("/proc", pid, "stat").read_text(errors="replace").rpartition(")")[2].split()
             found[int(pid)] = (int(facts[1]), int(facts[19]), Path("/proc", pid, "cmdline").read_bytes())
         except OSError:
             continue

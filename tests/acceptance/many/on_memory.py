@@ -37,7 +37,7 @@ def memory(master: int) -> int:
     total = 0
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            facts = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
+            facts = Path("/proc", pid, "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if master in (int(pid), int(facts[1])):

@@ -51,7 +51,7 @@ def processes():
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+            started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
         except OSError:
             continue
         if pid not in mine and command:

@@ -100,7 +100,10 @@ PRELOADED = APP + "\nCHILD = process()\ndef at_import():\n    return CHILD\n"
 def listeners(pid):
     """What a process has open of the sockets that listen here."""
     mine = set()
-    for line in [*Path("/proc/net/tcp").read_text().splitlines(), *Path("/proc/net/unix").read_text().splitlines()]:
+    for line in [
+        *Path("/proc/net/tcp").read_text().splitlines(),
+        *Path("/proc/net/unix").read_text(errors="replace").splitlines(),
+    ]:
         fields = line.split()
         if len(fields) > 9 and fields[3] == "0A":
             mine.add(f"socket:[{fields[9]}]")

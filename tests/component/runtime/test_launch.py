@@ -34,7 +34,7 @@ def test_the_release_of_the_launcher_is_started_by_its_real_path(host, current):
     instance = host.launch(current).wait_ready()
     assert instance.record()["release_path"] == str(current.resolve())
     assert instance.record()["gated"] is False
-    command = Path(f"/proc/{instance.pid}/cmdline").read_text()
+    command = Path(f"/proc/{instance.pid}/cmdline").read_text(errors="replace")
     assert str(current.resolve() / "pygun.py") in command
     assert str(current) + "/" not in command
 
@@ -132,7 +132,7 @@ def test_without_an_instance_number_it_says_who_starts_it(host, current, name):
 def is_gone(process):
     """Whether an entry of /proc is none any more, or a zombie."""
     try:
-        return (process / "stat").read_text().split()[2] == "Z"
+        return (process / "stat").read_text(errors="replace").split()[2] == "Z"
     except OSError:
         return True
 

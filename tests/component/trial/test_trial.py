@@ -216,11 +216,11 @@ def test_what_the_app_started_is_ended_as_well(attempt, tmp_path):
     while (
         time.monotonic() < deadline
         and Path(f"/proc/{pid}").exists()
-        and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+        and " Z " not in Path(f"/proc/{pid}/stat").read_text(errors="replace")
     ):
         time.sleep(0.05)
     with pytest.raises(ProcessLookupError):
-        if Path(f"/proc/{pid}").exists() and " Z " in Path(f"/proc/{pid}/stat").read_text():
+        if Path(f"/proc/{pid}").exists() and " Z " in Path(f"/proc/{pid}/stat").read_text(errors="replace"):
             raise ProcessLookupError
         os.kill(pid, 0)
 

@@ -70,7 +70,7 @@ def tool(name):
 def without_leader():
     with hidden(WITHOUT_LEADER) as process:
         give_up = time.monotonic() + 10
-        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        while Path(f"/proc/{process.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < give_up
             time.sleep(0.01)
         yield process.pid
@@ -110,7 +110,7 @@ def test_it_ends_with_what_an_app_leaves_behind():
 
 def test_a_process_that_has_ended_is_none():
     process = subprocess.Popen(["/bin/true"])
-    while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+    while Path(f"/proc/{process.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
     assert stat_of(process.pid) == []
     assert process.pid not in inspection.processes()

@@ -72,7 +72,7 @@ for command in (
     print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
         continue
     if "/srv/" in command or "/opt/" in command:
