@@ -32,6 +32,7 @@ _KINDS: dict[str, dict[str, set[str]]] = {
 _EACH = ("variables", "templates")
 _RENDER = ("render_template", "flask.render_template")
 _MODULES = {module for names in _KINDS.values() for module in names}
+_NAMES = {"run_until_complete"}.union(*(some for names in _KINDS.values() for some in names.values()))
 
 
 def mentions(source: str) -> dict[str, list[str]]:
@@ -49,11 +50,12 @@ def mentions(source: str) -> dict[str, list[str]]:
         if tree is None:
             continue
         kinds: dict[str, str] = {}
-        for kind, name, line in _spoken_of(tree):
+        nodes, later = list(ast.walk(tree)), _in_functions(tree)
+        for kind, name, line in _spoken_of(nodes, later):
             kinds.setdefault(kind, f"{name} ({os.path.relpath(path, source)}:{line})")
         for kind, place in kinds.items():
             found[kind].append(place)
-        for kind, name, line in _named(tree):
+        for kind, name, line in _named(nodes, later):
             found[kind].append(f"{name} ({os.path.relpath(path, source)}:{line})")
     return found
 
@@ -69,10 +71,13 @@ def _path(module) -> str:
     return path if path.endswith(".py") else ""
 
 
-def _spoken_of(tree: ast.AST):
-    """Kind, name and line of each."""
+def _spoken_of(nodes: list[ast.AST], later: set[ast.AST]):
+    """Kind, name and line of each.
+
+    :param later: the nodes that do not run as the module is imported
+    """
     aliases: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             aliases.update({one.asname or one.name: one.name for one in node.names if one.name in _MODULES})
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -81,12 +86,11 @@ def _spoken_of(tree: ast.AST):
                     yield kind, f"{node.module}.{one.name}", node.lineno
                 if f"{node.module}.{one.name}" in _MODULES:
                     aliases[one.asname or one.name] = f"{node.module}.{one.name}"
-    later = _in_functions(tree)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Attribute):
+    for node in nodes:
+        if not isinstance(node, ast.Attribute) or node.attr not in _NAMES:
             continue
-        module = aliases.get(ast.unparse(node.value))
-        if module is None and ast.unparse(node.value).partition("(")[0].endswith("get_context"):
+        module = aliases.get(_dotted(node.value))
+        if isinstance(node.value, ast.Call) and _dotted(node.value.func).endswith("get_context"):
             module = "multiprocessing"
         for kind in _kinds(module, node.attr):
             if kind != "loops" or node in later:  # one that runs at import is alone
@@ -95,28 +99,29 @@ def _spoken_of(tree: ast.AST):
             yield "loops", node.attr, node.lineno
 
 
-def _named(tree: ast.AST):
+def _named(nodes: list[ast.AST], later: set[ast.AST]):
     """Templates, and variables without which a function fails: kind, name and line.
 
     A variable that the file asks for in another way as well, such as os.environ.get(), may be missing.
     """
-    wanted, optional, later = {}, set(), _in_functions(tree)
+    wanted, optional = {}, set()
     environments = {"os.environ"} | {
         one.asname or one.name
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.ImportFrom) and node.module == "os"
         for one in node.names
         if one.name == "environ"
     }
-    tried = {node for one in ast.walk(tree) if isinstance(one, ast.Try) for node in ast.walk(one)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _text_of(node.args) and ast.unparse(node.func) in _RENDER:
-            yield "templates", _text_of(node.args), node.lineno
-        elif isinstance(node, ast.Call) and _text_of(node.args):
-            optional.add(_text_of(node.args))
+    tried = {node for one in nodes if isinstance(one, ast.Try) for node in ast.walk(one)}
+    for node in nodes:
+        if isinstance(node, ast.Call) and (text := _text_of(node.args)):
+            if _dotted(node.func) in _RENDER:
+                yield "templates", text, node.lineno
+            else:
+                optional.add(text)
         elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant):
             optional.add(node.left.value)
-        elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in environments:
+        elif isinstance(node, ast.Subscript) and _dotted(node.value) in environments:
             if isinstance(node.ctx, ast.Load) and node not in tried:
                 if node in later:
                     wanted.setdefault(_text_of([node.slice]), node.lineno)
@@ -125,6 +130,15 @@ def _named(tree: ast.AST):
     for name, line in wanted.items():
         if name and name not in optional:
             yield "variables", name, line
+
+
+def _dotted(node: ast.AST) -> str:
+    """A name with its attributes, such as `os.environ`; an empty text for anything else."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def _text_of(arguments: list) -> str:
