@@ -19,7 +19,7 @@ description:
   - The source is packed on the control node and sent only to a host that lacks the release, without the files that other releases of the app
     have there. These are linked into the new release.
   - A host without room for the new files, or with another Python than the source is for, is refused before anything is sent.
-  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service. A build that fails leaves nothing that counts as one.
+  - Nothing that runs is touched; M(pygun.stack.activate) puts a release into service. A build that fails, or is killed, leaves nothing that counts as one.
   - An account of its own for each app, C(pygun-build-NAME), installs, builds and compiles, so that no package's code runs as root. It is made
     with the first build, reads nothing of any app, and has its own cache in O(cache_dir). Root then takes over the files.
 extends_documentation_fragment: pygun.stack.installer

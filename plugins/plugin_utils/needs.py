@@ -44,10 +44,12 @@ class Needs:
     unread: list[str] = field(default_factory=list)
     #: For which versions of Python the files are, each after its place.
     pythons: list[tuple[str, str]] = field(default_factory=list)
+    #: Whether they are those of a lock.
+    locked: bool = False
 
     def notes(self) -> list[str]:
         """Sentences on the files that were read."""
-        none = "" if self.paths or any("(frozen" in name for name in self.read) else ": none"
+        none = "" if self.paths or self.locked else ": none"
         read = [f"Packages are those of {', '.join(self.read)}{none}."] if self.read else []
         return [*read, *self.unread]
 
@@ -96,8 +98,8 @@ def of(
         read, unread = _own(source, inside, packages)
     for path in read:
         _read(path, reader, wanted)
-    if given:
-        unread = project_needs.lock_beside(read, reader.found.read)
+    if given and not reader.found.locked:
+        unread = project_needs.lock_beside(read)
     wanted.refuse_unknown([path.name for path in read])
     if source and not given:
         _refuse_unread(source, inside, reader, packages)
@@ -117,7 +119,7 @@ def of(
             file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
             entries.append(entry_from_file(name, file, scratch))
             paths += [name] if name != _CONSTRAINTS else []
-    return Needs(entries, paths, found.read, [*filter(None, [unread]), *found.unread], found.pythons)
+    return Needs(entries, paths, found.read, [*filter(None, [unread]), *found.unread], found.pythons, found.locked)
 
 
 def asked_for(files: Iterable[Path], packages: Iterable[str]) -> dict[str, str]:

@@ -68,6 +68,8 @@ def notes(source: Path, files: set[str], pygun_py: str) -> Iterator[str]:
 
     :param files: paths in the source that a release has
     """
+    if files.isdisjoint(("Procfile", *_FILES)):
+        return
     ours = _from_file(pygun_py)
     options = _from_procfile(_text(source, "Procfile")) if "Procfile" in files else {}
     yield from _different("The Procfile gives gunicorn", _Settings(_without(options), []), ours)

@@ -53,9 +53,9 @@ def pythons(path: Path, content: dict) -> list[tuple[str, str]]:
     return [(f"{path}, tool.poetry.dependencies", found)] if found else []
 
 
-def lock_beside(given: Iterable[Path], read: Iterable[str]) -> str:
+def lock_beside(given: Iterable[Path]) -> str:
     """A sentence on a lock that is not read, since the user names the pyproject.toml beside it."""
-    for path in given if not any("(frozen" in name for name in read) else ():
+    for path in given:
         lock = next((name for name in _LOCKS if path.with_name(name).is_file()), None)
         if path.name == "pyproject.toml" and lock:
             return f"{lock} is not read, since flask_app_requirements names {path.name}; it can name the lock."
@@ -82,11 +82,12 @@ def check(path: Path, content: dict, extras: Iterable[str], reader: Reader) -> N
     :param reader: the reader of the source, which takes none of this
     """
     trial = Reader(reader.root, reader.is_packed)
-    for place, text in _requirements(content, extras):
+    requirements = list(_requirements(content, extras))
+    for place, text in requirements:
         if "{" not in text.replace(SOURCE, ""):  # or else the build puts a path in
             trial.line(text, path.parent, f"{path}, {place}", place)
     sources = table(content, "tool", "uv", "sources")
-    wanted = {requirement_name(text) for _place, text in _requirements(content, extras)}
+    wanted = {requirement_name(text) for _place, text in requirements}
     for name, source in sources.items():
         for item in (source if isinstance(source, list) else [source]) if normalize(name) in wanted else ():
             if not _may_apply(item):

@@ -10,9 +10,14 @@ import re
 _OF_SYSTEMS = {
     "Windows": (
         "win32",
-        "pywin32 pypiwin32 pywinpty windows-curses pywin32-postinstall tensorflow-intel twisted-iocpsupport onnxruntime-directml",
+        frozenset(
+            "pywin32 pypiwin32 pywinpty windows-curses pywin32-postinstall tensorflow-intel twisted-iocpsupport onnxruntime-directml".split()
+        ),
     ),
-    "macOS": ("darwin", "pyobjc pyobjc-core tensorflow-macos tensorflow-metal jax-metal macfsevents"),
+    "macOS": (
+        "darwin",
+        frozenset("pyobjc pyobjc-core tensorflow-macos tensorflow-metal jax-metal macfsevents".split()),
+    ),
 }
 #: Modules that come with Python, and that no package index has: people write down all that they import.
 _OF_PYTHON = frozenset(
@@ -36,7 +41,7 @@ def refusal(name: str | None, text: str) -> str:
     :param text: the requirement
     """
     for system, (platform, names) in _OF_SYSTEMS.items():
-        if name in names.split() or (system == "macOS" and str(name).startswith("pyobjc-framework-")):
+        if name in names or (system == "macOS" and str(name).startswith("pyobjc-framework-")):
             return f", which there is for {system} only. Write {text} ; sys_platform == '{platform}'."
     if name in _OF_PYTHON:
         return ", a module of Python itself, which no index has as a package. Take the line out."

@@ -99,7 +99,7 @@ class AppFiles:
                 f"{address} has the sha256 {found}, and flask_app_files ({file['path']}) wants {file['sha256']}."
                 f" {other or 'Correct the one that is wrong: the file behind an address may have changed.'}"
             )
-        if "Git LFS" in other:
+        if fetcher.is_pointer(got):
             raise InstallError(f"{address} is not the file of flask_app_files ({file['path']}). {other}")
         os.chmod(got, 0o644)
         if file["unarchive"]:

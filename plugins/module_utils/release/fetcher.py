@@ -40,13 +40,21 @@ def shown(url):
     return url.partition("?")[0]
 
 
+def _begin(path):
+    with open(path, "rb") as stream:
+        return stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+
+
+def is_pointer(path):
+    """Whether a file is a pointer of Git LFS."""
+    return _begin(path).startswith(b"version https://git-lfs.github.com/spec/")
+
+
 def looks_like(path):
     """What a server has sent in place of a file, as a sentence; empty if nothing is known of it."""
-    with open(path, "rb") as stream:
-        begin = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if begin.startswith((b"<!doctype html", b"<html")):
+    if _begin(path).startswith((b"<!doctype html", b"<html")):
         return "What came is a web page: the address is one for people (such as .../blob/...), or it asks for a login."
-    if begin.startswith(b"version https://git-lfs.github.com/spec/"):
+    if is_pointer(path):
         return "What came is a pointer of Git LFS: write the address of the file itself (such as .../resolve/... in place of .../raw/...)."
     return ""
 

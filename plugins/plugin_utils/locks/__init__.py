@@ -57,25 +57,21 @@ def _read(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) 
         path = _workspace_lock(path, root, toml)
         if path is None:
             return None
+    if not is_pylock(path.name) and path.name not in NAMES:
+        return None
+    content = _known(path, _json(path) if path.name == "Pipfile.lock" else toml(path))
     if path.name == "Pipfile.lock":
         manifest = path.with_name("Pipfile")
-        content = _known(path, _json(path))
         lock = pipfile.read(path, content, wanted.names)
     elif is_pylock(path.name):
-        content = _known(path, toml(path))
         lock = pylock.read(path, content, wanted.names)
     elif path.name == "poetry.lock":
-        content = _known(path, toml(path))
         lock = poetry.read(path, content, toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "pdm.lock":
-        content = _known(path, toml(path))
         lock = pdm.read(path, content, toml(manifest) if manifest.is_file() else {}, wanted.names)
-    elif path.name == "uv.lock":
-        content = _known(path, toml(path))
+    else:
         groups = default_groups(toml(manifest)) if manifest.is_file() else []
         lock = uv.read(path, content, manifest.parent, wanted.names, [one for one in groups if not is_for_others(one)])
-    else:
-        return None
     wanted.take(lock.has)
     if manifest.is_file():
         fit.check(lock, manifest, toml(manifest))
