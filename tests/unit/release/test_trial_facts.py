@@ -3,6 +3,7 @@
 """Whatever an app writes where its trial is announced, and however its process ends: an answer, and never a traceback."""
 
 import json
+import unicodedata
 
 import pytest
 from hypothesis import example, given
@@ -51,7 +52,13 @@ def test_any_announcement_is_judged(said, output, code, late):
         "misfits": misfits(outcome.facts, 2),
     }
     json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
-    assert (outcome.step + outcome.problem).isprintable()
+    assert not [char for char in outcome.step + outcome.problem if _acts_on_a_terminal(char)]
+
+
+def _acts_on_a_terminal(char):
+    """By Unicode's own tables: a control, half a character, the end of a line, or a change of the direction of reading."""
+    turns = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(char) in turns
 
 
 def test_what_a_trial_really_says_is_kept():
