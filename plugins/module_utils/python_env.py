@@ -19,7 +19,7 @@ from .host.build_account import Account, InstallError
 from .host.logins import masked
 from .host.sizes import bytes_of, size_of
 from .resolved import chosen_by_pip, chosen_by_uv, normalize, requirement_of
-from .virtual_env import NAME, made_from, platform
+from .virtual_env import NAME, compile_command, made_from, platform
 
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 #: The address of a package, or a file that may name one. Where an index is does not count: with a wheelhouse, none is asked.
@@ -28,6 +28,8 @@ _ELSEWHERE = re.compile(
     r"|^\s*(-r|-c|--requirement|--constraint)[\s=]*\S",
     re.MULTILINE,
 )
+#: Folders of packages that no service imports, and that are half of what scientific packages bring: they are not compiled.
+_TESTS = r"/site-packages/(.+/)?tests?/"
 #: A package that uv, or pip, has built.
 _BUILT = re.compile(r"^\s*(?:Built |Created wheel for )([A-Za-z0-9._-]*[A-Za-z0-9])", re.MULTILINE)
 #: Environment variables that installers and compilers get. Any other variable may be a secret of the app.
@@ -172,6 +174,8 @@ class Installer:
         command = self._command(path)
         with self._explaining(path, command, arguments):
             self._run(command + self.extra_args + list(arguments), self._needs_network(arguments))
+        # What does not compile (a template, code for an older Python) is not imported either.
+        self._try(compile_command(os.path.join(path, "bin", "python"), path, _TESTS), network=False)
 
     @contextlib.contextmanager
     def _explaining(self, path, command, arguments):
@@ -231,9 +235,9 @@ class Installer:
         """The command that installs into the virtual environment at ``path``, without arguments."""
         python = os.path.join(path, "bin", "python")
         if self.uv:
-            command = [self.uv, "pip", "install", "--no-config", "--compile-bytecode", "--python", python]
+            command = [self.uv, "pip", "install", "--no-config", "--python", python]
         else:
-            command = [python, "-I", "-m", "pip", "install"]
+            command = [python, "-I", "-m", "pip", "install", "--no-compile"]
         return [*command, *(["--no-index", "--find-links", self.wheelhouse] if self.wheelhouse else [])]
 
     def _needs_network(self, arguments):

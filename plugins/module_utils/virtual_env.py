@@ -95,6 +95,15 @@ def _small_file(path):
         return ""
 
 
+def compile_command(interpreter, folder, without=None):
+    """The command that byte-compiles all source in a folder, which no user of it may write to.
+
+    :param without: a pattern; what has it in its path is left out
+    """
+    command = [interpreter, "-IS", "-m", "compileall", "-q", "-j", "0", folder]
+    return [*command, "-x", without] if without else command
+
+
 def same_minor(one, other):
     """Whether two Python versions may share installed packages (3.11.2 and 3.11.9 may)."""
     return bool(one and other) and one.split(".")[:2] == other.split(".")[:2]

@@ -18,6 +18,7 @@ from .. import python_env
 from ..host import build_account
 from ..host.atomic import kept_aside, now, remove_tree, write_atomically
 from ..host.logins import masked
+from ..virtual_env import compile_command
 from . import package_data, package_lock, record, shared_paths, source_versions
 from .app_files import AppFiles
 from .contents import Contents
@@ -250,7 +251,7 @@ def _compile(params, folder, account):
 
     The host's interpreter does it, and not the one of the environment, which runs the packages' code.
     """
-    command = [params["python"], "-IS", "-m", "compileall", "-q", "-j", "0", folder]
+    command = compile_command(params["python"], folder)
     with contextlib.suppress(subprocess.TimeoutExpired):
         if os.path.isdir(folder):
             build_account.run(command, account, {"LC_ALL": "C.UTF-8"}, timeout=1800, network=False)

@@ -12,16 +12,19 @@ import subprocess
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
-def wheel(folder: Path, name: str, tag: str = "py3-none-any", metadata: str = "", version: str = "1.0") -> None:
-    """The smallest wheel that an installer takes."""
+def wheel(
+    folder: Path, name: str, tag: str = "py3-none-any", metadata: str = "", version: str = "1.0", files: Iterable[str] = ()
+) -> None:
+    """The smallest wheel that an installer takes, and further empty files."""
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-{tag}.whl", "w") as archive:
-        archive.writestr(f"{name}.py", "")
+        for file in (f"{name}.py", *files):
+            archive.writestr(file, "")
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")
         archive.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{info}/RECORD", "")

@@ -195,7 +195,7 @@ def test_no_code_of_a_package_runs_as_root_and_none_goes_on(site, installer, mon
     monkeypatch.setenv("APP_SECRET", "of the play")
     release = site.build(uv)
     seen = site.seen()
-    assert {one["how"] for one in seen} == ({"pth", "setup"} if uv else {"setup"})  # pip is started once
+    assert {one["how"] for one in seen} == {"setup"}
     for one in seen:
         assert one["ids"] == [ACCOUNT.uid] * 3 + [ACCOUNT.gid] * 3, one
         assert not set(one["groups"]) - {ACCOUNT.gid}

@@ -102,6 +102,16 @@ APP = {**RUNTIME, "src/wsgi.py": "app = 1\n", "requirements/app.txt": "plain\not
 LATER = {**APP, "src/wsgi.py": "app = 2\n"}
 
 
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_packages_are_compiled_and_their_tests_are_not(new_host, packages, installer):
+    index.wheel(packages, "large", files=["big/__init__.py", "big/testing.py", "big/tests/test_big.py", "test/one.py"])
+    host = new_host(uv=UV if installer == "uv" else None)
+    venv = Path(host.venv(host.deploy({**APP, "requirements/app.txt": "large\n"})))
+    compiled = {path.name.partition(".")[0] for path in venv.rglob("*.pyc")}
+    assert {"large", "__init__", "testing"} <= compiled
+    assert not {"test_big", "one"} & compiled
+
+
 @pytest.mark.parametrize("installer", INSTALLERS)
 def test_hosts_of_a_rollout_are_equal_though_the_index_gets_a_version_meanwhile(new_host, packages, installer):
     uv = UV if installer == "uv" else None
