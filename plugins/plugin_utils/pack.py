@@ -155,6 +155,7 @@ class Shared:
                 given = collect(scratch)
                 # Not asdict, which copies what is in each entry: with 10,000 files that takes longer than to read them.
                 self._write(found, json.dumps({**vars(given), "entries": list(map(vars, given.entries))}, default=str))
+                return given
         known = json.loads(found.read_text(encoding="utf-8", errors="surrogateescape"))
         entries = [
             Entry(**{**entry, "source": Path(entry["source"]) if entry["source"] else None})
