@@ -16,10 +16,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils.host.logins import masked
 from ..module_utils.release import server_packages, texts
 from ..module_utils.release.requirement_lines import FOLDERS, lines
 from ..plugin_utils import app_files, hashes, needs, pack, procfile, progress, requirement_mistakes, text, transfer
-from ..plugin_utils.checkout import checkout, without_password
+from ..plugin_utils.checkout import checkout
 from ..plugin_utils.digests import Digests
 from ..plugin_utils.once import Once
 from ..plugin_utils.run_locks import RunLocks, needs_digest
@@ -158,7 +159,7 @@ class ActionModule(ActionBase):
         if git_repo:
             target = scratch / "checkout"
             origin = {
-                "repo": without_password(git_repo),
+                "repo": masked(git_repo),
                 "ref": git_ref,
                 "commit": checkout(git_repo, git_ref, target),
             }

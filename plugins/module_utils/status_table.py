@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .host.foreign import LONGEST_LINE, printable
+
 #: Fields that the module returns; the other fields of a registered result are Ansible's.
 _FACTS = ("ok", "at", "balancer", "supervisord", "web_page", "apps", "programs", "problems")
 #: The longest that a cell may be. A path says most at its end, everything else at its beginning.
@@ -205,8 +207,8 @@ def _cut(name: str, text: str) -> str:
 
 
 def _clean(text: t.Any) -> str:
-    """Remove control characters of terminals: some texts come from files that an app writes."""
-    return "".join(character if character.isprintable() else "?" for character in str(text))
+    """Some texts come from files that an app writes."""
+    return printable(str(text), LONGEST_LINE)
 
 
 def _moment(at: t.Any) -> str:

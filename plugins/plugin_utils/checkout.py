@@ -11,6 +11,7 @@ import subprocess
 import urllib.parse
 from pathlib import Path
 
+from ..module_utils.host.logins import masked
 from .pack import PackError
 
 # How git asks a helper for a login, see gitcredentials(7).
@@ -61,7 +62,7 @@ def checkout(repo: str, ref: str, target: Path) -> str:
             break
     if fetched.returncode or commit.returncode:
         reason = fetched.stderr.decode(errors="replace").strip() or f"it has no {ref}"
-        raise PackError(without_password(f"{ref} cannot be fetched from {repo}: {reason}"))
+        raise PackError(masked(f"{ref} cannot be fetched from {repo}: {reason}"))
     name = commit.stdout.decode().strip()
     done = run_git(git, ["-C", str(target), "checkout", "-q", name], variables)
     if done.returncode == 0:
@@ -69,7 +70,7 @@ def checkout(repo: str, ref: str, target: Path) -> str:
         done = run_git(git, ["-C", str(target), *submodules], variables)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip()
-        raise PackError(without_password(f"{ref} of {repo} cannot be checked out: {reason}"))
+        raise PackError(masked(f"{ref} of {repo} cannot be checked out: {reason}"))
     return name
 
 
@@ -104,11 +105,6 @@ def _as_variables(settings: list[tuple[str, str]]) -> dict[str, str]:
         variables[f"GIT_CONFIG_KEY_{number}"] = key
         variables[f"GIT_CONFIG_VALUE_{number}"] = value
     return variables
-
-
-def without_password(text: str) -> str:
-    """The text with the user and password of every address in it masked."""
-    return re.sub(r"(://)[^/\s]+@", r"\1***@", text)
 
 
 def run_git(git: str, arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:

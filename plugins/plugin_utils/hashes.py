@@ -10,7 +10,6 @@ from pathlib import Path
 from ..module_utils.host.logins import masked
 from ..module_utils.release.requirement_lines import FOLDERS, SOURCE, lines
 from ..module_utils.virtual_env import requirement_name
-from .checkout import without_password
 from .pack import PackError
 
 #: The line of a requirement file by which uv and pip install nothing without a hash.
@@ -60,7 +59,7 @@ def trusted(files: Collection[Path], packages: Collection[str], index: str, whee
     found = [text for _where, text in _packages(files)] + list(packages)
     if not found:
         return ""
-    place = "the wheelhouse" if wheelhouse else without_password(index) or "PyPI"
+    place = "the wheelhouse" if wheelhouse else masked(index) or "PyPI"
     count = sum("--hash=" in text for text in found)
     how = "with a hash of each" if count == len(found) else f"{count} of {len(found)} with a hash"
     return f"Packages come from {place}, {how if count else 'without hashes'}."

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..module_utils.host.foreign import printable
 from .checkout import run_git
 from .pack import Entry, NoFile, PackError, digest_of, entry_from_file
 from .text import size
@@ -70,10 +71,10 @@ class LeftOut:
         links = ""
         if self.links:
             more = f" and {len(self.links) - 1} more are links" if len(self.links) > 1 else " is a link"
-            links = f"{_plain(self.links[0][0])}{more} to what is left out, such as {_plain(self.links[0][1])}."
+            links = f"{printable(self.links[0][0])}{more} to what is left out, such as {printable(self.links[0][1])}."
         if not self.count:
             return links
-        named = ", ".join(f"{_plain(path)} ({size(-count)})" for count, path in self.largest)
+        named = ", ".join(f"{printable(path)} ({size(-count)})" for count, path in self.largest)
         what = "1 file is left out, since git ignores it"
         if self.count > 1:
             what = f"{self.count} files are left out, since git ignores them: {size(self.size)}; the largest"
@@ -275,11 +276,6 @@ def _refuse_unreadable(error: OSError) -> None:
     raise PackError(
         f"{error.filename} cannot be read: {error.strerror}. Deploy as a user who may read it, or leave it out with flask_app_exclude."
     )
-
-
-def _plain(path: str) -> str:
-    """A path on one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in path)
 
 
 def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:

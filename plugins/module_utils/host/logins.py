@@ -12,8 +12,8 @@ import typing as t
 
 #: What everybody else sees of a login or a token.
 HIDDEN = "***"
-#: A user, with or without a password. A user of ssh alone is no secret.
-_LOGIN = re.compile(r"((?<!ssh)://|(?<=ssh)://(?=[^/@?#\s]*:|\*{3}@))([^/?#\s]+)@([^/@?#\s]+)")
+#: A user, with or without a password, also one that was not encoded. A user of ssh alone is no secret.
+_LOGIN = re.compile(r"((?<!ssh)://|(?<=ssh)://(?=[^/@?#\s]*:|\*{3}@))([^/\s]+)@([^/@?#\s]+)")
 #: A field of a query that is secret by its name. All others may say which file is meant.
 _FIELD = re.compile(
     r"([?&][^?=&#\s]*(?:token|secret|pass|pwd|auth|credential|key|sig|jwt)[^?=&#\s]*=)([^&#\s\"']+)", re.IGNORECASE

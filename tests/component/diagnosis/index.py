@@ -18,7 +18,12 @@ from pathlib import Path
 
 
 def wheel(
-    folder: Path, name: str, tag: str = "py3-none-any", metadata: str = "", version: str = "1.0", files: Iterable[str] = ()
+    folder: Path,
+    name: str,
+    tag: str = "py3-none-any",
+    metadata: str = "",
+    version: str = "1.0",
+    files: Iterable[str] = (),
 ) -> None:
     """The smallest wheel that an installer takes, and further empty files."""
     info = f"{name}-{version}.dist-info"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
-from ansible_collections.pygun.stack.plugins.plugin_utils.checkout import checkout, without_password
+from ansible_collections.pygun.stack.plugins.plugin_utils.checkout import checkout
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 
 
@@ -237,10 +237,6 @@ def test_the_login_of_a_submodule_that_cannot_be_had_is_not_shown(source, tmp_pa
     with pytest.raises(pack.PackError, match="main of .* cannot be checked out") as caught:
         checkout(str(source), "main", tmp_path / "out")
     assert "s3cret" not in str(caught.value)
-
-
-def test_the_password_of_a_repository_is_not_shown():
-    assert without_password("https://me:s3cret@host/repo.git: no") == "https://***@host/repo.git: no"
 
 
 def test_what_does_not_become_smaller_is_stored(source, tmp_path):

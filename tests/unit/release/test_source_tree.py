@@ -312,7 +312,7 @@ def test_a_link_to_what_is_left_out_is_noted(tmp_path):
 def test_a_name_cannot_write_on_the_terminal(tmp_path):
     git(tmp_path, "init", "-q")
     (ignoring(tmp_path, "*.log") / "a\n\x1b[2J.log").touch()
-    assert "a??[2J.log (0 bytes)" in str(packed(tmp_path)[1])
+    assert "a\\n\\x1b[2J.log (0 bytes)" in str(packed(tmp_path)[1])
 
 
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path):
