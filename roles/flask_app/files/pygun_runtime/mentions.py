@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import sys
 from pathlib import Path
@@ -67,8 +68,14 @@ def own_modules(source: str) -> list:
 
 def _path(module) -> str:
     path = getattr(module, "__file__", None)
-    path = os.path.realpath(path) if isinstance(path, str) else ""
-    return path if path.endswith(".py") else ""
+    if not isinstance(path, str) or not path.endswith(".py"):
+        return ""
+    folder, name = os.path.split(path)
+    return os.path.join(_real(folder), name)
+
+
+#: Libraries have thousands of modules in some hundred folders.
+_real = functools.cache(os.path.realpath)
 
 
 def _spoken_of(nodes: list[ast.AST], later: set[ast.AST]):
