@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,13 +32,13 @@ def measure_all(mode: str) -> dict:
     try:
         for count in (1, 5, 10) if mode == "full" else (1,):
             found[f"{count} host{'s' if count > 1 else ''}"] = compare(
-                count, Source(folder / f"on{count}"), rounds, calibrations
+                count, Source(folder / f"on{count}"), rounds, calibrations, mode
             )
         if mode == "full":
             found["10 hosts, by forks"] = at_once(10, Source(folder / "forks"), rounds, calibrations)
             source = Source(folder / "many")
             add_files(source.folder, MANY_FILES)
-            found[f"1 host, {MANY_FILES:,} files"] = compare(1, source, rounds, calibrations)
+            found[f"1 host, {MANY_FILES:,} files"] = compare(1, source, rounds, calibrations, mode)
     finally:
         shutil.rmtree(folder)
     return {"noise": measure.noise(calibrations), "calibration": calibrations, "settings": found}
@@ -51,8 +52,8 @@ def add_files(folder: Path, count: int) -> None:
         file.write_text(f"{number}\n" * 20)
 
 
-def compare(count: int, source: Source, rounds: int, calibrations: list[dict]) -> dict:
-    """Everything on so many fresh hosts of each side."""
+def compare(count: int, source: Source, rounds: int, calibrations: list[dict], mode: str) -> dict:
+    """Everything on so many fresh hosts of each side; for the headline only what the README's table needs."""
     ours = [f"ours{number:02}" for number in range(1, count + 1)]
     usual = [f"usual{number:02}" for number in range(1, count + 1)]
     sides = {
@@ -64,25 +65,25 @@ def compare(count: int, source: Source, rounds: int, calibrations: list[dict]) -
     with hosts.running(*ours, *usual):
         calibrations.append(measure.calibrate())
         say(f"Deploying, {count} host(s): first install of ours and of the usual play.")
-        # One after the other, but where no figure is worth anything.
-        with ThreadPoolExecutor(1 if rounds > 1 else 2) as pool:
 
-            def both() -> dict[str, hosts.Run]:
+        def each(sides: dict[str, Callable[[], hosts.Run]], side_by_side: bool) -> dict[str, hosts.Run]:
+            """Side by side is faster, and the figures are worth nothing."""
+            with ThreadPoolExecutor(2 if side_by_side else 1) as pool:
                 return dict(zip(sides, pool.map(lambda run: run(), sides.values()), strict=True))
 
-            for side, installed in both().items():
-                runs[side] = {"first install": [installed], "no change": [], "other code": []}
-            for number in range(rounds):
-                calibrations.append(measure.calibrate())
-                say(f"Deploying, {count} host(s), round {number + 1} of {rounds}: no change, then other code.")
-                runs["one module call"]["no change"].append(hosts.ping(ours))
-                for side, run in both().items():
-                    runs[side]["no change"].append(unchanged(side, run))
-                source.version(f"2.{count}.{next(version)}")
-                for side, run in both().items():
-                    runs[side]["other code"].append(run)
-                    if not run.changed:
-                        raise Failed(f"{side}: other code changed nothing. See .cache/logs/bench-*.log.")
+        for side, installed in each(sides, mode in ("quick", "headline")).items():
+            runs[side] = {"first install": [installed], "no change": [], "other code": []}
+        for number in range(rounds):
+            calibrations.append(measure.calibrate())
+            say(f"Deploying, {count} host(s), round {number + 1} of {rounds}: no change, then other code.")
+            runs["one module call"]["no change"].append(hosts.ping(ours))
+            for side, run in each(sides if mode != "headline" else {"ours": sides["ours"]}, mode == "quick").items():
+                runs[side]["no change"].append(unchanged(side, run))
+            source.version(f"2.{count}.{next(version)}")
+            for side, run in each(sides, mode == "quick").items():
+                runs[side]["other code"].append(run)
+                if not run.changed:
+                    raise Failed(f"{side}: other code changed nothing. See .cache/logs/bench-*.log.")
     return summary(runs)
 
 
@@ -118,6 +119,7 @@ def summary(runs: dict[str, dict[str, list[hosts.Run]]]) -> dict:
         side: {
             what: {key: measure.figure([one.figures()[key] for one in of]) for key in of[0].figures()}
             for what, of in by_what.items()
+            if of
         }
         for side, by_what in runs.items()
     }

@@ -92,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     size = measured.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="see only that each benchmark works, in under 3 minutes")
     size.add_argument(
-        "--headline", action="store_true", help="measure only what the table of the README needs, in about 6 minutes"
+        "--headline", action="store_true", help="measure only what the table of the README needs, in about 5 minutes"
     )
     size.add_argument("--full", action="store_true", help="every combination, more rounds, more hosts: hours")
     hosts = command("hosts", manage_hosts, "start, restart, save or remove container hosts (Molecule calls it)", True)
