@@ -41,8 +41,7 @@ def measure_all(mode: str) -> dict:
     calibrations = []
     found = {}
 
-    def on_host(name: str, deploy: Callable[[], object], sides: dict[str, dict[str, Change]]) -> None:
-        deploy()
+    def on_host(name: str, sides: dict[str, dict[str, Change]]) -> None:
         for side, changes in sides.items():
             calibrations.append(measure.calibrate())
             found[side] = under_load(
@@ -53,19 +52,16 @@ def measure_all(mode: str) -> dict:
                 CALM if mode == "quick" else VERSIONS,
             )
 
-    def on_ours() -> None:
-        on_host("ours01", lambda: hosts.ours("deploy", ["ours01"], ours), {"ours": of_ours(ours, versions)})
-
-    def on_usual() -> None:
-        host = Host(hosts.name("usual01"))
-        sides = {"a program, restarted": of_program(host, versions), "the usual play": of_usual(host, usual, versions)}
-        on_host("usual01", lambda: hosts.usual(["usual01"], usual), sides)
-
+    host = Host(hosts.name("usual01"))
+    sides = {"a program, restarted": of_program(host, versions), "the usual play": of_usual(host, usual, versions)}
     try:
-        # One after the other, but where no figure is worth anything.
-        with hosts.running("ours01", "usual01"), ThreadPoolExecutor(2 if mode == "quick" else 1) as pool:
+        with hosts.running("ours01", "usual01"), ThreadPoolExecutor(2) as pool:
             say("Changing: deploy ours and the usual play.")
-            list(pool.map(lambda work: work(), (on_ours, on_usual)))
+            deploys = (lambda: hosts.ours("deploy", ["ours01"], ours), lambda: hosts.usual(["usual01"], usual))
+            list(pool.map(lambda deploy: deploy(), deploys))
+            loads = (lambda: on_host("ours01", {"ours": of_ours(ours, versions)}), lambda: on_host("usual01", sides))
+            run = pool.map if mode == "quick" else map  # side by side, no figure is worth anything
+            list(run(lambda load: load(), loads))
     finally:
         shutil.rmtree(folder)
     calibrations.append(measure.calibrate())
