@@ -301,7 +301,7 @@ CALLED = {
         "等待 50 毫秒的请求每秒数，{} 个连接 ÷ gunicorn 自带的 gevent worker",
     ),
     "tail": ("p99 ÷ p50 of 5 ms of computing, 50 connections", "计算 5 毫秒的请求，50 个连接：p99 ÷ p50"),
-    "failed": ("Failed requests in {} changes under load, {}", "负载下 {} 次变更中失败的请求，{}"),
+    "failed": ("Failed requests in {} under load, {}", "负载下 {}中失败的请求，{}"),
     "floor": ("Run without a change ÷ one module call, seconds", "没有变更的一次运行 ÷ 一次模块调用，秒"),
     "code": ("Deploy of other code ÷ the usual play, seconds", "部署新代码 ÷ 通常写法的 play，秒"),
     "many": ("Run without a change, {} ÷ a few", "没有变更的一次运行，{} ÷ 几个文件"),
@@ -345,7 +345,8 @@ def headline(results: dict, translated: bool = False) -> str:
     if "changing" in results:
         for side, told in results["changing"]["sides"].items():
             count = sum(of["times"] for of in told["changes"].values())
-            of_side = called("failed", count, SIDES[side] if translated else side)
+            changes = f"{count} 次变更" if translated else f"{count} change{'s' if count > 1 else ''}"
+            of_side = called("failed", changes, SIDES[side] if translated else side)
             rows.append([of_side, f"{told['failed']} / {told['sent']:,}"])
     if "deploying" in results:
         one = ("deploying", "settings", "1 host")
