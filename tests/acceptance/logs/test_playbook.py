@@ -59,10 +59,10 @@ def test_programs_get_json_of_every_app_and_host_in_the_order_of_time(host, talk
 
 
 def test_it_goes_back_into_compressed_files(host, talked):
-    """Every line of the app under load, whose logs were rotated many times."""
-    counted = host.read("ids", "sample", "load")
-    lines = host.shown(flask_app_name="sample", format="json", lines=100000)
-    assert len(lines) == counted["lines"]
+    """Every line of the app under load, whose logs were rotated many times, as far as one run shows them."""
+    counted, most = host.read("ids", "sample", "load"), 100_000
+    lines = host.shown(flask_app_name="sample", format="json", lines=most)
+    assert len(lines) == min(counted["lines"], most)
 
 
 @pytest.mark.parametrize(
