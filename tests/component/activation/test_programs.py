@@ -12,6 +12,9 @@ from ansible_collections.pygun.stack.plugins.module_utils import command_line
 from ansible_collections.pygun.stack.plugins.module_utils.activation import program_gate
 from tests.component.supervised import eventually
 
+#: Seconds (startsecs) in which a program that ends at once has ended, on a slow machine too.
+LONG = 3
+
 #: Notes its release, its environment and its beginning; finishes its task when it is asked to stop.
 WORKER = """
     import os, signal, sys, time
@@ -109,6 +112,7 @@ def test_a_file_of_the_app_may_have_the_name_of_our_launcher(tmp_path, options, 
 
 
 def test_a_program_that_dies_undoes_the_whole_activation(site):
+    site.declared[0]["startsecs"] = LONG
     first = site.release()
     bad = site.release(work="import sys; print('no broker', flush=True); sys.exit(3)\n")
     ok(site.deploy(first))
@@ -127,7 +131,7 @@ def test_a_program_that_dies_undoes_the_whole_activation(site):
 
 
 def test_the_way_back_leaves_alone_what_still_runs_the_release_of_before(site):
-    site.declared[0]["numprocs"] = 2
+    site.declared[0].update(numprocs=2, startsecs=LONG)
     ok(site.deploy(first := site.release()))
     untouched = site.running()["worker-1"].pid
     assert site.deploy(site.release(work="raise SystemExit(3)"))["rolled_back"]
@@ -137,6 +141,7 @@ def test_the_way_back_leaves_alone_what_still_runs_the_release_of_before(site):
 
 
 def test_a_program_whose_broker_is_down_in_both_releases_does_not_hold_the_way_back(site):
+    site.declared[0]["startsecs"] = LONG
     broker = site.notes / "broker"
     broker.touch()
     work = f"import os, sys, time; os.path.exists({str(broker)!r}) or sys.exit('no broker'); time.sleep(1000)"
@@ -188,7 +193,7 @@ def test_programs_come_change_and_go_by_their_files(site):
         f"{site.app.name}.worker.conf",
     ]
     bad = site.release(work="raise SystemExit(1)\n")
-    site.declared = [{"name": "other", "command": "python work.py other"}]
+    site.declared = [{"name": "other", "command": "python work.py other", "startsecs": LONG}]
     result = site.deploy(bad)
     assert result.get("rolled_back"), result
     assert (site.running("other"), sorted(site.running())) == ({}, ["worker"]), "the files and groups of before"
