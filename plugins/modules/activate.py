@@ -16,7 +16,7 @@ description:
   - A run that was killed, or cut off by a reboot, is finished or undone by the next one.
   - Health path and boot timeout are those of the release, as M(pygun.stack.release) has kept them in it. The user, the public address, the
     number of instances and the time to stop are those of the program's configuration.
-  - Needs an app that runs under supervisord as an C(fcgi-program) with the runtime of this collection.
+  - Needs an app that runs under supervisord with the runtime of this collection, as an C(fcgi-program), or as a C(program) whose socket systemd holds.
 options:
   name:
     description: The app. Also the name of its program in supervisord.

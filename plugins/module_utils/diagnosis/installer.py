@@ -80,7 +80,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         r"|Location '([^']+)' is ignored: it is either a non-existing path"
         r"|satisfies the requirement ([^\n(]+?) \([^\n]*from versions: none\)(?=[\s\S]*\npip was run without an index)",
         "The host installs without an index, and the wheelhouse does not have {0}.",
-        "Add the wheel, and those of what it needs, to the wheelhouse (`pip download -r requirements.txt -d wheelhouse`).",
+        "Collect it, with what it needs: the playbook pygun.stack.wheelhouse does that; by hand, `pip download -r requirements.txt -d wheelhouse`.",
     ),
     Symptom(
         "no-wheel",

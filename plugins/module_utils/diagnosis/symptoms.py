@@ -261,7 +261,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "anybody",
         r"\[Errno 24\]|Too many open files",
         "The limit of open files is reached.",
-        "Raise LimitNOFILE of supervisord's unit (supervisor_unit_options), or lower flask_app_worker_connections.",
+        "Raise supervisor_minfds, the limit of each program (the change restarts supervisord), or lower flask_app_worker_connections.",
     ),
     Symptom(
         "cannot-spawn",

@@ -177,7 +177,7 @@ def _check_timeouts(seen: AppState, instance: InstanceState) -> t.Iterator[Findi
             symptom + (f". A thread was at {where}" if where else ". Its log does not say at which line"),
             "The cause is not a slow request: the other threads of a gthread worker continue during one. A call into C held the interpreter's lock, and with"
             " it all threads, for longer than flask_app_timeout; or the host had no time for the worker.",
-            "Give the call to a process of its own (a program in supervisor_programs), or use a library that lets other threads run.",
+            "Give the call to a process of its own (a program in flask_app_programs), or use a library that lets other threads run.",
             app=seen.app.name,
         )
         return

@@ -71,7 +71,7 @@ def misfits(facts: dict[str, t.Any], instances: int) -> list[dict[str, str]]:
         if pools:
             text = (
                 f"The app uses pools or managers of processes, {pools}. In a gevent worker they can block the whole worker, fail or never answer:"
-                f" {_OTHER_WORKER}, or give the work to a program of its own (supervisor_programs)."
+                f" {_OTHER_WORKER}, or give the work to a program of its own (flask_app_programs)."
             )
             found.append(_misfit("process_pool", pools, text))
         found += _loops(facts)
@@ -187,7 +187,7 @@ def _loops(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
 def _started(facts: dict[str, t.Any]) -> t.Iterator[dict[str, str]]:
     """Schedulers and threads that the import has started. With preload, the trial itself warns of threads."""
     once = (
-        " run in every worker, and ran in the trial. If one is enough, make it a program of its own (supervisor_programs), or"
+        " run in every worker, and ran in the trial. If one is enough, make it a program of its own (flask_app_programs), or"
         ' start it only if os.environ.get("PYGUN_WORKER") is "0-0".'
     )
     schedulers, threads = _names(facts, "schedulers"), _names(facts, "threads")
