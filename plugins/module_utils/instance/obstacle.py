@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import typing as t
 
@@ -29,10 +30,21 @@ def obstacle(bind: str, running: t.Iterable[Process] = ()) -> str:
         return ""
     for verb, sockets in (("listens on", inspection.listeners), ("has a connection from", inspection.connections_from)):
         found = [one for one in sockets(int(port)) if inspection.collide(one.address, address.strip("[]"))]
-        if found:
+        if found and not _can_be_opened(address.strip("[]"), int(port)):
             one = max(found, key=lambda held: len(held.pids))
             return f"{_who(one.pids, one.user, running)} {verb} {one.address}:{port}"
     return ""
+
+
+def _can_be_opened(address: str, port: int) -> bool:
+    """Whether the kernel gives the address to a server. Connections that a former server has closed are in nobody's way, and look the same."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((address, port))
+        except OSError:
+            return False
+    return True
 
 
 def why_not_opened(process: Process, bind: str, running: t.Iterable[Process]) -> str:

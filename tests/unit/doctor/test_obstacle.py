@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ansible_collections.pygun.stack.plugins.module_utils.host import inspection
 from ansible_collections.pygun.stack.plugins.module_utils.instance.obstacle import obstacle
 from ansible_collections.pygun.stack.plugins.module_utils.supervisor.rpc import Process
 
@@ -32,6 +33,16 @@ def test_an_outgoing_connection_from_the_port_is_named():
         bind = f"127.0.0.1:{client.getsockname()[1]}"
         assert f"pid {os.getpid()} (python" in obstacle(bind)
         assert obstacle(bind).endswith(f"has a connection from {bind}")
+
+
+def test_what_is_left_of_the_connections_of_a_former_server_is_in_nobodys_way():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bind = f"127.0.0.1:{server.getsockname()[1]}"
+        with socket.create_connection(server.getsockname()) as client:
+            server.accept()[0].close()
+            client.recv(1)
+    assert inspection.connections_from(int(bind.rpartition(":")[2])), "the kernel still has it"
+    assert obstacle(bind) == ""
 
 
 def test_what_a_process_calls_itself_stays_one_line_of_plain_letters():
