@@ -250,6 +250,7 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
         reader.found.read.append(path.name)
         lines = [("project.dependencies", text) for text in project.get("dependencies", ())] + lines
         lines += [(f"project.optional-dependencies.{name}", text) for name in extras for text in known.get(name, ())]
+        lines = list(project_needs.without_itself(project, lines))
     elif poetry:
         has_lock = path.with_name("poetry.lock").is_file()
         remedy = "Name it in flask_app_requirements" if has_lock else "Write one with `poetry lock`, and deploy again"
