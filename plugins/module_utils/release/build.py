@@ -120,6 +120,10 @@ def build(params, wanted, python, store, account=None):
     :param account: the build account, which runs the packages' code. Until root owns all files again, only it and root can enter the release
     """
     path = store.path(wanted.release)
+    if store.is_complete(wanted.release) and not store.damage(wanted.release):
+        # Another run has built it before this one got the lock, and it may serve: nothing is built in its place.
+        lock = store.lock(wanted.release) or wanted.lock or PackageLock(())
+        return Built(wanted.release, lock, wanted.packages, exists=True)
     with contextlib.ExitStack() as undo:
         undo.enter_context(kept_aside(path))
         contents, needed = _unpack(params, path, python, store, account)

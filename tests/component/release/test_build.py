@@ -128,6 +128,14 @@ def test_what_stood_there_comes_back_after_a_rebuild_that_was_killed(store, para
     assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
 
 
+def test_a_release_that_another_run_has_built_meanwhile_is_not_built_in_its_place(store, params, monkeypatch):
+    """It may be in service by then."""
+    standing(store)
+    monkeypatch.setattr(store, "damage", lambda _release: "")
+    assert build.build(params, PLAN, "3.11.2", store) == build.Built(RELEASE, NOTHING, build.KEPT, exists=True)
+    assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
+
+
 def test_a_rebuild_that_succeeds_leaves_nothing_else(store, params, quick):
     if os.geteuid():
         pytest.skip("needs root")
