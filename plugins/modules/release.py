@@ -294,7 +294,7 @@ inputs:
   description: Names what the packages are resolved from, namely requirements, options, Python version and platform.
   returned: success
   type: str
-  sample: 0a4c7d1e9b3f5826
+  sample: 0a4c7d1e9b3f5826-3.11.2
 notes:
   description:
     - How the source was read, in sentences. They say which files name the packages, and how many files git ignores.
@@ -434,10 +434,10 @@ def main():
     # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
-    result.update(packages=wanted.packages, inputs=wanted.inputs)
+    result.update(packages=wanted.packages, inputs=wanted.kind_of_host)
     if not standing and (refusal := installable.python_refusal(params["pythons"] or (), python)):
         module.fail_json(msg=refusal, **result)
-    shares_lock = params["lock_wanted"] and wanted.inputs not in params["locks"]
+    shares_lock = params["lock_wanted"] and wanted.kind_of_host not in params["locks"]
     if result["exists"] or not (params["archive"] or params["files"]):
         if shares_lock and wanted.lock:
             result.update(lock=wanted.lock.text, lock_digest=wanted.lock.digest)
