@@ -40,7 +40,8 @@ class ActionModule(ReleaseAction):
             target = answer["target"]
         try:
             asked = wheels.Target.parse(target)
-            added = self._once(args, dest, asked.of_app(python) if args.get("target") else asked)
+            with pack.in_words("The wheels cannot be collected"):
+                added = self._once(args, dest, asked.of_app(python) if args.get("target") else asked)
         except (pack.PackError, wheels.WheelsError) as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from None  # ansible-core would show it twice
         diff = {"before_header": str(dest), "after_header": str(dest), "before": ""}

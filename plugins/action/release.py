@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
         try:
             host = task_vars["inventory_hostname"]
             self._who = f"{args.get('name')}, {host}"
-            with progress.shown(f"{self._who}: reading the source"):
+            with progress.shown(f"{self._who}: reading the source"), pack.in_words("The source cannot be read"):
                 collected = shared.collected(lambda scratch: self._collect(scratch, **on_control_node))
             requirement_files = self._files(collected)
             self._refuse_versions(requirement_files, args)
@@ -291,12 +291,11 @@ class ActionModule(ActionBase):
     def _sent(self, shared, entries, known, extra):
         """Send the files that the host does not know. Their archive is there meanwhile."""
         new = sum(entry.size for entry in [*pack.lacking(entries, known), *extra])
-        try:
-            with progress.shown(f"{self._who}: packing", progress.Amount(new)) as amount:
-                archive = shared.archive(entries, known, amount.set, extra)
-        except OSError as error:
-            place = f": {error.filename}" if error.filename else ""
-            raise pack.PackError(f"The source cannot be packed ({error.strerror or error}{place}).") from None
+        with (
+            pack.in_words("The source cannot be packed"),
+            progress.shown(f"{self._who}: packing", progress.Amount(new)) as amount,
+        ):
+            archive = shared.archive(entries, known, amount.set, extra)
         self._make_tmp_path()
         folder = self._connection._shell.tmpdir
         try:

@@ -25,14 +25,17 @@ class ActionModule(ActionBase):
         key = hashlib.sha256(f"{self._task._uuid} {source}".encode()).hexdigest()[:16]
         shared = pack.Shared(Path(constants.DEFAULT_LOCAL_TMP, f"pygun-wheelhouse-{key}"))
         try:
-            entries = shared.collected(lambda _scratch: pack.Collected(self._wheels(source), [], {})).entries
+            with pack.in_words("The wheels cannot be read"):
+                entries = shared.collected(lambda _scratch: pack.Collected(self._wheels(source), [], {})).entries
             args["files"] = pack.manifest(entries)
             answer = self._module(args, task_vars)
             if answer.get("failed") or not answer.get("missing") or self._task.check_mode:
                 return {**result, **answer}
             missing = [entry for entry in entries if entry.path in answer["missing"]]
             step = f"{task_vars['inventory_hostname']}: sending wheels"
-            return {**result, **self._send(shared.archive(missing), step, args, task_vars)}
+            with pack.in_words("The wheels cannot be packed"):
+                archive = shared.archive(missing)
+            return {**result, **self._send(archive, step, args, task_vars)}
         except pack.PackError as error:
             raise AnsibleActionFail(f"{error} Nothing was changed.") from error
 

@@ -98,7 +98,8 @@ class Installer:
     ):
         self.uv = uv
         self.ca_bundle = ca_bundle
-        self.extra_args = list(extra_args)
+        self.extra_args, with_logins = _apart(extra_args)
+        self._names_addresses = any("://" in argument for argument in extra_args)
         self.wheelhouse = wheelhouse
         self.timeout = timeout
         self.cache_max = cache_max
@@ -122,6 +123,7 @@ class Installer:
             self.environment.update(SSL_CERT_FILE=ca_bundle, PIP_CERT=ca_bundle)
         if index_url and not wheelhouse:
             self.environment.update(UV_DEFAULT_INDEX=index_url, PIP_INDEX_URL=index_url)
+        self.environment.update(with_logins)
         if self.cache:
             self.environment.update(
                 UV_CACHE_DIR=os.path.join(self.cache, "uv"), PIP_CACHE_DIR=os.path.join(self.cache, "pip")
@@ -242,7 +244,7 @@ class Installer:
 
     def _needs_network(self, arguments):
         """Whether an index or an address is needed: always without a wheelhouse, otherwise for requirements with an address."""
-        if not self.wheelhouse or any("://" in argument for argument in [*self.extra_args, *arguments]):
+        if not self.wheelhouse or self._names_addresses or any("://" in argument for argument in arguments):
             return True
         for option, path in zip(arguments, arguments[1:]):
             if option == "-r":
@@ -300,6 +302,30 @@ class Installer:
             raise InstallError(f"{command[0]} did not end within {self.timeout} s") from error
         except (OSError, subprocess.SubprocessError) as error:
             raise InstallError(f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _apart(arguments):
+    """The arguments that an installer is given, and variables of its environment for the options that have a login in a value: every user
+    of the host can read the list of processes. A variable has all values of its option, since an argument would take its place.
+    """
+    found, rest = [], list(arguments)
+    while rest:
+        words = [rest.pop(0)]
+        option, equal, value = words[0].partition("=")
+        if not equal and option.startswith("-") and rest and "://" in rest[0] and not rest[0].startswith("-"):
+            value = rest.pop(0)
+            words.append(value)
+        found.append(({"-f": "--find-links"}.get(option, option), value, words))
+    secret = {option for option, value, _words in found if option.startswith("--") and masked(value) != value}
+    variables = {}
+    for option in secret:
+        name, values = (
+            option[2:].replace("-", "_").upper(),
+            [value for other, value, _words in found if other == option],
+        )
+        variables[f"PIP_{name}"] = " ".join(values)
+        variables[f"UV_{name}"] = ("," if name == "FIND_LINKS" else " ").join(values)
+    return [word for option, _value, words in found if option not in secret for word in words], variables
 
 
 def scratch_of(path):

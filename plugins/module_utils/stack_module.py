@@ -10,6 +10,17 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 
+def encodable(value: t.Any) -> t.Any:
+    """The value with escapes for bytes that are no text, such as those of a file's name: Ansible refuses an answer with any."""
+    if isinstance(value, dict):
+        return {encodable(key): encodable(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encodable(entry) for entry in value]
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
 class StackModule(AnsibleModule):
     """A module that writes no secret to the host's log, and no file that its users cannot read.
 
@@ -23,6 +34,16 @@ class StackModule(AnsibleModule):
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         os.umask(0o022)
         super().__init__(*args, **kwargs)
+
+    def exit_json(self, **kwargs: t.Any) -> t.NoReturn:
+        super().exit_json(**self._answer(kwargs))
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn:
+        super().fail_json(encodable(msg), **self._answer(kwargs))
+
+    def _answer(self, values: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The values with the parameters, which Ansible would add as they are."""
+        return encodable({"invocation": {"module_args": self.params}, **values})
 
     def _log_invocation(self) -> None:
         self.log("Invoked")

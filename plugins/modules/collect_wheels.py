@@ -126,9 +126,9 @@ added:
   elements: str
 """
 
-from ..module_utils.host import interpreter
+from ..module_utils.release import app_python
 from ..module_utils.stack_module import StackModule
-from ..module_utils.virtual_env import platform, python_version
+from ..module_utils.virtual_env import platform
 
 
 def main():
@@ -158,13 +158,9 @@ def main():
     )
     given = module.params
     try:
-        python = interpreter.choose(given["app_python"], given["python"])
-    except interpreter.NoInterpreter as error:
+        _path, version = app_python.wanted(given["app_python"], given["python"], module.check_mode)
+    except app_python.NoInterpreter as error:
         module.fail_json(msg=str(error))
-    version = python_version(python)
-    if version is None:
-        variable = "flask_app_python" if given["app_python"] else "python_interpreter"
-        module.fail_json(msg=f"{python} cannot be run ({variable}). Nothing was changed.")
     module.exit_json(changed=False, target=f"{version}-{platform()}", added=[])
 
 

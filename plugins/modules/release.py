@@ -294,7 +294,7 @@ inputs:
   description: Names what the packages are resolved from, namely requirements, options, Python version and platform.
   returned: success
   type: str
-  sample: 0a4c7d1e9b3f5826
+  sample: 0a4c7d1e9b3f5826-3.11.2
 notes:
   description:
     - How the source was read, in sentences. They say which files name the packages, and how many files git ignores.
@@ -323,13 +323,13 @@ import tarfile
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ..module_utils import python_env, virtual_env
+from ..module_utils import python_env
 from ..module_utils.activation.errors import ActivationError
 from ..module_utils.activation.options import ARGUMENT_SPEC, options_from
 from ..module_utils.activation.transaction import Activation
 from ..module_utils.diagnosis.symptoms import advice
-from ..module_utils.host import build_account, interpreter
-from ..module_utils.release import app_files, contents, installable
+from ..module_utils.host import build_account
+from ..module_utils.release import app_files, app_python, contents, installable
 from ..module_utils.release.build import build, plan, resolve
 from ..module_utils.release.differences import manifest_of, packages_shown, shown
 from ..module_utils.release.environments import Environments
@@ -426,22 +426,18 @@ def main():
     params["upgrade"] = names_to_upgrade(params["upgrade"])
     store = ReleaseStore(params["root"])
     try:
-        params["python"] = interpreter.choose(params["app_python"], params["python"])
-    except interpreter.NoInterpreter as error:
+        params["python"], python = app_python.wanted(params["app_python"], params["python"], module.check_mode)
+    except app_python.NoInterpreter as error:
         module.fail_json(msg=str(error))
-    python = virtual_env.python_version(params["python"])
-    if python is None:
-        variable = "flask_app_python" if params["app_python"] else "python_interpreter"
-        module.fail_json(msg=f"{params['python']} cannot be run ({variable}). Nothing was changed.")
     wanted = plan(params, python, store)
     release = wanted.release
     # A damaged release, or one whose interpreter is gone (or has become another), is built again in its place: nothing could start from it.
     standing = store.is_complete(release) and not store.damage(release)
     result = {"release": release, "path": store.path(release), "exists": standing}
-    result.update(packages=wanted.packages, inputs=wanted.inputs)
+    result.update(packages=wanted.packages, inputs=wanted.kind_of_host)
     if not standing and (refusal := installable.python_refusal(params["pythons"] or (), python)):
         module.fail_json(msg=refusal, **result)
-    shares_lock = params["lock_wanted"] and wanted.inputs not in params["locks"]
+    shares_lock = params["lock_wanted"] and wanted.kind_of_host not in params["locks"]
     if result["exists"] or not (params["archive"] or params["files"]):
         if shares_lock and wanted.lock:
             result.update(lock=wanted.lock.text, lock_digest=wanted.lock.digest)

@@ -51,12 +51,18 @@ installed:
   sample: {supervisor: 4.3.0}
 """
 
+import os
+
 from ..module_utils.diagnosis.symptoms import advice
 from ..module_utils.host import build_account
 from ..module_utils.host.atomic import kept_aside, put_back, remove_tree
+from ..module_utils.host.lock import Busy, held
 from ..module_utils.python_env import INSTALLER_OPTIONS, Installer, InstallError, explained, scratch_of
 from ..module_utils.stack_module import StackModule
 from ..module_utils.virtual_env import installed, missing, pinned_version, python_version, requirement_name
+
+#: Next to the environments. One run at a time installs there.
+LOCK = "venv.lock"
 
 
 def main():
@@ -68,6 +74,25 @@ def main():
         },
         supports_check_mode=True,
     )
+    if module.check_mode:
+        apply(module)
+    folder = os.path.dirname(module.params["path"])
+    try:
+        os.makedirs(folder, exist_ok=True)
+        # One for all of the folder: the account that installs is the same.
+        with held(os.path.join(folder, LOCK), module.params["timeout"]):
+            apply(module)
+    except Busy:
+        module.fail_json(
+            msg=f"Another run has been installing into {folder} for {module.params['timeout']} s. Nothing was changed. Wait for it to end,"
+            " then run this again."
+        )
+    except OSError as error:
+        module.fail_json(msg=f"{module.params['path']} cannot be made: {error}")
+
+
+def apply(module):
+    """Install what is needed; nothing, if another run has done so meanwhile."""
     params = module.params
     path = params["path"]
     if not module.check_mode:

@@ -62,6 +62,7 @@ removed:
 import hashlib
 import json
 import os
+import re
 import tarfile
 
 from ..module_utils.host.atomic import remove_file, write_atomically
@@ -70,6 +71,7 @@ from ..module_utils.stack_module import StackModule
 
 #: What the wheels of the directory are known to be.
 RECORD = "wheels.json"
+_BLOCK = 1 << 20
 
 
 def recorded(path):
@@ -82,16 +84,47 @@ def recorded(path):
     return {name: digest for name, digest in known.items() if os.path.isfile(os.path.join(path, name))}
 
 
+def standing(path):
+    """The wheels in a directory, and what a run that was killed has left of one."""
+    found = []
+    for name in os.listdir(path) if os.path.isdir(path) else ():
+        part = re.fullmatch(r".+\.whl\.(\d+)\.tmp", name)
+        if name.endswith(".whl") or (part and not os.path.exists(f"/proc/{part[1]}")):
+            found.append(name)
+    return found
+
+
+def bring(archive, path, before, wanted):
+    """Put those wheels of an archive into a directory that the record lacks. At any moment the record says of no wheel what it is not."""
+    kept = {name: digest for name, digest in before.items() if wanted.get(name) == digest}
+    if kept != before:
+        record(path, kept)
+    unpack(archive, path, {name: digest for name, digest in wanted.items() if name not in kept})
+
+
+def record(path, wheels):
+    """Write down what the wheels of a directory are."""
+    write_atomically(os.path.join(path, RECORD), (json.dumps(wheels, indent=0, sort_keys=True) + "\n").encode(), 0o644)
+
+
 def unpack(archive, path, wanted):
     """Put the wheels of an archive into a directory, each whole or not at all."""
     with opened(archive) as packed:
         for member in packed:
             if member.name not in wanted or not member.isfile() or "/" in member.name:
                 continue
-            content = packed.extractfile(member).read()
-            if f"file:{hashlib.sha256(content).hexdigest()}" != wanted[member.name]:
-                raise tarfile.TarError(f"{member.name} did not arrive as it was sent")
-            write_atomically(os.path.join(path, member.name), content, 0o644)
+            blocks = _checked(packed.extractfile(member), member.name, wanted[member.name])
+            write_atomically(os.path.join(path, member.name), blocks, 0o644)
+
+
+def _checked(stream, name, signature):
+    """The content in blocks, since a wheel may be larger than the memory of the host; at its end an error if it is not as it was sent."""
+    digest = hashlib.sha256()
+    while block := stream.read(_BLOCK):
+        digest.update(block)
+        yield block
+    if f"file:{digest.hexdigest()}" != signature:
+        raise tarfile.TarError(f"{name} did not arrive as it was sent")
 
 
 def main():
@@ -108,12 +141,12 @@ def main():
     path, wanted = module.params["path"], module.params["files"]
     before = recorded(path)
     missing = sorted(name for name, digest in wanted.items() if before.get(name) != digest)
-    removed = sorted(set(before) - set(wanted))
+    removed = sorted(set(standing(path)) - set(wanted))
     result = {"changed": bool(missing or removed), "missing": missing, "removed": removed}
     result["diff"] = {
         "before_header": path,
         "after_header": path,
-        "before": "".join(f"{name}\n" for name in sorted(before) if before[name] != wanted.get(name)),
+        "before": "".join(f"{name}\n" for name in sorted({*before, *removed}) if name not in wanted or name in missing),
         "after": "".join(f"{name}\n" for name in missing),
     }
     if module.check_mode or not result["changed"] or (missing and not module.params["archive"]):
@@ -121,10 +154,8 @@ def main():
     try:
         os.makedirs(path, mode=0o755, exist_ok=True)
         if missing:
-            unpack(module.params["archive"], path, {name: wanted[name] for name in missing})
-        write_atomically(
-            os.path.join(path, RECORD), (json.dumps(wanted, indent=0, sort_keys=True) + "\n").encode(), 0o644
-        )
+            bring(module.params["archive"], path, before, wanted)
+        record(path, wanted)
         for name in removed:
             remove_file(os.path.join(path, name))
     except (OSError, tarfile.TarError) as error:

@@ -123,7 +123,7 @@ def _packed(file: Given, path: str, place: Path, scratch: Path, digest: Callable
     if not place.is_dir():
         return [_entry(path, place, digest)]
     found = []
-    for folder, names, files in os.walk(place):
+    for folder, names, files in os.walk(place, onerror=_refuse_unreadable):
         for name in names:
             if Path(folder, name).is_symlink():
                 raise PackError(
@@ -136,6 +136,12 @@ def _packed(file: Given, path: str, place: Path, scratch: Path, digest: Callable
     if not found:
         raise PackError(f"flask_app_files: {place} holds no file.")
     return sorted(found, key=lambda entry: entry.path)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise PackError(
+        f"flask_app_files: {error.filename} cannot be read: {error.strerror}. Deploy as a user who may read it."
+    )
 
 
 def _entry(path: str, place: Path, digest: Callable[[Path], str]) -> Entry:

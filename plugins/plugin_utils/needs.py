@@ -14,7 +14,7 @@ from pathlib import Path
 import tomllib
 
 from ..module_utils.host.logins import masked
-from ..module_utils.release.requirement_lines import FOLDERS, LOCKED, SOURCE, logical, with_origin
+from ..module_utils.release.requirement_lines import CONSTRAINTS, FOLDERS, LOCKED, SOURCE, logical, with_origin
 from ..module_utils.resolved import normalize
 from . import locks, own_metadata, project_file, project_needs, requirement_files, unread_needs
 from .hashes import REQUIRE
@@ -30,7 +30,7 @@ _CONVERT = {
 _ALL_OF_IT = "requirements/app.txt"
 _LOCKED = f"requirements/{LOCKED}"
 _FOLDERS = f"requirements/{FOLDERS}"
-_CONSTRAINTS = "requirements/constraints.txt"
+_CONSTRAINTS = f"requirements/{CONSTRAINTS}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def of(
     found = reader.found
     entries, paths = [], []
     first = [REQUIRE] if require_hashes else []
-    first += ["-c constraints.txt"] if found.constraints and (found.lines or found.folders) else []
+    first += [f"-c {CONSTRAINTS}"] if found.constraints and (found.lines or found.folders) else []
     for name, lines in (
         (_LOCKED if found.locked else _ALL_OF_IT, first + found.lines if found.lines or first else []),
         (_FOLDERS, found.folders),
@@ -250,6 +250,7 @@ def _pyproject(path: Path, reader: Reader, wanted: Wanted) -> None:
         reader.found.read.append(path.name)
         lines = [("project.dependencies", text) for text in project.get("dependencies", ())] + lines
         lines += [(f"project.optional-dependencies.{name}", text) for name in extras for text in known.get(name, ())]
+        lines = list(project_needs.without_itself(project, lines))
     elif poetry:
         has_lock = path.with_name("poetry.lock").is_file()
         remedy = "Name it in flask_app_requirements" if has_lock else "Write one with `poetry lock`, and deploy again"

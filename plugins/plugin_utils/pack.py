@@ -19,7 +19,7 @@ import shutil
 import stat
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,19 @@ _WORTH_COMPRESSING = 0.95
 
 class PackError(Exception):
     """The source cannot be packed; the message says what is wrong and what to do."""
+
+
+@contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """Say in words why a file of the control node cannot be read or written.
+
+    :param what: the beginning of the sentence
+    """
+    try:
+        yield
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        raise PackError(f"{what} ({error.strerror or error}{place}).") from None
 
 
 class NoFile(PackError):
@@ -114,7 +127,7 @@ def _entry_from_link(path: str, source: Path, root: Path, leads_to_host: bool) -
             " Copy the file into the source, leave the link out with flask_app_exclude, or name it in flask_app_shared_paths if the"
             " host has what it leads to."
         )
-    return Entry(path, hashlib.sha256(target.encode()).hexdigest(), link=target)
+    return Entry(path, hashlib.sha256(os.fsencode(target)).hexdigest(), link=target)
 
 
 @dataclass

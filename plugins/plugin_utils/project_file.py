@@ -7,6 +7,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator
 
+from ..module_utils.virtual_env import requirement_name
+
 _LIST = 'Write a list of texts, such as ["flask>=3"].'
 _TABLE = "Write a table, with a line NAME = VALUE for each."
 
@@ -25,6 +27,14 @@ def default_groups(content: dict[str, t.Any]) -> list[str]:
     if found == "all":
         return list(table(content, "dependency-groups"))
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def overridden(content: dict[str, t.Any]) -> list[str]:
+    """Names of the packages whose versions a project decides for its tool, or which it leaves out, whatever asks for them."""
+    uv, pdm = table(content, "tool", "uv"), table(content, "tool", "pdm", "resolution")
+    texts = [*uv.get("override-dependencies", ()), *uv.get("exclude-dependencies", ())]
+    texts += [*pdm.get("overrides", ()), *pdm.get("excludes", ())]
+    return [name for name in map(requirement_name, map(str, texts)) if name]
 
 
 def mistake(content: dict[str, t.Any]) -> str:

@@ -20,6 +20,8 @@ from .requirement_files import Reader, Refused
 
 #: Locks that are read by their own names only, and not through a pyproject.toml.
 _LOCKS = ("poetry.lock", "pdm.lock", "pylock.toml")
+#: A requirement without an address: its name, extras and marker.
+_ASKED = re.compile(r"\s*([A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[([^\]]*)\])?[^;@]*(?:;(.*))?", re.DOTALL)
 #: What a file that builds a package names; any other setup.py is a module of the app.
 _BUILDS = re.compile(rb"setuptools|distutils|skbuild|pbr|exec\(|runpy")
 
@@ -60,6 +62,37 @@ def lock_beside(given: Iterable[Path]) -> str:
         if path.name == "pyproject.toml" and lock:
             return f"{lock} is not read, since flask_app_requirements names {path.name}; it can name the lock."
     return ""
+
+
+def without_itself(project: dict, lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The requirements of a project that is not installed, each after its place. What asks for the project itself, with some of its
+    extras, asks for what these name: an index has none of that name, or another's.
+    """
+    own, extras = normalize(str(project.get("name", ""))), project.get("optional-dependencies", {})
+    known = {normalize(name): (f"project.optional-dependencies.{name}", texts) for name, texts in extras.items()}
+    waiting, seen = list(lines), set()
+    while waiting:
+        where, text = waiting.pop(0)
+        asked = _ASKED.fullmatch(text)
+        if not own or not asked or normalize(asked[1]) != own:
+            yield where, text
+            continue
+        for extra in (normalize(name.strip()) for name in (asked[2] or "").split(",")):
+            if extra in known and (extra, asked[3]) not in seen:
+                seen.add((extra, asked[3]))
+                place, texts = known[extra]
+                waiting += [(place, _where_both(other, asked[3] or "")) for other in texts]
+
+
+def _where_both(text: str, marker: str) -> str:
+    """A requirement for the hosts of its own marker and of another one."""
+    marker = marker.strip()
+    if not marker:
+        return text
+    match = re.fullmatch(
+        r"(.*?)\s*(?:(?<=\s);|;(?=\s))\s*(.*)" if "://" in text else r"(.*?)\s*;\s*(.*)", text, re.DOTALL
+    )
+    return f"{match[1]} ; ({match[2]}) and ({marker})" if match else f"{text} ; {marker}"
 
 
 def unread_index(path: Path, content: dict) -> str:

@@ -37,7 +37,9 @@ def take_out(entries: Iterable[Entry], declared: Iterable[str], prefix: str = "s
         if any(entry.path == place and entry.link is not None for entry in left):
             notes.append(f"{path} stays a symbolic link, as it is in the source.")
             continue
-        found = [entry for entry in left if entry.path == place or entry.path.startswith(f"{place}/")]
+        found, others = [], []
+        for entry in left:
+            (found if entry.path == place or entry.path.startswith(f"{place}/") else others).append(entry)
         code = [entry.path for entry in found if entry.path == place and place.endswith(".py")]
         code += [entry.path for entry in found if os.path.basename(entry.path) == "__init__.py"]
         if code:
@@ -46,7 +48,7 @@ def take_out(entries: Iterable[Entry], declared: Iterable[str], prefix: str = "s
                 " never reach it. Name a file or folder that holds data only."
             )
         moved = [dataclasses.replace(entry, path=FIRST_CONTENT + entry.path.removeprefix(prefix)) for entry in found]
-        left = [entry for entry in left if entry not in found] + moved
+        left = others + moved
         if found:
             what = "a file of the source is" if len(found) == 1 else f"{len(found)} files of the source are"
             notes.append(

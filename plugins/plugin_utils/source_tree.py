@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -126,7 +127,8 @@ class SourceTree:
             unused -= used
             file = self.root / path
             if ignored and not used:
-                self.left_out.add(path, file.lstat().st_size)
+                with contextlib.suppress(FileNotFoundError):  # such as one that an editor has just removed
+                    self.left_out.add(path, file.lstat().st_size)
                 continue
             try:
                 entry = entry_from_file(f"{prefix}/{path}", file, self.root, path in self._links, self._digest_of)
@@ -165,7 +167,9 @@ class SourceTree:
                 for name in names
                 if name not in links
                 and not self._excluded(relative + name)
-                and not (here / name / "pyvenv.cfg").exists()
+                and not os.path.exists(
+                    here / name / "pyvenv.cfg"
+                )  # also of a folder that is closed, which the walk refuses
             )
             for name in names:
                 if ignored_here or f"{relative}{name}/" in self._ignored:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..module_utils.host.logins import masked
+from ..module_utils.release import git_logins
 from ..module_utils.release.package_lock import options_in
 from ..module_utils.release.server_packages import (
     FOR_GUNICORN_20,
@@ -136,7 +137,12 @@ def collect(
     :raises WheelsError: when something has no wheel for the target, or no index can be reached
     """
     pip, uv = _tools(scratch)
+    files, packages, overrides = list(map(str, files)), list(packages), list(overrides)
+    texts = [*(Path(file).read_text(encoding="utf-8") for file in files), *packages, *overrides]
     environment = {**_environment(pip, index_url), "PROJECT_ROOT": source}  # requirement_lines.SOURCE
+    environment.update(git_logins.environment(texts, int(environment.get("GIT_CONFIG_COUNT") or 0)))
+    shutil.rmtree(scratch / "plain", ignore_errors=True)
+    files = git_logins.copies(files, str(scratch / "plain"))
     wanted = scratch / "wanted.in"
     lock = scratch / "wanted.txt"
     lock.unlink(missing_ok=True)
@@ -147,15 +153,17 @@ def collect(
     ]  # fmt: skip
     if dest.is_dir():
         command += ["--find-links", str(dest)]
-    if list(overrides):
-        (scratch / "overrides.in").write_text("".join(f"{line}\n" for line in overrides), encoding="utf-8")
+    if overrides:
+        lines = "".join(f"{git_logins.without(line)}\n" for line in overrides)
+        (scratch / "overrides.in").write_text(lines, encoding="utf-8")
         command += ["--override", str(scratch / "overrides.in")]
 
     places = [f"{option} {place}" for option, place in _PLACE.findall(" ".join(extra_args))]
 
     def resolve(asked: Iterable[str]) -> list[Locked]:
-        wanted.write_text("".join(f"{line}\n" for line in (*places, *packages, *asked)), encoding="utf-8")
-        _run([*command, *map(str, files), str(wanted)], environment, target)
+        lines = (*places, *map(git_logins.without, packages), *asked)
+        wanted.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        _run([*command, *files, str(wanted)], environment, target)
         return parse_lock(lock.read_text(encoding="utf-8"))
 
     locked = _with_server(resolve, list(server), named or {}, left_open(server, files, packages), warn)
@@ -171,7 +179,7 @@ def collect(
     dest.mkdir(parents=True, exist_ok=True)
     part = scratch / "wheels"
     shutil.rmtree(part, ignore_errors=True)
-    places += filter(_PLACE.match, options_in(map(str, files)))
+    places += filter(_PLACE.match, options_in(files))
     command = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(part)]
     command += ["--python-version", target.python, "--implementation", "cp", "--requirement", str(lock)]
     for platform in target.platforms:

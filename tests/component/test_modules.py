@@ -57,6 +57,13 @@ def test_the_hosts_log_is_told_that_a_module_ran_and_no_secret(tmp_path, name):
     assert "hunter2" not in "\n".join(said)
 
 
+def test_an_answer_may_have_the_name_of_a_file_that_is_no_text(tmp_path):
+    given = {**GIVEN["release"], "root": str(tmp_path), "files": {"src/caf\udce9\n.txt": "file:0"}, "activation": None}
+    answer = outcome(start_module([sys.executable, MODULE, "release"], {**given, "_ansible_check_mode": True}))
+    assert answer["diff"]["after"] == "src/caf\\udce9\\n.txt file:0\n"
+    json.dumps(answer, ensure_ascii=False).encode()  # Ansible refuses an answer that is no UTF-8
+
+
 def test_a_root_whose_umask_is_strict_makes_directories_that_others_can_enter(tmp_path):
     command = ["sh", "-c", f"umask 077; exec {sys.executable} {MODULE} host"]
     assert not outcome(start_module(command, wanted(tmp_path / "below"))).get("failed")

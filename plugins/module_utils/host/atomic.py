@@ -31,8 +31,8 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: str, content: bytes, mode: int, uid: int = -1, gid: int = -1) -> None:
-    """Replace a file in one rename; a reader sees the old or the new bytes, never a mixture.
+def write_atomically(path: str, content: bytes | t.Iterable[bytes], mode: int, uid: int = -1, gid: int = -1) -> None:
+    """Replace a file in one rename; a reader sees the old or the new bytes, never a mixture. Large ones may come in blocks.
 
     The new bytes are never readable by more people than ``mode`` allows, not even for a moment.
     """
@@ -43,7 +43,7 @@ def write_atomically(path: str, content: bytes, mode: int, uid: int = -1, gid: i
             if uid != -1 or gid != -1:
                 os.fchown(stream.fileno(), uid, gid)
             os.fchmod(stream.fileno(), mode)
-            stream.write(content)
+            stream.writelines([content] if isinstance(content, bytes) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.rename(temporary, path)

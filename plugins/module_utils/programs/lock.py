@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 import typing as t
 
+from ..host.lock import Busy, held
 from .errors import ProgramsError
-from .groups import POLL
 
 #: Seconds to wait for another run.
 LOCK_TIMEOUT = 120.0
@@ -28,27 +26,17 @@ def alone(folder: str) -> t.Iterator[None]:
 
     The lock is a file beside the folder: every user may open the folder, and whoever can open a file can hold its lock.
     """
-    try:
-        os.stat(os.path.join(folder, ""))
-        descriptor = os.open(lock_of(folder), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise ProgramsError(
-            f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
-        ) from error
-    try:
-        os.fchmod(descriptor, 0o600)
-        give_up = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise ProgramsError(
-                        f"Another run has been changing programs in {folder} for {LOCK_TIMEOUT:g} s. Nothing was changed."
-                        " Wait for it to end, then run this again."
-                    ) from None
-                time.sleep(POLL)
+    with contextlib.ExitStack() as stack:
+        try:
+            os.stat(os.path.join(folder, ""))
+            stack.enter_context(held(lock_of(folder), LOCK_TIMEOUT))
+        except OSError as error:
+            raise ProgramsError(
+                f"{folder}: {error.strerror}. Apply pygun.stack.supervisor to this host before. Nothing was changed."
+            ) from error
+        except Busy:
+            raise ProgramsError(
+                f"Another run has been changing programs in {folder} for {LOCK_TIMEOUT:g} s. Nothing was changed."
+                " Wait for it to end, then run this again."
+            ) from None
         yield
-    finally:
-        os.close(descriptor)

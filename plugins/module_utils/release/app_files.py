@@ -110,7 +110,7 @@ class AppFiles:
             build_account.take_over(os.path.dirname(got), self.account)
             os.rename(got, target)
         else:
-            os.link(got, target)  # two entries may have the same content
+            link_or_copy(got, target)  # two entries may have the same content
         remove_tree(work)
 
     def _own(self, folder):

@@ -47,6 +47,9 @@ class Plan:
     lock: PackageLock | None = None
     packages: str = RESOLVED
     former: PackageLock | None = None
+    #: The same for all hosts of a run that can have one lock. A marker may ask for the last part of a Python version, too: what one host
+    #: does not need, another of the same minor version may.
+    kind_of_host: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +73,14 @@ def plan(params, python, store):
     former, kind = (locks[0] if locks else None), KEPT
     digest = former.digest if former and not params["upgrade"] else ""
     lock = former if digest else None
-    given = params["locks"].get(inputs)
+    kind_of_host = f"{inputs}-{python}"
+    given = params["locks"].get(kind_of_host)
     if given:
         kind, digest = GIVEN if given != digest else KEPT, given
         lock = next((one for one in [_given(params), *locks] if one and one.digest == digest), None)
         kind = RESOLVED if params.get("resolution") == "done" else kind
-    return Plan(release_id(params, python, digest), inputs, digest, lock, kind if digest else RESOLVED, former)
+    release = release_id(params, python, digest)
+    return Plan(release, inputs, digest, lock, kind if digest else RESOLVED, former, kind_of_host)
 
 
 def _good_first(store):
@@ -120,6 +125,10 @@ def build(params, wanted, python, store, account=None):
     :param account: the build account, which runs the packages' code. Until root owns all files again, only it and root can enter the release
     """
     path = store.path(wanted.release)
+    if store.is_complete(wanted.release) and not store.damage(wanted.release):
+        # Another run has built it before this one got the lock, and it may serve: nothing is built in its place.
+        lock = store.lock(wanted.release) or wanted.lock or PackageLock(())
+        return Built(wanted.release, lock, wanted.packages, exists=True)
     with contextlib.ExitStack() as undo:
         undo.enter_context(kept_aside(path))
         contents, needed = _unpack(params, path, python, store, account)

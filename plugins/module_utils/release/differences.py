@@ -46,7 +46,7 @@ def shown(store, before, after, current, release, shares):
 
 def _listing(files, changed, shared):
     links = (f"src/{path} -> shared/{path}\n" for path in sorted(shared))
-    return "".join([*(f"{path} {files[path][:17]}\n" for path in changed if path in files), *links])
+    return "".join([*(f"{foreign.printable(path)} {files[path][:17]}\n" for path in changed if path in files), *links])
 
 
 def packages_shown(store, current, lock):

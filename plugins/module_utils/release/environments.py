@@ -24,7 +24,7 @@ from ..host import foreign
 from ..host.atomic import kept_aside, now, put_back, remove_file, remove_tree, sync_directory, write_atomically
 from ..host.in_use import in_use
 from ..host.logins import Logins, masked
-from . import installable, package_lock, source_versions
+from . import git_logins, installable, package_lock, source_versions
 from .fetcher import sha256_of
 from .package_lock import PackageLock
 from .requirement_lines import SOURCE, lines
@@ -146,7 +146,8 @@ class Needed:
         self.options = package_lock.options_in(self.files)
         texts = [text for file in self.files for _where, text in lines(file)] + list(params["packages"])
         named = source_versions.folders_in(texts)
-        self.logins = Logins([*texts, *self._texts_of_projects(named)])
+        texts += [*params["overrides"], *self._texts_of_projects(named)]
+        self.logins, self.of_git = Logins(texts), git_logins.environment(texts)
         self.digests = {relative: digest_of(os.path.join(self.source, relative)) for relative in sorted(named)}
 
     def _texts_of_projects(self, named: t.Iterable[str]) -> t.Iterator[str]:
@@ -187,7 +188,7 @@ class Needed:
         given, uv = self.params["packages"], bool(self.params["uv"])
         installable.check(self.files, given, self.python, virtual_env.platform(), uv)
         installer = python_env.Installer.from_options(self.params, account)
-        installer.environment["PROJECT_ROOT"] = self.source  # requirement_lines.SOURCE
+        installer.environment.update(self.of_git, PROJECT_ROOT=self.source)  # requirement_lines.SOURCE
         installer.environment.update(installable.environment_for(self.files))
         installer.environment.update(source_versions.environment_for(self.source, self.digests))
         installer.create(venv, self.params["python"])
@@ -197,7 +198,7 @@ class Needed:
             if packages:
                 file = f"{venv}.{number}.txt"
                 with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as stream:
-                    stream.writelines(f"{line}\n" for line in [*self.options, *packages])
+                    stream.writelines(f"{git_logins.without(line)}\n" for line in [*self.options, *packages])
                 installer.install(venv, ["--no-deps", "-r", file])
                 remove_file(file)
         self.from_source |= installer.from_source

@@ -69,10 +69,11 @@ def python_refusal(places, python):
     """Why the source is not for the Python of a host, before anything is sent; an empty text if it is.
 
     :param places: for which versions it is, each after the place that says so
-    :param python: version of the interpreter
+    :param python: version of the interpreter; of two numbers when the last one is not known yet
     """
+    possible = [python] if python.count(".") > 1 else [f"{python}.0", f"{python}.99"]
     for where, specifier in places:
-        if not takes_python(specifier, python):
+        if not any(takes_python(specifier, version) for version in possible):
             return (
                 f"{where} is for Python {specifier}, and this host has Python {python} for the app. Name another one of the host's in"
                 " flask_app_python, or correct what the source says. Nothing was changed."

@@ -12,6 +12,7 @@ import os
 import typing as t
 
 from .. import virtual_env
+from ..host.foreign import printable
 
 #: What an app reads as it runs.
 _READ = frozenset(
@@ -39,7 +40,7 @@ def warning(release: str, folders: t.Iterable[str]) -> str:
         return ""
     what = "1 file of the source is" if len(lacking) == 1 else f"{len(lacking)} files of the source are"
     return (
-        f"{what} not in the package that is installed from it, such as {min(lacking)}: the app will not find them. Declare them in the project"
+        f"{what} not in the package that is installed from it, such as {printable(min(lacking))}: the app will not find them. Declare them in the project"
         " (with setuptools: a MANIFEST.in, or tool.setuptools.package-data); or have the app imported from its source, such as"
         " flask_app_gunicorn: {pythonpath: src}."
     )

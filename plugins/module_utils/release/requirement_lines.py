@@ -16,6 +16,8 @@ SOURCE = "${PROJECT_ROOT}"
 FOLDERS = "folders.txt"
 #: Name of the requirement file of a release that a lock file gave.
 LOCKED = "locked.txt"
+#: Name of the file that the others name with -c.
+CONSTRAINTS = "constraints.txt"
 #: Characters of a requirement file that are read at most, since the build of a package may have changed it.
 _LARGEST_FILE = 4 << 20
 _FILE_OPTION = re.compile(r"(-r|-c|--requirements?|--constraints?)(?:\s*=\s*|\s+|(?<=^-[rc]))(\S.*)")

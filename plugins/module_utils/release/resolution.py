@@ -12,7 +12,7 @@ from .. import python_env, virtual_env
 from ..host.atomic import remove_tree
 from ..host.logins import masked
 from ..resolved import normalize, requirement_of
-from . import installable, package_lock, server_packages, source_versions
+from . import git_logins, installable, package_lock, server_packages, source_versions
 from .package_lock import PackageLock
 from .requirement_lines import FOLDERS, lines, notes
 
@@ -35,7 +35,9 @@ class Resolution:
         self.installer = python_env.Installer.from_options(params, account)
         self.installer.environment["PROJECT_ROOT"] = os.path.join(path, "src")  # requirement_lines.SOURCE
         self.installer.environment.update(installable.environment_for(self.files))
-        named = source_versions.folders_in(text for file in self.files for _where, text in lines(file))
+        texts = [text for file in self.files for _where, text in lines(file)]
+        self.installer.environment.update(git_logins.environment([*texts, *params["packages"], *params["overrides"]]))
+        named = source_versions.folders_in(texts)
         self.installer.environment.update(source_versions.environment_for(os.path.join(path, "src"), named))
         self.server = params["server_packages"]
         self.named = server_packages.named(self.server, self.files, params["packages"], path)
@@ -53,6 +55,7 @@ class Resolution:
         :raises InstallError: nothing fits, or an index cannot be reached
         """
         os.makedirs(self.work, exist_ok=True)
+        self.files = git_logins.copies(self.files, os.path.join(self.work, "requirements"))
         warnings = []
         try:
             self.installer.create(self.venv, self.params["python"])
@@ -198,7 +201,7 @@ class Resolution:
     def _write(self, name, content):
         path = os.path.join(self.work, name)
         with open(path, "w", encoding="utf-8") as stream:
-            stream.writelines(f"{line}\n" for line in content)
+            stream.writelines(f"{git_logins.without(line)}\n" for line in content)
         return path
 
 

@@ -25,10 +25,12 @@ SETTINGS = "pygun.py"
 
 
 def readable(path: str) -> bool:
-    """Whether the text of a file may be shown. Not shown are files of the collection, and those with a secret's name."""
+    """Whether the text of a file may be shown. Not shown are files of the collection, those with a secret's name, and those whose name
+    no module can send: one that is not UTF-8.
+    """
     if path != SETTINGS and not path.startswith(("src/", "requirements/")):
         return False
-    return not any(_SECRET_NAMES.fullmatch(part) for part in path.split("/"))
+    return not re.search("[\ud800-\udfff]", path) and not any(_SECRET_NAMES.fullmatch(part) for part in path.split("/"))
 
 
 def text_of(path: str, content: bytes, settings: str = "") -> str | None:

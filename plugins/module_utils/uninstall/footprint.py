@@ -36,14 +36,16 @@ IF_EMPTY = ("empty", "system")
 FIRST_PERSON = 1000
 #: Keeps drained servers drained. It names the host as a balancer's, and so goes last.
 KEEPER = "keep_server_state.py"
-#: Folders of the tools. What ends with .before or .build, an interrupted upgrade has left.
+#: Folders of the tools. What ends with .before, .old or .build, an interrupted upgrade has left.
 _TOOLS = (
     "wheelhouse",
     "supervisor",
     "supervisor.before",
+    "supervisor.old",
     "supervisor.build",
     "uv",
     "uv.before",
+    "uv.old",
     "uv.build",
     "pygun_reader",
 )
@@ -56,6 +58,7 @@ _SCRIPTS = (
     "memory_guard.py",
     "pygun",
     "pygun.zip",
+    "venv.lock",
     "foreign.py",
     "survivor.py",
 )  # the last two until 1.0.0

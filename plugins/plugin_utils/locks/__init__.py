@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ..project_file import default_groups
+from ..project_file import default_groups, overridden
 from ..requirement_files import Refused, decode
 from ..unread_needs import is_for_others
 from . import fit, pdm, pipfile, poetry, pylock, systems, uv
@@ -68,12 +68,14 @@ def _read(path: Path, root: Path, wanted: Wanted, toml: Callable[[Path], dict]) 
     elif path.name == "poetry.lock":
         lock = poetry.read(path, content, toml(manifest) if manifest.is_file() else {}, wanted.names)
     elif path.name == "pdm.lock":
-        lock = pdm.read(path, content, toml(manifest) if manifest.is_file() else {}, wanted.names)
+        lock = pdm.read(path, content, wanted.names)
     else:
         groups = default_groups(toml(manifest)) if manifest.is_file() else []
         lock = uv.read(path, content, manifest.parent, wanted.names, [one for one in groups if not is_for_others(one)])
     wanted.take(lock.has)
     if manifest.is_file():
+        if path.name != "uv.lock":  # which says it itself, and for its whole workspace
+            lock.overridden = overridden(toml(manifest))
         fit.check(lock, manifest, toml(manifest))
     systems.check(lock, content)
     return lock

@@ -40,7 +40,10 @@ def check(lock: Lock, manifest: Path, content: dict) -> None:
     :param manifest: pyproject.toml or Pipfile of the project
     :raises Refused: with the requirement that is not met
     """
+    overridden = set(map(normalize, lock.overridden))
     for where, name, wanted, shown_as in _wanted(content):
+        if normalize(name) in overridden:
+            continue
         locked = lock.versions.get(normalize(name))
         if locked is None:
             why = f"and {lock.path} has no {name}"

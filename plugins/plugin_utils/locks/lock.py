@@ -54,7 +54,7 @@ class Lock:
     #: Every version of each distribution, whether it is needed or not.
     versions: dict[str, list[str]] = field(default_factory=dict)
     requires_python: str = ""
-    #: Names of the packages whose versions the project decides, whatever others ask for.
+    #: Names of the packages whose versions the project decides, or which it leaves out, whatever it and others ask for.
     overridden: list[str] = field(default_factory=list)
 
     def add(self, package: Package, marker: Marker) -> None:

@@ -12,10 +12,9 @@ from ..requirement_files import Refused
 from .lock import Lock, Package, choose, names_of, repository
 
 
-def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock:
+def read(path: Path, content: dict, names: Iterable[str]) -> Lock:
     """Read a lock.
 
-    :param project: the contents of the pyproject.toml next to it
     :param names: extras and groups that are wanted
     :raises Refused: when it does not say which group needs which package
     """
@@ -26,7 +25,6 @@ def read(path: Path, content: dict, project: dict, names: Iterable[str]) -> Lock
             f"{path} does not say who needs which package. Lock again with `pdm lock --strategy inherit_metadata` (the default since"
             " PDM 2.11), or write a requirements.txt next to it: `pdm export --prod --output requirements.txt`."
         )
-    lock.overridden = list(project.get("tool", {}).get("pdm", {}).get("resolution", {}).get("overrides", {}))
     groups = sorted({group for entry in content.get("package", ()) for group in entry.get("groups", ())} - {"default"})
     lock.has = groups
     chosen = {"default", *choose(names, (), groups).groups}

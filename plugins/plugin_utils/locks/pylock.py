@@ -46,7 +46,8 @@ def _package(entry: dict, lock: Lock) -> Package:
         place = f"#subdirectory={archive['subdirectory']}" if archive.get("subdirectory") else ""
         return Package(name, version, f"{name} @ {address}{place}", _hashes([archive]))
     if "directory" in entry:
-        return Package(name, version, f"{name} @ {lock.place(entry['directory']['path'])}")
+        place = os.path.join(entry["directory"]["path"], entry["directory"].get("subdirectory", ""))
+        return Package(name, version, f"{name} @ {lock.place(place)}")
     files = [*entry.get("wheels", ()), *([entry["sdist"]] if "sdist" in entry else [])]
     index = entry.get("index") or _folder(files)
     return Package(name, version, f"{name}=={version}", _hashes(files), index, names_of(files))

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Files from an address come into a release by their digest, fetched as the build account, once for all releases that have them."""
 
+import errno
 import grp
 import hashlib
 import http.server
@@ -168,6 +169,15 @@ def test_a_file_is_fetched_once_for_all_releases_and_is_one_file_of_root(site, s
     )
     site.store.remove(FIRST)
     assert second.read_bytes() == MODEL
+
+
+def test_a_file_system_without_links_takes_copies(site, servers, monkeypatch):
+    def refuse(*_arguments, **_more):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    files = [model(servers[0])]
+    assert {(site.build(release, files) / "models" / "m.bin").read_bytes() for release in (FIRST, SECOND)} == {MODEL}
 
 
 def test_a_damaged_file_of_a_former_release_is_not_taken(site, servers):

@@ -11,9 +11,11 @@ import tarfile
 import pytest
 
 from ansible_collections.pygun.stack.plugins.module_utils import python_env
+from ansible_collections.pygun.stack.plugins.module_utils.host.lock import held
 from ansible_collections.pygun.stack.plugins.module_utils.release import build, contents
 from ansible_collections.pygun.stack.plugins.module_utils.release.package_lock import PackageLock
 from ansible_collections.pygun.stack.plugins.module_utils.release.store import ReleaseStore
+from ansible_collections.pygun.stack.plugins.modules import venv
 from tests.component.supervised import outcome, start_module
 
 RELEASE = "0123456789abcdef"
@@ -126,6 +128,14 @@ def test_what_stood_there_comes_back_after_a_rebuild_that_was_killed(store, para
     assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
 
 
+def test_a_release_that_another_run_has_built_meanwhile_is_not_built_in_its_place(store, params, monkeypatch):
+    """It may be in service by then."""
+    standing(store)
+    monkeypatch.setattr(store, "damage", lambda _release: "")
+    assert build.build(params, PLAN, "3.11.2", store) == build.Built(RELEASE, NOTHING, build.KEPT, exists=True)
+    assert sorted(os.listdir(store.path(RELEASE))) == ["old", "release.json"]
+
+
 def test_a_rebuild_that_succeeds_leaves_nothing_else(store, params, quick):
     if os.geteuid():
         pytest.skip("needs root")
@@ -147,3 +157,15 @@ def test_the_good_environment_outlives_a_kill_and_a_failure(tmp_path):
     assert done["failed"]
     assert (tools / "bin" / "supervisord").read_text() == "good\n"
     assert not aside.exists()
+
+
+def test_two_runs_do_not_make_the_environment_of_a_tool_at_once(tmp_path):
+    """The second one would undo what the first has set aside, and end its installer. When it gets its turn, nothing is left to do."""
+    tools = tmp_path / "uv"
+    (tmp_path / "uv.before" / "bin").mkdir(parents=True)  # of the first, which works
+    given = {"path": str(tools), "requirements": ["uv==1"], "python": sys.executable, "timeout": 1}
+    with held(str(tmp_path / venv.LOCK), 0):
+        done = outcome(start_module([sys.executable, RUN, "venv"], given))
+    assert done["failed"] and "Another run has been installing" in done["msg"]
+    assert (tmp_path / "uv.before").exists()
+    assert stat.S_IMODE(os.stat(tmp_path / venv.LOCK).st_mode) == 0o600

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Wheels that come from more than the index: they are collected with real installers, and installed without a network."""
 
+import contextlib
 import shutil
 import sys
 
@@ -49,6 +50,33 @@ def test_a_second_index_is_asked_by_both_tools_and_not_by_the_host(tmp_path, lin
     file.write_text(line.format("http://127.0.0.1:9/simple") + "plain\ntorch\n")
     installer.install(str(tmp_path / "venv"), ["-r", str(file)])
     assert virtual_env.installed(str(tmp_path / "venv")) == {"plain": "1.0", "torch": "1.0"}
+
+
+@pytest.mark.parametrize("tool", ["uv", "pip"])
+def test_a_login_in_an_argument_of_the_installer_reaches_the_index_and_no_process_list(tmp_path, tool):
+    if tool == "uv" and not shutil.which("uv"):
+        pytest.skip("there is no uv on the path")
+    for package in ("plain", "torch", "own"):
+        (tmp_path / package).mkdir()
+        index.wheel(tmp_path / package, package)
+    with contextlib.ExitStack() as stack:
+        first, second, third = (stack.enter_context(index.served(tmp_path / one)) for one in ("plain", "torch", "own"))
+        others = [address.replace("://", "://me:s3cret@") for address in (second, third)]
+        given = [
+            "--only-binary",
+            "x",
+            f"--extra-index-url={others[0]}",
+            "-f",
+            f"{others[1]}/own/",
+            "--only-binary",
+            "y",
+        ]
+        uv = shutil.which("uv") if tool == "uv" else None
+        installer = python_env.Installer(uv=uv, index_url=first, extra_args=given)
+        assert installer.extra_args == ["--only-binary", "x", "--only-binary", "y"]
+        installer.create(str(tmp_path / "venv"), sys.executable)
+        installer.install(str(tmp_path / "venv"), ["plain", "torch", "own"])
+    assert {"plain", "torch", "own"} <= set(virtual_env.installed(str(tmp_path / "venv")))
 
 
 def test_a_package_of_an_address_is_told(tmp_path):

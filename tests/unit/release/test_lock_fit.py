@@ -26,6 +26,8 @@ source = { registry = "https://pypi.org/simple" }
 wheels = [{ url = "https://h/x.whl", hash = "sha256:00" }]
 """
 POETRY = "[[package]]\nname = 'x'\nversion = '2.0'\ngroups = ['main']\n[metadata]\nlock-version = '2.1'\npython-versions = '^3.9'\n"
+PYLOCK = "lock-version = '1.0'\n[[packages]]\nname = 'x'\nversion = '2.0'\n[[packages.wheels]]\n"
+PDM = "[metadata]\nlock_version = '4.5.0'\nstrategy = ['inherit_metadata']\n[[package]]\nname = 'x'\nversion = '2.0'\ngroups = ['default']\n"
 PIPFILE = {"_meta": {"pipfile-spec": 6}, "default": {"x": {"version": "==2.0", "hashes": ["sha256:00"]}}}
 
 
@@ -72,6 +74,21 @@ FITS = {
         {"Pipfile.lock": json.dumps(PIPFILE), "Pipfile": "[packages]\nx = '*'\ny = {version = '*', sys_platform = \"== 'win32'\"}\n"},
         True,
     ),
+    "what uv overrides and excludes": (
+        {"uv.lock": UV + "[manifest]\noverrides = [{name = 'x', specifier = '==2.0'}]\nexcludes = ['y']\n", "pyproject.toml": project("x>=3", "y")},
+        True,
+    ),
+    "what a project overrides and excludes, in an exported lock": (
+        {"pylock.toml": PYLOCK, "pyproject.toml": project("x>=3", "y")
+         + "[tool.uv]\noverride-dependencies = ['X==2.0']\nexclude-dependencies = ['y']\n"},
+        True,
+    ),
+    "what PDM overrides and excludes": (
+        {"pdm.lock": PDM, "pyproject.toml": project("x>=3", "y")
+         + "[tool.pdm.resolution]\nexcludes = ['y']\n[tool.pdm.resolution.overrides]\nx = '2.0'\n"},
+        True,
+    ),
+    "what PDM does not override": ({"pdm.lock": PDM, "pyproject.toml": project("x>=3")}, False),
     "a Python of Pipenv": (
         {"Pipfile.lock": json.dumps(PIPFILE), "Pipfile": "[packages]\nx = '*'\ny = {version = '*', python_version = \">= '3.11'\"}\n"},
         False,
@@ -100,7 +117,6 @@ def test_a_package_of_another_system_in_a_lock_of_poetry_1_is_for_no_host(tmp_pa
 
 
 WHEEL = {"wheels/x-2.0-py3-none-any.whl": ""}
-PYLOCK = "lock-version = '1.0'\n[[packages]]\nname = 'x'\nversion = '2.0'\n[[packages.wheels]]\n"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +130,12 @@ PYLOCK = "lock-version = '1.0'\n[[packages]]\nname = 'x'\nversion = '2.0'\n[[pac
 def test_wheels_in_the_source_are_looked_for_in_the_release(tmp_path, files):
     found = read(tmp_path, {**files, **WHEEL})[0]["locked.txt"]
     assert found[-2:] == ["--find-links ${PROJECT_ROOT}/wheels", "x==2.0 --hash=sha256:00"]
+
+
+def test_a_project_in_a_folder_of_a_directory_is_found_there(tmp_path):
+    lock = "lock-version = '1.0'\n[[packages]]\nname = 'x'\ndirectory = {path = 'mono', subdirectory = 'lib'}\n"
+    found = read(tmp_path, {"pylock.toml": lock, "mono/lib/pyproject.toml": BUILD})[0]["folders.txt"]
+    assert found == ["x @ file://${PROJECT_ROOT}/mono/lib"]
 
 
 @pytest.mark.parametrize(

@@ -465,6 +465,22 @@ def test_extras_and_groups_of_a_project_are_installed_by_name(tmp_path, files, e
     assert read(tmp_path, files, extras=extras)[0] == lines
 
 
+def test_a_project_that_asks_for_itself_asks_for_what_its_extras_name(tmp_path):
+    """An index has nothing of its name, or somebody else's package."""
+    groups = "all = ['A[pg, cache] ; python_version < \"3.13\"', 'a[all]']\ncache = ['redis; os_name==\"posix\"', 'r @ https://h/r;x ; y == \"z\"']\n"
+    content = PROJECT.replace("[dependency-groups]", f"{groups}[dependency-groups]").replace(
+        "['requests']", "['a[pg]']"
+    )
+    assert read(tmp_path, {"pyproject.toml": content}, extras=["all", "prod"])[0]["app.txt"] == [
+        "flask",
+        "sentry-sdk",
+        "psycopg",
+        'psycopg ; python_version < "3.13"',
+        'redis ; (os_name=="posix") and (python_version < "3.13")',
+        'r @ https://h/r;x ; (y == "z") and (python_version < "3.13")',
+    ]
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [

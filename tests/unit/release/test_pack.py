@@ -4,6 +4,7 @@
 
 import base64
 import contextlib
+import errno
 import gzip
 import http.server
 import multiprocessing
@@ -299,10 +300,17 @@ def test_hosts_that_ask_at_the_same_time_have_the_source_read_once_and_get_the_s
 def test_what_the_first_host_collected_is_what_the_others_get(source, tmp_path):
     (source / "link").symlink_to("wsgi.py")
     (source / os.fsdecode(b"not-utf-8-\xff")).write_text("")
+    (source / "other").symlink_to(os.fsdecode(b"not-utf-8-\xff"))
     collect = collect_from(source, tmp_path / "counter")
     first = pack.Shared(tmp_path / "run").collected(collect)
     assert pack.Shared(tmp_path / "run").collected(collect) == first
     assert [entry.link for entry in first.entries if entry.path == "src/link"] == ["wsgi.py"]
+
+
+def test_a_disk_of_the_control_node_that_is_full_is_an_error_in_words():
+    with pytest.raises(pack.PackError, match=r"^It cannot be read \(No space left on device: /x\)\.$"):
+        with pack.in_words("It cannot be read"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
 
 
 def test_each_host_may_render_its_own_settings(source, tmp_path):

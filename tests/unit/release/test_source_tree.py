@@ -7,13 +7,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.plugin_utils import pack
+from ansible_collections.pygun.stack.plugins.plugin_utils import app_files, pack
 from ansible_collections.pygun.stack.plugins.plugin_utils.checkout import checkout
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
 
+MODELS = {"path": "models", "src": "models"}
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12\n"
 
 
@@ -325,6 +328,38 @@ def test_a_folder_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "z").rmdir()
     with pytest.raises(pack.PackError, match=r"/z cannot be read: .*flask_app_exclude"):
         list(walk)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: SourceTree(path).entries("src"),
+        lambda path: app_files.entries([MODELS], lambda _src: path, path, set()),
+    ],
+)
+def test_a_folder_that_is_closed_is_refused(read):
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        os.mkdir(f"{name}/closed", 0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(pack.PackError, match="/closed cannot be read: Permission denied"):
+                list(read(Path(name)))
+        finally:
+            os.seteuid(user)
+            os.chmod(f"{name}/closed", 0o700)
+
+
+def test_a_file_that_no_release_has_may_go_meanwhile(tmp_path):
+    for name, text in {".gitignore": "*.swp\n", "wsgi.py": "", "z.swp": ""}.items():
+        (tmp_path / name).write_text(text)
+    tree = SourceTree(tmp_path)
+    walk = tree.entries("src")
+    next(walk)
+    (tmp_path / "z.swp").unlink()
+    assert [entry.path for entry in walk] == ["src/wsgi.py"]
 
 
 @pytest.mark.parametrize(("pattern", "names"), [("**/*.log", []), ("**/d", ["a.log"]), ("d/**", ["a.log"])])
