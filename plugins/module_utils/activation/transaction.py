@@ -127,7 +127,8 @@ class Activation:
             self.survey.refuse_damaged(self.survey.wanted)
             self.programs.refuse_missing(self.survey.wanted)
         self.own_files.refuse_unknown(self.survey)
-        self._refuse_taken()
+        self._refuse_blocked(check=True)
+        self._refuse_taken(check=True)
         self.release_command.predict()
         return self.report.result(
             bool(work or self.own_files.lost()) or interrupted, self.survey.wanted, self.survey.differences()
@@ -178,11 +179,11 @@ class Activation:
             what = "The wanted release runs already, but:"
             raise self.report.error(failure, self.survey.wanted, what, "Nothing was changed.") from failure
 
-    def _refuse_blocked(self) -> None:
-        """Refuse if another process keeps the public socket from being opened. The app's own leftovers are ended instead."""
+    def _refuse_blocked(self, check: bool = False) -> None:
+        """Refuse if another process keeps the public socket from being opened. The app's own leftovers are ended, unless this is a check."""
         if not self.instances.blocked() or self.survey.reconfigure or self.journal.is_open:
             return
-        seen = self.instances.clear_address()
+        seen = self.instances.clear_address(check)
         if seen:
             raise ActivationError(
                 f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Remove that obstacle: supervisord"
@@ -190,9 +191,9 @@ class Activation:
                 step="prepare",
             )
 
-    def _refuse_taken(self) -> None:
+    def _refuse_taken(self, check: bool = False) -> None:
         """Refuse a new address that is taken, since a new program closes the old address first."""
-        seen = "" if self.journal.is_open else self.instances.taken()
+        seen = "" if self.journal.is_open else self.instances.taken(check)
         if seen:
             raise ActivationError(
                 f"{self.options.name} cannot listen on {seen}. Remove that obstacle, or give the app another flask_app_bind."

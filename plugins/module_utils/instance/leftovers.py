@@ -95,6 +95,10 @@ class Leftovers:
         table = _table() if self.pids else {}
         self.known = {(pid, table[pid].started) for pid in _below(table, self.pids) if pid in table}
 
+    def are_there(self) -> bool:
+        """Whether `end` would end any."""
+        return bool(self._look(set()))
+
     def end(self, idle: t.Iterable[int] = ()) -> list[str]:
         """Ask them to end, make those that do not, and say who they were.
 
