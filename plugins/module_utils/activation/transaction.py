@@ -46,6 +46,9 @@ from .survey import Survey
 from .trial import Trial
 from .way_back import WayBack
 
+#: What the host may do at any moment.
+_DISTURBANCES = (OSError, SupervisorError, SocketError)
+
 
 class Activation:
     """One run of the transaction. Call `run`, `predict` (check mode) or `settled`; one of them, once."""
@@ -81,6 +84,8 @@ class Activation:
                 return self._run_locked()
         except Held as error:
             raise ActivationError(str(error), step="lock", holder=error.holder) from error
+        except _DISTURBANCES as error:
+            raise self._disturbed(error) from error
 
     def _run_locked(self) -> dict[str, t.Any]:
         self.checkpoint("locked")
@@ -113,6 +118,12 @@ class Activation:
 
     def predict(self) -> dict[str, t.Any]:
         """Return the result that `run` would have, on a host in any state. Writes nothing and touches no process."""
+        try:
+            return self._predict()
+        except _DISTURBANCES as error:
+            raise self._disturbed(error) from error
+
+    def _predict(self) -> dict[str, t.Any]:
         interrupted = self.journal.load()
         self.survey.resolve(may_be_missing=True)
         try:
@@ -150,6 +161,12 @@ class Activation:
                 return True
         except (Held, ActivationError, StepFailure, SupervisorError, SocketError, OSError):
             return False
+
+    def _disturbed(self, error: Exception) -> ActivationError:
+        """The error if the host fails where nothing has to be undone: before the transaction, or as its way back ends."""
+        after = "The next run takes over from here." if self.journal.is_open else "No instance was touched."
+        why = error_text(error).rstrip(".")
+        return ActivationError(f"{why}. Remove the cause, then run this again. {after}", step=self.report.step)
 
     # -- before the transaction --------------------------------------------------------------------------------------
 
@@ -314,12 +331,12 @@ class Activation:
 
     def _prune(self) -> None:
         """Remove old releases; keep what runs."""
-        processes = [*self.instances.now(), *self.programs.now()]
-        running = [self.instances.run_dir.record(process.name).get("release") for process in processes]
-        releases = [self.survey.baseline, self.survey.wanted, *running]
         try:
+            processes = [*self.instances.now(), *self.programs.now()]
+            running = [self.instances.run_dir.record(process.name).get("release") for process in processes]
+            releases = [self.survey.baseline, self.survey.wanted, *running]
             protect = [release for release in releases if isinstance(release, str)]
             self.store.prune(self.options.keep, protect, self.warn)
             Environments(self.store.root).prune()
-        except OSError as error:
+        except (OSError, SupervisorError) as error:
             self.warn(f"Old releases could not be removed: {error_text(error)}.")
