@@ -364,3 +364,16 @@ def test_a_check_ends_nothing_of_what_a_deploy_would_end(served, unit):
             assert daemon.wait(5) == -signal.SIGTERM
         finally:
             daemon.kill()
+
+
+def test_a_stranger_that_has_got_the_pid_of_an_instance_is_spared(served):
+    from ansible_collections.pygun.stack.plugins.module_utils.instance.leftovers import Leftovers
+
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as stranger:
+        try:
+            left = Leftovers(served.host.status(), [stranger.pid], None)
+            left.known = {(pid, started - 1) for pid, started in left.known}  # as if this had been the pid of another
+            assert left.end() == []
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
