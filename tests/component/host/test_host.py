@@ -328,6 +328,8 @@ def test_programs_that_a_scope_has_are_seen(tmp_path, name):
     asked = {"program_scope": {"name": "scoring", "conf_dir": str(tmp_path)}}
     (tmp_path / "other.conf").write_text(program_scope.head("other") + "[program:other]\n")
     (tmp_path / "own.conf").write_text("[program:own]\n")
+    (tmp_path / "nowhere.conf").symlink_to("not-there")  # a person's; supervisor passes over it
+    (tmp_path / "folder.conf").mkdir()
     assert not run(**asked)["programs"]
     (tmp_path / name).write_text(program_scope.head("scoring") + "[program:queue]\n")
     assert run(**asked)["programs"]
