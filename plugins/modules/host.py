@@ -187,11 +187,15 @@ options:
     elements: path
     default: []
   pending:
-    description: Files that a service reads only when it starts. They are in RV(paths) until it is, also if the run that changed them was killed.
+    description: >-
+      Files that a service reads only when it starts or reloads. The module returns that they have changed until the note of them is gone, also if
+      the run that wrote them was killed.
     type: dict
     suboptions:
       path:
-        description: A note of them, in the runtime directory of the service, which systemd removes when the service stops.
+        description: >-
+          The note, such as in the runtime directory of the service, which systemd removes when the service stops. Without that directory there
+          is none.
         type: path
         required: true
       files:
@@ -468,7 +472,7 @@ def main():
     fields, scope, supervisor = os_release(), params["program_scope"], params["supervisor"]
     services = states(module, params["services"])
     module.exit_json(
-        changed=bool(tree.diffs),
+        changed=bool(tree.diffs or pending.noted()),
         paths=sorted({*tree.paths, *pending.noted()}),
         diff=tree.diffs,
         distribution=fields.get("PRETTY_NAME", "unknown"),

@@ -1,6 +1,6 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Files that changed and that their service has not read since: the run that was to restart it may have ended before."""
+"""Files that changed and that their service has not read since: the run that was to restart or reload it may have ended before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PENDING_SPEC = {
 
 
 class Pending:
-    """The note of such files. It lies in the runtime directory of the service, which systemd removes when the service stops.
+    """The note of such files. In the runtime directory of a service it goes with each stop of that; elsewhere the role removes it.
 
     :param given: ``path`` of the note, and the ``files`` that the service reads as it starts; None: there is none
     """

@@ -98,7 +98,7 @@ def test_a_file_stays_named_until_the_service_that_reads_it_has_stopped(tmp_path
     assert run(**wanted(tmp_path, "two\n"), pending=pending)["paths"] == [file]
     for check in (True, False):
         again = run(check=check, **wanted(tmp_path, "two\n"), pending=pending)
-        assert (again["paths"], again["changed"], again["diff"]) == ([file], False, [])
+        assert (again["paths"], again["changed"], again["diff"]) == ([file], True, [])
     note.unlink()  # as systemd does when it stops the service
     assert run(**wanted(tmp_path, "two\n"), pending=pending)["paths"] == []
 
