@@ -16,7 +16,7 @@ import sys
 import time
 import typing as t
 
-from .activation.errors import ActivationError, StepFailure
+from .activation.errors import ActivationError, StepFailure, error_text
 from .activation.files import ManagedFile
 from .activation.instances import UP, Instances
 from .activation.journal import Journal
@@ -121,8 +121,10 @@ class Control:
                 return self._act()
         except Held as error:
             raise ActivationError(str(error), step="lock", holder=error.holder) from error
-        except FileNotFoundError as error:
-            raise ActivationError(f"There is no {self.options.root}. {NOTHING}", step="prepare") from error
+        except OSError as error:
+            gone = not os.path.isdir(self.options.root)
+            why = f"There is no {self.options.root}" if gone else error_text(error).rstrip(".")
+            raise ActivationError(f"{why}. {NOTHING}", step="prepare") from error
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
@@ -344,7 +346,9 @@ class Control:
         return self._result(touched or any(one["action"] != "kept" for one in self.report.accounts.values()))
 
     def _told(self) -> dict[str, t.Any]:
-        states = {process.name: process.state for process in self.instances.now()}
+        states: dict[str, str] = {}
+        with contextlib.suppress(SupervisorError):  # it is done, whatever happens to supervisord now
+            states = {process.name: process.state for process in self.instances.now()}
         # A process that was starting and now runs was not changed by this.
         moved = any(
             states[name] != state and not (states[name] in UP and state in UP)

@@ -44,7 +44,9 @@ class ProgramControl:
             return
         for program in self.programs.wanted.values():
             own = [process for process in self.programs.processes if process.group == program.group]
-            for batch in batches(program, own, [process for process in todo if process.group == program.group]):
+            mine = [process for process in todo if process.group == program.group]
+            # What runs of a singleton needs no restart for a start of the rest: it is the same release.
+            for batch in batches(program, own if state == "restarted" else mine, mine):
                 started = self.programs.stop_and_start(batch)
                 for before, process in zip(batch, started):  # noqa: B905  (Python 3.9)
                     self.programs.gate.wait(program, process, self.release_of(process))

@@ -111,8 +111,11 @@ class HAProxy:
         answer = self.ask("show servers state")
         if not answer.startswith("1\n"):
             raise BalancerError(f"HAProxy lists its servers in a format that is not known: {answer[:200]}")
+        figures = self.ask("show stat").lstrip("# ")
+        if not figures.startswith("pxname,svname,"):
+            raise BalancerError(f"HAProxy gives its figures in a format that is not known: {figures[:200]}")
         counted = {}
-        for row in csv.DictReader(self.ask("show stat").lstrip("# ").splitlines()):
+        for row in csv.DictReader(figures.splitlines()):
             counted[row["pxname"], row["svname"]] = row
         found = []
         for line in answer.splitlines()[1:]:
@@ -146,15 +149,27 @@ def run(options: Options, check_mode: bool = False) -> dict[str, t.Any]:
     changed = [server for server in chosen if _differs(options, server)]
     if check_mode:
         return _result(begun, bool(changed), before, [_predicted(options, server) for server in chosen])
-    for server in changed:
-        port = options.ports.get(server.backend)
-        if port and int(port) != server.port:
-            proxy.order(
-                f"set server {server.backend}/{server.name} addr {server.address} port {int(port)}", expected="changed"
-            )
-        state = "drain" if options.state == "drained" else "ready"
-        proxy.order(f"set server {server.backend}/{server.name} state {state}")
-    return _result(begun, bool(changed), before, _wait(options, proxy, begun))
+    given = 0
+    try:
+        for order, expected in (order for server in changed for order in _orders(options, server)):
+            proxy.order(order, expected)
+            given += 1
+        after = _wait(options, proxy, begun)
+    except BalancerError as error:
+        if not given or error.ordered:
+            raise
+        failure = BalancerError(f"{error} Some of the orders before this were obeyed.")
+        failure.ordered = True
+        raise failure from error
+    return _result(begun, bool(changed), before, after)
+
+
+def _orders(options: Options, server: Server) -> t.Iterator[tuple[str, str]]:
+    """The orders that bring a server into the state, each with what HAProxy answers to it."""
+    name, port = f"{server.backend}/{server.name}", options.ports.get(server.backend)
+    if port and int(port) != server.port:
+        yield f"set server {name} addr {server.address} port {int(port)}", "changed"
+    yield f"set server {name} state {'drain' if options.state == 'drained' else 'ready'}", ""
 
 
 def _chosen(options: Options, everything: list[Server]) -> list[Server]:

@@ -186,6 +186,23 @@ options:
     type: list
     elements: path
     default: []
+  pending:
+    description: >-
+      Files that a service reads only when it starts or reloads. The module returns that they have changed until the note of them is gone, also if
+      the run that wrote them was killed.
+    type: dict
+    suboptions:
+      path:
+        description: >-
+          The note, such as in the runtime directory of the service, which systemd removes when the service stops. Without that directory there
+          is none.
+        type: path
+        required: true
+      files:
+        description: The files, which are among O(files).
+        type: list
+        elements: path
+        required: true
   supervisor:
     description: Places of supervisord, to find supervisors that the collection has not installed.
     type: dict
@@ -261,7 +278,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 paths:
-  description: Files that were made or changed, including those with only another owner or mode.
+  description: Files that were made or changed, including those with only another owner or mode, and those of O(pending).
   returned: success
   type: list
   elements: str
@@ -326,8 +343,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ..module_utils import virtual_env
 from ..module_utils.host import devices, interpreter
 from ..module_utils.host.facts import os_release, states
-from ..module_utils.host.files import OWNED, Tree, ends_with
+from ..module_utils.host.files import FILES_SPEC, OWNED, Tree, ends_with
 from ..module_utils.host.inspection import installed_packages
+from ..module_utils.host.pending import PENDING_SPEC, Pending
 from ..module_utils.instance.jobs import ARGUMENT_SPEC as JOBS_SPEC
 from ..module_utils.instance.jobs import JobError, Jobs
 from ..module_utils.stack_module import StackModule
@@ -351,21 +369,7 @@ ARGUMENT_SPEC = {
         "default": [],
         "options": {**OWNED, "mode": {"type": "str", "default": "0755"}, "in_service": {"type": "path"}},
     },
-    "files": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            **OWNED,
-            "mode": {"type": "str", "default": "0644"},
-            "content": {"type": "str"},
-            "secret_content": {"type": "str", "no_log": True},
-            "hidden_lines": {"type": "str", "default": ""},
-            "validate": {"type": "str"},
-        },
-        "mutually_exclusive": [("content", "secret_content")],
-        "required_one_of": [("content", "secret_content")],
-    },
+    "files": FILES_SPEC,
     "validate_together": {
         "type": "dict",
         "options": {
@@ -403,6 +407,7 @@ ARGUMENT_SPEC = {
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "app_python": {"type": "str", "default": ""},
     "aside": {"type": "list", "elements": "path", "default": []},
+    "pending": PENDING_SPEC,
     "supervisor": {
         "type": "dict",
         "options": {
@@ -462,18 +467,13 @@ def main():
     for given in params["files"]:
         tree.validate(given)
     tree.validate_together(params["files"], params["validate_together"])
-    tree.put_aside(params["aside"])
-    for given in params["directories"]:
-        tree.directory(given)
-    for given in params["files"]:
-        tree.write(given)
-    for given in params["links"]:
-        tree.link(given)
+    pending = Pending(params["pending"])
+    tree.make(params, pending)
     fields, scope, supervisor = os_release(), params["program_scope"], params["supervisor"]
     services = states(module, params["services"])
     module.exit_json(
-        changed=bool(tree.diffs),
-        paths=sorted(set(tree.paths)),
+        changed=bool(tree.diffs or pending.noted()),
+        paths=sorted({*tree.paths, *pending.noted()}),
         diff=tree.diffs,
         distribution=fields.get("PRETTY_NAME", "unknown"),
         family=[fields.get("ID", ""), *fields.get("ID_LIKE", "").split()],

@@ -83,6 +83,8 @@ class Gate:
 
     def _refuse_ended(self, name: str, process: Process, pid: int, begun: float) -> None:
         """Raise StepFailure if the process with this pid has ended or is about to."""
+        if process.state in ("STOPPED", "STOPPING"):
+            raise self._refusal(name, "another operator stopped it meanwhile", begun, blames_release=False)
         if process.state in DEAD_STATES or process.pid != pid or not pid:
             why = f"{process.state}: {process.spawn_error}" if process.spawn_error else process.state
             if process.state not in DEAD_STATES:
@@ -90,8 +92,6 @@ class Gate:
             if NOT_OPENED in process.spawn_error:
                 raise self._refusal(name, self.no_socket(process), begun, blames_release=False)
             raise self._refusal(name, f"it ended while it was booting ({why})", begun)
-        if process.state in ("STOPPED", "STOPPING"):
-            raise self._refusal(name, "another operator stopped it meanwhile", begun, blames_release=False)
 
     def _refusal(self, name: str, why: str, begun: float, blames_release: bool = True) -> StepFailure:
         return StepFailure.of(name, why, begun, self.marks.get(name), blames_release=blames_release)

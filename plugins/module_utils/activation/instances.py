@@ -248,8 +248,11 @@ class Instances:
         """Whether supervisord cannot open the public socket, so that no process of the app runs."""
         return bool(self.processes) and all(NOT_OPENED in process.spawn_error for process in self.processes)
 
-    def taken(self) -> str:
-        """Describe the process, file or other app at the app's new address; empty if it is free, or the app has it already."""
+    def taken(self, check: bool = False) -> str:
+        """Describe the process, file or other app at the app's new address; empty if it is free, or the app has it already.
+
+        :param check: end nothing; what only leftovers have is as good as free
+        """
         wanted = self.program.new_bind()
         if not wanted or (self.processes and _same_place(self.program.bind(), wanted)):
             return ""
@@ -259,8 +262,7 @@ class Instances:
                 return f"{wanted}: the app {app.name} of this host has {app.bind}"
         seen = self._in_the_way(wanted)
         if seen and not self.processes:  # what an app of this user has left behind is not in the way for long
-            self.ended += self.leftovers([]).end()
-            seen = self._in_the_way(wanted)
+            seen = self._without_leftovers(lambda: self._in_the_way(wanted), check)
         return f"{wanted}: {seen}" if seen else ""
 
     def _in_the_way(self, bind: str) -> str:
@@ -273,10 +275,18 @@ class Instances:
             running = []
         return obstacle(bind, running)
 
-    def clear_address(self) -> str:
+    def clear_address(self, check: bool = False) -> str:
         """End the leftovers of the app itself; return the obstacle that still keeps its public socket closed."""
-        self.ended += self.leftovers([]).end()
-        return obstacle(self.program.bind(), self.processes)
+        return self._without_leftovers(lambda: obstacle(self.program.bind(), self.processes), check)
+
+    def _without_leftovers(self, look: t.Callable[[], str], check: bool) -> str:
+        left = self.leftovers([])
+        with contextlib.suppress(Unreachable):  # a check on a fresh host
+            if check and left.are_there():
+                return ""
+            if not check:
+                self.ended += left.end()
+        return look()
 
 
 def _same_place(one: str, other: str) -> bool:

@@ -47,11 +47,11 @@ class ProgramGate:
         name, begun, since = started.name, time.monotonic(), None
         while True:
             process = self.supervisor.process(started.full_name)
+            if process.state in ("STOPPED", "STOPPING"):
+                raise StepFailure(f"{name}: another operator stopped it meanwhile", instance=name)
             if process.state in DEAD_STATES or process.pid != started.pid:
                 why = process.spawn_error or f"exit status {process.exit_status}"
                 raise self._failure(program, name, f"it did not stay up ({process.state}: {why})", begun)
-            if process.state in ("STOPPED", "STOPPING"):
-                raise StepFailure(f"{name}: another operator stopped it meanwhile", instance=name)
             now, record = time.monotonic(), self.run_dir.record(name)
             if since is None and not _is_launching(process.pid):
                 since = now

@@ -4,19 +4,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-import re
 import shlex
 import signal
 import subprocess
 import tempfile
 import time
-import urllib.parse
 
 from ..diagnosis.log_tail import plain_lines, shown
 from ..host import app_process
 from ..host.adoption import daemons_ended
+from ..host.text import name_of_signal
 from ..release.command_records import BEGAN, DONE, FAILED, INTERRUPTED, CommandRecords
 from ..release.commands import text_of
 from .errors import StepFailure
@@ -28,11 +28,6 @@ from .survey import Survey
 STEP = "release command"
 #: Seconds that a command has to end after SIGTERM.
 _GRACE = 10.0
-_SECRET_NAME = re.compile(r"secret|pass|pwd|token|key|credential|auth|private|salt|dsn|url|uri", re.IGNORECASE)
-#: A password in an address.
-_PASSWORD = re.compile(r"://[^/@:\s]*:([^@\s]+)@")
-_ASSIGNMENT = re.compile(r"^(\w+)=\"(.*)\"$", re.MULTILINE)
-_SHORTEST_SECRET = 6
 
 
 class ReleaseCommand:
@@ -68,8 +63,9 @@ class ReleaseCommand:
                 self.report.data_changed = f"What the release command may have changed ({text}) stays changed."
                 left = options.release_command_timeout - (time.monotonic() - begun)
                 lines += shown(plain_lines(self._run(command, left)))
-        except StepFailure:
-            self.records.note(wanted, text, FAILED)
+        except Exception:
+            with contextlib.suppress(OSError):  # a full disk
+                self.records.note(wanted, text, FAILED)
             raise
         seconds, after = round(time.monotonic() - begun, 2), self._state()
         changed = not before or before != after
@@ -146,14 +142,14 @@ class ReleaseCommand:
             with app_process.ended_with_us(process):
                 late = _is_late(process, seconds)
                 app_process.kill_group(process)
-            text, logged = (self._masked(app_process.tail(stream)) for stream in (output, errors))
+            text, logged = (self.report.masked(app_process.tail(stream)) for stream in (output, errors))
         if not late and process.returncode == 0:
             return text
         words = shlex.join(command)
         if late:
             why = f"had not ended after {self.options.release_command_timeout:g} s (flask_app_release_command_timeout)"
         elif process.returncode < 0:
-            why = f"was terminated by {signal.Signals(-process.returncode).name}"
+            why = f"was terminated by {name_of_signal(-process.returncode)}"
         else:
             why = f"ended with exit code {process.returncode}"
         raise StepFailure(
@@ -163,26 +159,6 @@ class ReleaseCommand:
             blames_release=True,
             reproduce=f"sudo -u {account.pw_name} {os.path.join(release, 'run')} {words}",
         )
-
-    def _masked(self, output: str) -> str:
-        """The output of the command, without passwords in addresses and without values of secret variables."""
-        file = self.options.env_file
-        content = (file.content if file.content is not None else file.on_disk() or b"") if file else b""
-        for secret in secrets_in(content.decode("utf-8", "replace")):
-            output = output.replace(secret, "***")
-        return re.sub(r"(://)[^/@\s]+@", r"\1***@", output)
-
-
-def secrets_in(environment: str) -> list[str]:
-    """The values of an environment file that are secret by their names, and the passwords in addresses; the longest first."""
-    found = set()
-    for name, raw in _ASSIGNMENT.findall(environment):
-        value = raw.replace('\\"', '"').replace("\\\\", "\\")
-        passwords = _PASSWORD.findall(value)
-        found.update([*passwords, *map(urllib.parse.unquote, passwords)])
-        if _SECRET_NAME.search(name):
-            found.update([value, *value.split("\\n")])  # the lines of a key are printed as lines
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _is_late(process: subprocess.Popen, seconds: float) -> bool:

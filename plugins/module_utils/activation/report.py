@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from ..release.store import ReleaseStore
 from ..supervisor.rpc import Process, SupervisorError
 from .errors import ActivationError, StepFailure
 from .instances import Instances
+from .masking import masked
 from .options import Options
 
 _VARIABLE = re.compile(r"^(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)$", re.MULTILINE)
@@ -87,6 +89,7 @@ class Report:
 
         :param after: the state that the host is left in
         """
+        self.mask(failure)
         lines = plain_lines(failure.log)
         diagnosis = diagnose("\n".join([*lines, failure.why]), root=self.options.root)
         lines = shown(lines)
@@ -111,6 +114,20 @@ class Report:
             serving=instances,
         )
         return ActivationError("\n".join(parts), **facts)
+
+    def mask(self, failure: StepFailure) -> None:
+        """Take the app's secrets out of a failure."""
+        failure.why, failure.log = self.masked(failure.why), self.masked(failure.log)
+
+    def masked(self, text: str) -> str:
+        """What the app says, without its secrets: those of the wanted environment, and of the one on disk."""
+        file, contents = self.options.env_file, []
+        if file is not None:
+            with contextlib.suppress(OSError):
+                contents.append(file.on_disk())
+            contents.append(file.content)
+        environment = b"\n".join(content or b"" for content in contents).decode("utf-8", "replace")
+        return masked(text, environment)
 
     def _serving_now(self) -> tuple[str, list[dict[str, t.Any]]]:
         """The instances that serve now, as a sentence and as data."""

@@ -46,6 +46,9 @@ from .survey import Survey
 from .trial import Trial
 from .way_back import WayBack
 
+#: What the host may do at any moment.
+_DISTURBANCES = (OSError, SupervisorError, SocketError)
+
 
 class Activation:
     """One run of the transaction. Call `run`, `predict` (check mode) or `settled`; one of them, once."""
@@ -81,6 +84,8 @@ class Activation:
                 return self._run_locked()
         except Held as error:
             raise ActivationError(str(error), step="lock", holder=error.holder) from error
+        except _DISTURBANCES as error:
+            raise self._disturbed(error) from error
 
     def _run_locked(self) -> dict[str, t.Any]:
         self.checkpoint("locked")
@@ -113,6 +118,12 @@ class Activation:
 
     def predict(self) -> dict[str, t.Any]:
         """Return the result that `run` would have, on a host in any state. Writes nothing and touches no process."""
+        try:
+            return self._predict()
+        except _DISTURBANCES as error:
+            raise self._disturbed(error) from error
+
+    def _predict(self) -> dict[str, t.Any]:
         interrupted = self.journal.load()
         self.survey.resolve(may_be_missing=True)
         try:
@@ -127,7 +138,8 @@ class Activation:
             self.survey.refuse_damaged(self.survey.wanted)
             self.programs.refuse_missing(self.survey.wanted)
         self.own_files.refuse_unknown(self.survey)
-        self._refuse_taken()
+        self._refuse_blocked(check=True)
+        self._refuse_taken(check=True)
         self.release_command.predict()
         return self.report.result(
             bool(work or self.own_files.lost()) or interrupted, self.survey.wanted, self.survey.differences()
@@ -149,6 +161,12 @@ class Activation:
                 return True
         except (Held, ActivationError, StepFailure, SupervisorError, SocketError, OSError):
             return False
+
+    def _disturbed(self, error: Exception) -> ActivationError:
+        """The error if the host fails where nothing has to be undone: before the transaction, or as its way back ends."""
+        after = "The next run takes over from here." if self.journal.is_open else "No instance was touched."
+        why = error_text(error).rstrip(".")
+        return ActivationError(f"{why}. Remove the cause, then run this again. {after}", step=self.report.step)
 
     # -- before the transaction --------------------------------------------------------------------------------------
 
@@ -178,11 +196,11 @@ class Activation:
             what = "The wanted release runs already, but:"
             raise self.report.error(failure, self.survey.wanted, what, "Nothing was changed.") from failure
 
-    def _refuse_blocked(self) -> None:
-        """Refuse if another process keeps the public socket from being opened. The app's own leftovers are ended instead."""
+    def _refuse_blocked(self, check: bool = False) -> None:
+        """Refuse if another process keeps the public socket from being opened. The app's own leftovers are ended, unless this is a check."""
         if not self.instances.blocked() or self.survey.reconfigure or self.journal.is_open:
             return
-        seen = self.instances.clear_address()
+        seen = self.instances.clear_address(check)
         if seen:
             raise ActivationError(
                 f"supervisord {self.instances.processes[0].spawn_error}: {seen}. Remove that obstacle: supervisord"
@@ -190,9 +208,9 @@ class Activation:
                 step="prepare",
             )
 
-    def _refuse_taken(self) -> None:
+    def _refuse_taken(self, check: bool = False) -> None:
         """Refuse a new address that is taken, since a new program closes the old address first."""
-        seen = "" if self.journal.is_open else self.instances.taken()
+        seen = "" if self.journal.is_open else self.instances.taken(check)
         if seen:
             raise ActivationError(
                 f"{self.options.name} cannot listen on {seen}. Remove that obstacle, or give the app another flask_app_bind."
@@ -313,12 +331,12 @@ class Activation:
 
     def _prune(self) -> None:
         """Remove old releases; keep what runs."""
-        processes = [*self.instances.now(), *self.programs.now()]
-        running = [self.instances.run_dir.record(process.name).get("release") for process in processes]
-        releases = [self.survey.baseline, self.survey.wanted, *running]
         try:
+            processes = [*self.instances.now(), *self.programs.now()]
+            running = [self.instances.run_dir.record(process.name).get("release") for process in processes]
+            releases = [self.survey.baseline, self.survey.wanted, *running]
             protect = [release for release in releases if isinstance(release, str)]
             self.store.prune(self.options.keep, protect, self.warn)
             Environments(self.store.root).prune()
-        except OSError as error:
+        except (OSError, SupervisorError) as error:
             self.warn(f"Old releases could not be removed: {error_text(error)}.")

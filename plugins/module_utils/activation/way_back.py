@@ -40,6 +40,7 @@ class WayBack:
 
     def back(self, failure: StepFailure) -> ActivationError:
         """Bring the host to what it was before, and return the error of the activation."""
+        self.report.mask(failure)  # the reason is kept in state.json, which everybody may read
         wanted, baseline = self.survey.wanted, self.survey.baseline
         blamed = failure.blames_release and wanted != baseline
         entries = self.journal.entries
@@ -73,7 +74,7 @@ class WayBack:
         """The state that the way back leaves the host in, in words."""
         if self.problems:
             return (
-                f"THE WAY BACK FAILED TOO: {'; '.join(self.problems)}. Instances that answer stay as they are. Repair the"
+                f"THE WAY BACK FAILED TOO: {self.report.masked('; '.join(self.problems))}. Instances that answer stay as they are. Repair the"
                 " cause, then deploy or roll back: the next run takes over from here."
             )
         if not touched:
@@ -81,7 +82,9 @@ class WayBack:
         if self.survey.baseline is None:
             return "It was the first release: the program has been removed again, and nothing serves."
         down = self.programs.down
-        also = f" In that release, too, {'; '.join(down)}. supervisord goes on trying." if down else ""
+        also = (
+            f" In that release, too, {self.report.masked('; '.join(down))}. supervisord goes on trying." if down else ""
+        )
         return f"The host is as it was before.{also}"
 
     def _undo(self, failure: StepFailure, blamed: bool) -> None:

@@ -19,6 +19,21 @@ OWNED = {
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
 }
+FILES_SPEC = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        **OWNED,
+        "mode": {"type": "str", "default": "0644"},
+        "content": {"type": "str"},
+        "secret_content": {"type": "str", "no_log": True},
+        "hidden_lines": {"type": "str", "default": ""},
+        "validate": {"type": "str"},
+    },
+    "mutually_exclusive": [("content", "secret_content")],
+    "required_one_of": [("content", "secret_content")],
+}
 #: Ends the name of a file that is kept, and that comes back when the collection is uninstalled.
 ASIDE = ".before-pygun"
 NO_SHELL = "/usr/sbin/nologin"
@@ -59,13 +74,30 @@ class Tree:
                         f" install it under another name next to it."
                     )
 
+    def make(self, params, pending):
+        """Make and replace what is wanted, as the module has it."""
+        try:
+            if not self.module.check_mode:
+                pending.note([given["path"] for given in params["files"] if differs(given)])
+            self.put_aside(params["aside"])
+            for given in params["directories"]:
+                self.directory(given)
+            for given in params["files"]:
+                self.write(given)
+            for given in params["links"]:
+                self.link(given)
+        except OSError as error:
+            done = sorted(set(self.paths))
+            text = f"{error}. Remove the cause, then run this again: it goes on from there. Changed so far: {', '.join(done) or 'nothing'}."
+            self.module.fail_json(msg=text, paths=done)
+
     def put_aside(self, paths):
         """Rename foreign files that are in the places of ours, or that our programs would read."""
         for path in paths:
             if os.path.lexists(path):
-                self.changed(path, "", f"kept as {path}{ASIDE}\n")
                 if not self.module.check_mode:
                     os.rename(path, path + ASIDE)
+                self.changed(path, "", f"kept as {path}{ASIDE}\n")
 
     def account(self, given):
         """Have one group, and the user in it."""
@@ -99,10 +131,10 @@ class Tree:
         path = given["path"]
         made = not os.path.isdir(path)
         if made:
-            self.changed(path, "", "a directory\n")
             if not self.module.check_mode:
                 os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
                 os.mkdir(path, 0o700)
+            self.changed(path, "", "a directory\n")
         self.attributes(given, made)
 
     def write(self, given):
@@ -111,17 +143,13 @@ class Tree:
         new = differs(given)
         if new:
             before, after = read(path), content(given)
-            self.changed(
-                path,
-                *(
-                    shown_of(given, before, path in self.asides)
-                    if given["secret_content"] is not None
-                    else (before or "", after)
-                ),
-            )
+            shown = (before or "", after)
+            if given["secret_content"] is not None:
+                shown = shown_of(given, before, path in self.asides)
             if not self.module.check_mode:
                 mode = int(given["mode"], 8)
                 write_atomically(path, after.encode(), mode)
+            self.changed(path, *shown)
         self.attributes(given, new)
 
     def validate(self, given):
@@ -172,9 +200,9 @@ class Tree:
         path, target = given["path"], given["target"]
         before = os.readlink(path) if os.path.islink(path) else None
         if before != target:
-            self.changed(path, f"-> {before}\n" if before else "", f"-> {target}\n")
             if not self.module.check_mode:
                 write_link(path, target)
+            self.changed(path, f"-> {before}\n" if before else "", f"-> {target}\n")
 
     def attributes(self, given, new):
         """Owner, group and mode."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 _LARGEST_TABLE = 64 * 1024 * 1024
 
@@ -52,3 +53,11 @@ def stat_of(pid: int | str) -> list[str]:
     fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
     has_ended = len(fields) < 20 or (fields[0] in ("Z", "X") and int(fields[17]) < 2)
     return [] if has_ended else fields
+
+
+def name_of_signal(number: int) -> str:
+    """The name of a signal. Of the real-time ones, Python names the first and the last."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

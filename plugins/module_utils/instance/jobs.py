@@ -177,6 +177,12 @@ class Jobs:
 
     def apply(self) -> None:
         """Write and start the wanted jobs, and remove all others. A job that runs goes on to its end."""
+        try:
+            self._apply()
+        except OSError as error:
+            raise JobError(f"{error}. Remove the cause, then run this again.") from error
+
+    def _apply(self) -> None:
         removed = self._removed_units()
         timers = [name for name in removed if name.endswith(".timer")]
         if timers:

@@ -95,6 +95,10 @@ class Leftovers:
         table = _table() if self.pids else {}
         self.known = {(pid, table[pid].started) for pid in _below(table, self.pids) if pid in table}
 
+    def are_there(self) -> bool:
+        """Whether `end` would end any."""
+        return bool(self._look(set()))
+
     def end(self, idle: t.Iterable[int] = ()) -> list[str]:
         """Ask them to end, make those that do not, and say who they were.
 
@@ -117,7 +121,10 @@ class Leftovers:
         running = {process.pid for process in self.supervisor.all_processes() if process.pid}
         spared = _below(table, running) | self._above(table)
         own = {entry.pid for entry in table.values() if (entry.pid, entry.started) in self.known}
-        own |= {entry.pid for entry in table.values() if self.pids & {entry.group, entry.session}}
+        # The kernel gives a pid to nobody else as long as a group or session has its number.
+        strangers = {pid for pid in self.pids if pid in table and (pid, table[pid].started) not in self.known}
+        pids = self.pids - strangers
+        own |= {entry.pid for entry in table.values() if pids & {entry.group, entry.session}}
         own = _below(table, own)  # what they have forked meanwhile
         daemons = self._daemons(table, running - idle)
         return [entry for entry in table.values() if entry.pid not in spared and entry.pid in own | daemons]

@@ -55,10 +55,14 @@ def why_not_opened(process: Process, bind: str, running: t.Iterable[Process]) ->
 
 def _at_path(path: str, running: t.Iterable[Process]) -> str:
     try:
-        mode = os.lstat(path).st_mode
-    except OSError:
+        return _what_is_at(path, running)
+    except OSError:  # it is not there, or an app has just exchanged it
         folder = os.path.dirname(path)
         return "" if os.path.isdir(folder) else f"there is no directory {folder}"
+
+
+def _what_is_at(path: str, running: t.Iterable[Process]) -> str:
+    mode = os.lstat(path).st_mode
     if stat.S_ISLNK(mode):
         target = foreign.printable(os.readlink(path), 100)
         return f"{path} is a link to {target}" + ("" if os.path.exists(path) else ", which is not there")

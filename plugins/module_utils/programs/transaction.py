@@ -185,8 +185,11 @@ class Programs:
         taken: dict[str, str] = {}
         folder = glob.escape(self.options.conf_dir)
         for path in sorted(glob.glob(f"{folder}/*.conf") + glob.glob(f"{folder}/*.ini")):
-            with open(path, "rb") as stream:
-                content = stream.read()
+            try:
+                with open(path, "rb") as stream:
+                    content = stream.read()
+            except OSError:  # a link to nothing, which supervisor passes over
+                continue
             text = content.decode("utf-8", "replace")
             if scope_of(text) == self.options.scope and path.endswith(".conf"):
                 ours[os.path.basename(path)[: -len(".conf")]] = content

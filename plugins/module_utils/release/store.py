@@ -140,7 +140,10 @@ class ReleaseStore:
         built = self.metadata(release).get("built_at")
         if isinstance(built, str):
             return built
-        seconds = os.stat(os.path.join(self.path(release), "release.json")).st_mtime
+        try:
+            seconds = os.stat(os.path.join(self.path(release), "release.json")).st_mtime
+        except FileNotFoundError:  # a deploy has just removed it
+            return ""
         return timestamp(datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc))
 
     # -- current -------------------------------------------------------------------------------------------------
@@ -322,7 +325,9 @@ class ReleaseStore:
 
 def _is_entry(found: t.Any) -> bool:
     """Whether this is an object of texts, as state.json holds for an activation and for a failure."""
-    return isinstance(found, dict) and all(isinstance(value, (str, bool, type(None))) for value in found.values())
+    if not isinstance(found, dict) or not all(isinstance(found.get(name, ""), str) for name in ("release", "at")):
+        return False
+    return all(isinstance(value, (str, bool, type(None))) for value in found.values())
 
 
 def _entries_of_releases(found: t.Any) -> dict[str, dict[str, t.Any]]:

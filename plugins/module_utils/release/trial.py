@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import os
 import pwd
-import signal
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ from ..host import foreign
 from ..host.adoption import daemons_ended
 from ..host.app_process import kill_group, start, tail, variables
 from ..host.inspection import memory_of_host, memory_used
+from ..host.text import name_of_signal
 
 #: Seconds beyond the release's own boot timeout, after which the process group is killed.
 MARGIN = 5.0
@@ -197,15 +197,9 @@ def _judge(said: list[dict[str, t.Any]], output: str, code: int, late: bool, boo
         problem = f"GET {asked} did not answer" if asked else "not ready"
         problem += f" within {boot_timeout:g} s"
     elif code < 0:
-        problem = f"the process was terminated by {_signal(-code)}"
+        problem = f"the process was terminated by {name_of_signal(-code)}"
     elif code == 1 and "Traceback (most recent call last)" in output:
         problem = foreign.printable(output.rstrip().splitlines()[-1])
     else:
         problem = f"the app ended the process with exit code {code}"
     return Outcome(step, problem, output, {})
-
-
-def _signal(number: int) -> str:
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"  # of the real-time ones, Python names the first and the last

@@ -106,7 +106,8 @@ def names_in(text: str) -> set[str]:
     return set(re.findall(r"^\[(?:program|fcgi-program|eventlistener|group):([^\]]+)\]", text, re.MULTILINE))
 
 
-_ENVIRONMENT_LINE = re.compile(r"^environment=(.*)$", re.MULTILINE)
+#: As we write it, and as a person may have: with the lines that go on with it.
+_ENVIRONMENT_LINE = re.compile(r"^environment[ \t]*[=:](.*(?:\n[ \t]+\S.*)*)$", re.MULTILINE | re.IGNORECASE)
 
 
 def comparison(before: str, after: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import re
 
@@ -28,7 +29,8 @@ def files_of(scope: str, folder: str) -> list[str]:
     found = []
     for ending in ("", GONE):
         for path in sorted(glob.glob(f"{glob.escape(folder)}/*.conf{ending}")):
-            with open(path, encoding="utf-8", errors="replace") as stream:
+            # supervisor passes over a link to nothing, too
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
                 if scope_of(stream.readline()) == scope:
                     found.append(path)
     return found

@@ -148,7 +148,7 @@ class Process:
     def number(self) -> int:
         """The number at the end of the name (scoring-1: 1)."""
         tail = self.name.rpartition("-")[2]
-        return int(tail) if tail.isdigit() else 0
+        return int(tail) if tail.isdecimal() and tail.isascii() and len(tail) < 10 else 0
 
 
 class Supervisor:

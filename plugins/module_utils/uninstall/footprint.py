@@ -280,6 +280,7 @@ class BalancerPlaces:
     haproxy: str = "/etc/haproxy"
     lib: str = "/usr/local/lib/pygun"
     state: str = "/var/lib/haproxy/server-state"
+    pending: str = "/run/pygun-haproxy.pending"
 
     @property
     def configuration(self) -> str:
@@ -311,7 +312,7 @@ class BalancerPlaces:
         certs, record = os.path.join(self.haproxy, "certs"), os.path.join(self.lib, "certificates")
         names = [name for name in read_text(record).splitlines() if name == os.path.basename(name) != ""]
         return [
-            *[Thing(path) for path in (self.state, f"{self.state}.part")],
+            *[Thing(path) for path in (self.state, f"{self.state}.part", self.pending)],
             *[Thing(os.path.join(certs, name)) for name in names],
             *([Thing(certs, "empty")] if self._is_ours else []),
             *[Thing(os.path.join(self.lib, name)) for name in ("certificates", KEEPER)],

@@ -86,10 +86,7 @@ class Uninstall:
         with contextlib.ExitStack() as held:
             for app in places:
                 if os.path.isdir(app.root):
-                    try:
-                        held.enter_context(locked(app.root, self.options.by, patience=0))
-                    except Held as error:
-                        raise UninstallError(f"{app.name}: {error}") from error
+                    held.enter_context(_alone(app, self.options.by))
             try:
                 if self.options.everything:
                     self._remove_balancer()
@@ -363,6 +360,19 @@ class Uninstall:
                 "after": "".join(f"{line}\n" for line in plan.left),
             },
         }
+
+
+@contextlib.contextmanager
+def _alone(app: AppPlaces, by: str) -> t.Iterator[None]:
+    """Hold the lock of an app."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(app.root, by, patience=0))
+        except Held as error:
+            raise UninstallError(f"{app.name}: {error}") from error
+        except OSError as error:
+            raise UninstallError(f"{app.name}: its lock cannot be had: {error}. {NOTHING}") from error
+        yield
 
 
 _UNIT = os.path.join(footprint.UNITS, "supervisord.service")

@@ -167,3 +167,18 @@ def test_a_release_is_tried_before_an_instance_stops_unless_flask_app_preflight_
     assert app.pids() == before
     assert app.deploy(bad, preflight=False)["step"] == "roll"
     assert app.pids()[f"{app.name}-0"] != before[f"{app.name}-0"]
+
+
+@pytest.mark.parametrize("user", ["", "user=root\n"], ids=["while it boots", "when it is tried"])
+def test_what_a_release_says_of_its_secrets_is_told_without_them(make_app, user):
+    """The error goes to the control node, and its reason into a file that every user of the host may read."""
+    app = make_app(instances=1)
+    app.conf_extra = user
+    app.env_content = 'COLOUR="red"\nDATABASE_URL="postgresql://me:tr0ub4dor@db/x"\nAPI_TOKEN="hunter2hunter2"\n'
+    assert not app.deploy(app.release(), preflight=False).get("failed")
+    refuses = "import os\nraise RuntimeError('no {DATABASE_URL} for {API_TOKEN}'.format(**os.environ))\n"
+    result = app.deploy(app.release(source=refuses))
+    assert "RuntimeError: no *** for ***" in result["msg"]
+    for text in (json.dumps(result), (app.root / "state.json").read_text()):
+        assert "tr0ub4dor" not in text
+        assert "hunter2" not in text

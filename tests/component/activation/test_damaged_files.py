@@ -47,6 +47,7 @@ STATES = {
     "of another kind": "[1]",
     "lists": '{"failed": [1, 2], "history": 5}',
     "odd entries": '{"failed": {"../x": {}, "0000000000000001": 5}, "history": [{"release": 5, "at": []}]}',
+    "texts that are none": '{"failed": {"0000000000000001": {"at": true}}, "history": [{"release": true, "at": "x"}, {"at": null}]}',
     "deep": "[" * 60_000,
 }
 
@@ -57,6 +58,7 @@ def test_as_much_of_a_damaged_state_as_can_be_understood_is_kept(tmp_path, text)
     (tmp_path / "state.json").write_text(text)
     assert store.damage_of_state()
     assert (store.previous(), store.failed(), store.history(), store.ids(), store.prune(1)) == (None, {}, [], [], [])
+    assert store.remembered() is None
     store.mend_state()
     assert not store.damage_of_state()
     good = {"release": "0" * 16, "at": "2020-01-01T00:00:00.000000Z", "by": "me", "from": None, "rollback": True}

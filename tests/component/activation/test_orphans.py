@@ -344,3 +344,36 @@ def test_daemons_of_the_apps_user_go_when_nothing_can_need_them(served, unit):
         for process in (older, younger, elsewhere):
             process.kill()
             process.wait()
+
+
+def test_a_check_ends_nothing_of_what_a_deploy_would_end(served, unit):
+    """What an app has left behind has the address on which it is to be installed again."""
+    app = served.host.new_app(instances=1)
+    app.conf_extra = "user=nobody\n"
+    held = (
+        f"import socket, time; s = socket.create_server(('127.0.0.1', {app.port})); print(flush=True); time.sleep(1000)"
+    )
+    command = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", held]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=unit.take_in, start_new_session=True) as daemon:  # noqa: PLW1509
+        try:
+            daemon.stdout.readline()
+            result = app.deploy("a" * 16, check=True)
+            assert not result.get("failed"), result["msg"]
+            assert daemon.poll() is None
+            assert "cannot listen" not in app.deploy(app.release())["msg"]
+            assert daemon.wait(5) == -signal.SIGTERM
+        finally:
+            daemon.kill()
+
+
+def test_a_stranger_that_has_got_the_pid_of_an_instance_is_spared(served):
+    from ansible_collections.pygun.stack.plugins.module_utils.instance.leftovers import Leftovers
+
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as stranger:
+        try:
+            left = Leftovers(served.host.status(), [stranger.pid], None)
+            left.known = {(pid, started - 1) for pid, started in left.known}  # as if this had been the pid of another
+            assert left.end() == []
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()

@@ -332,6 +332,20 @@ def test_the_whole_app_stops_starts_and_restarts_with_its_programs_and_one_by_it
     os.rename(aside, launcher)
 
 
+def test_a_start_leaves_alone_what_runs_of_a_singleton(site):
+    site.declared = [{"name": "worker", "command": "python work.py worker", "numprocs": 2, "singleton": True}]
+    ok(site.deploy(site.release()))
+    kept = site.running()["worker-0"].pid
+    ok(site.app.control("stopped", instance=f"{site.app.name}.worker-1"))
+    result = ok(site.app.control("started"))
+    assert [one["action"] for one in result["programs"]] == ["kept", "started"]
+    assert {name: process.state for name, process in site.running().items()} == {
+        "worker-0": "RUNNING",
+        "worker-1": "RUNNING",
+    }
+    assert site.running()["worker-0"].pid == kept == result["programs"][0]["pid"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="the command pygun needs root")
 def test_the_command_pygun_says_which_programs_it_has_restarted(site, capsys):
     ok(site.deploy(release := site.release()))

@@ -96,6 +96,13 @@ def test_one_that_fails_switches_nothing_and_says_why(served, load, ran):
     assert len(ran.lines()) == 2
 
 
+def test_one_that_ends_by_a_signal_without_a_name_has_failed(served):
+    new = served.release()
+    result = served.deploy(new, release_command=["sh", "-c", "kill -40 $$"])
+    assert "The release command was terminated by signal 40: sh -c" in result["msg"]
+    assert served.state["commands"][new]["result"] == "failed", "not interrupted"
+
+
 def test_a_health_check_may_need_what_the_command_makes(app):
     app.conf_extra = "user=root\n"  # without a user there is no trial
     app.deploy(app.release())

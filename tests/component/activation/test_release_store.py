@@ -122,6 +122,13 @@ def test_age_is_the_last_activation_not_the_time_of_a_file(store):
     assert store.ids() == [A, B]
 
 
+def test_a_release_that_a_deploy_removes_meanwhile_is_listed_last(store, monkeypatch):
+    build(store, A)
+    os.makedirs(store.path(B))
+    monkeypatch.setattr(store, "is_complete", lambda release: True)
+    assert store.ids() == [A, B]
+
+
 def test_a_damaged_state_is_an_empty_memory(store):
     with open(store.state_file, "w", encoding="utf-8") as stream:
         stream.write("{")

@@ -32,6 +32,15 @@ def test_processes_come_in_the_order_of_their_numbers(make_app):
     assert [process.number for process in supervisor.processes(app.name)] == list(range(12))
 
 
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("scoring-12", 12), ("scoring", 0), ("scoring-x²", 0), ("scoring-²", 0), ("a-" + "9" * 5000, 0)],
+)
+def test_the_number_of_a_process_is_the_end_of_its_name(name, number):
+    """Also of one that is nobody's app: all commands list all processes."""
+    assert rpc.Process("a group", name, "RUNNING", 1, "", 0, "").number == number
+
+
 def test_reading_the_configuration_touches_no_process(served):
     pids = served.pids()
     served.conf.write_text(served.conf_content() + "priority=1\n")

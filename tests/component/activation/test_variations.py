@@ -377,6 +377,12 @@ def test_a_check_on_a_fresh_host_does_not_miss_the_directory_of_the_socket_that_
     assert f"there is no directory {app.folder / 'wrong'}" in result["msg"]
 
 
+def test_a_check_on_a_fresh_host_finds_an_address_that_is_taken(app):
+    with socket.create_server(("127.0.0.1", app.port)):
+        result = app.deploy("a" * 16, check=True, supervisor_socket=str(app.folder / "nobody.sock"))
+    assert f"{app.name} cannot listen on 127.0.0.1:{app.port}: " in result["msg"]
+
+
 def test_a_check_predicts_and_touches_nothing(old):
     pids = old.pids()
     before = snapshot(old.folder)

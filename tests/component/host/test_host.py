@@ -86,6 +86,23 @@ def test_what_differs_is_put_right_and_named(tmp_path):
     assert not run(**wanted(tmp_path))["changed"]
 
 
+def test_a_file_stays_named_until_the_service_that_reads_it_has_stopped(tmp_path):
+    """A run that ends before it restarts the service leaves files that are as wanted, and a service that has read others."""
+    file, note = f"{tmp_path}/deep/conf.d/app.conf", tmp_path / "run" / "pending"
+    pending = {"path": str(note), "files": [file, f"{tmp_path}/other"]}
+    run(**wanted(tmp_path), pending=pending)
+    assert run(**wanted(tmp_path), pending=pending)["paths"] == [], "without its directory the service does not run"
+    note.parent.mkdir()
+    assert run(check=True, **wanted(tmp_path, "two\n"), pending=pending)["paths"] == [file]
+    assert not note.exists()
+    assert run(**wanted(tmp_path, "two\n"), pending=pending)["paths"] == [file]
+    for check in (True, False):
+        again = run(check=check, **wanted(tmp_path, "two\n"), pending=pending)
+        assert (again["paths"], again["changed"], again["diff"]) == ([file], True, [])
+    note.unlink()  # as systemd does when it stops the service
+    assert run(**wanted(tmp_path, "two\n"), pending=pending)["paths"] == []
+
+
 def test_a_link_where_a_file_is_to_be_is_replaced_not_followed(tmp_path):
     (tmp_path / "target").write_text("theirs")
     (tmp_path / "app.conf").symlink_to("target")
@@ -188,6 +205,18 @@ def test_what_stands_in_the_way_is_named_and_left_alone(tmp_path, name):
     assert done["failed"]
     assert f"{in_the_way} is to be " in done["msg"]
     assert in_the_way.is_dir() or in_the_way.read_text() == "precious"
+
+
+def test_what_cannot_be_written_is_said_with_what_has_changed_before(tmp_path):
+    """As on a full disk."""
+    (tmp_path / "deep").write_text("precious")
+    given = wanted(tmp_path)
+    given["directories"].reverse()
+    done = run(**given)
+    assert done["failed"] and "exception" not in done
+    assert f"'{tmp_path}/deep" in done["msg"]
+    assert done["msg"].endswith(f"Changed so far: {tmp_path}/logs.")
+    assert done["paths"] == [f"{tmp_path}/logs"]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -299,6 +328,8 @@ def test_programs_that_a_scope_has_are_seen(tmp_path, name):
     asked = {"program_scope": {"name": "scoring", "conf_dir": str(tmp_path)}}
     (tmp_path / "other.conf").write_text(program_scope.head("other") + "[program:other]\n")
     (tmp_path / "own.conf").write_text("[program:own]\n")
+    (tmp_path / "nowhere.conf").symlink_to("not-there")  # a person's; supervisor passes over it
+    (tmp_path / "folder.conf").mkdir()
     assert not run(**asked)["programs"]
     (tmp_path / name).write_text(program_scope.head("scoring") + "[program:queue]\n")
     assert run(**asked)["programs"]

@@ -252,6 +252,13 @@ def test_a_name_that_somebody_else_has_is_refused(host):
 # -- failure ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_link_to_nothing_among_the_files_is_passed_over(host):
+    (host.conf / "nowhere.conf").symlink_to("not-there")
+    result = host.apply([host.program("one")])
+    assert not result.get("failed"), result["msg"]
+    assert host.processes()["one:one"].state == "RUNNING"
+
+
 def test_a_program_that_does_not_start_leaves_everything_as_it_was(host, eventually):
     host.apply([host.program("changes"), host.program("goes"), host.program("stays")])
     host.supervisor.stop("goes:goes")

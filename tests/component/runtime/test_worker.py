@@ -359,6 +359,19 @@ def test_an_answer_to_a_body_that_nobody_reads_arrives(host, why):
     client.close()
 
 
+@pytest.mark.parametrize("place", ["Cookie", "path"])
+def test_the_refusal_of_a_request_arrives_before_its_body_is_sent_to_the_end(host, place):
+    """Behind nginx a reset is a 502, which says nothing of a cookie that is too large."""
+    host.start(app=REFUSING).wait_ready()
+    client, long = http.client.HTTPConnection(*host.address, timeout=20), "x" * 9000
+    path, headers, status = ("/refused", {"Cookie": long}, 431) if place == "Cookie" else (f"/{long}", {}, 414)
+    client.request("POST", path, body=b"x" * 20_000_000, headers=headers)
+    answer = client.getresponse()
+    assert answer.status == status
+    assert "too large" in answer.read().decode().lower()
+    client.close()
+
+
 def certified(host):
     """The settings of TLS, with a new certificate."""
     certificate, key = host.folder / "certificate.pem", host.folder / "key.pem"

@@ -1,12 +1,12 @@
 # Copyright: the pygun.stack authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What of an environment file a release command's output is not shown with."""
+"""What of an environment file the words of an app are not shown with."""
 
 from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pygun.stack.plugins.module_utils.activation.release_command import secrets_in
+from ansible_collections.pygun.stack.plugins.module_utils.activation.masking import secrets_in
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from ansible_collections.pygun.stack.plugins.module_utils.activation.release_com
         ('BROKER="redis://:tr0ub4dor@cache/0"', ["tr0ub4dor"]),
         ('API_TOKEN="short"', []),
         ('SIGNING_KEY="line one\\nline 2"', ["line one\\nline 2", "line one", "line 2"]),
+        ('TOKEN_FILE="/run/secrets/token"', []),
         ('GREETING="hello world"', []),
     ],
 )

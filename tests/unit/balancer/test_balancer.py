@@ -38,7 +38,7 @@ class Recorded:
 
     def __init__(self):
         self.orders, self.admin, self.sessions, self.up = [], {"api1": 0, "api2": 0}, 0, {"api1": "UP", "api2": "UP"}
-        self.refuses = ""
+        self.refuses = self.refused = self.stat = ""  # its answer, to which orders, and another answer of "show stat"
 
     def answer(self, command):
         if command == "show servers state":
@@ -46,9 +46,9 @@ class Recorded:
         if command == "show stat":
             shown = ["DRAIN" if self.admin[name] else self.up[name] for name in ("api1", "api2")]
             sessions, self.sessions = self.sessions, max(0, self.sessions - 1)
-            return STAT.format(sessions, *shown)
+            return self.stat or STAT.format(sessions, *shown)
         self.orders.append(command)
-        if self.refuses:
+        if self.refuses and self.refused in command:
             return self.refuses
         if " state " in command:
             name = command.split()[2].partition("/")[2]
@@ -123,6 +123,28 @@ def test_a_changed_port_is_told_before_the_server_is_returned(recorded):
         "set server sample/api1 addr 10.89.4.4 port 5050",
         "set server sample/api1 state ready",
     ]
+
+
+def test_a_refusal_after_an_order_is_known_as_one_and_says_so(recorded):
+    """What was ordered has to be remembered for the next start of HAProxy."""
+    recorded.admin["api1"] = 8
+    recorded.refuses, recorded.refused = "Permission denied", "state ready"
+    with pytest.raises(
+        haproxy.BalancerError, match="did not obey .*Some of the orders before this were obeyed"
+    ) as failure:
+        run(recorded, "ready", ports={"sample": "5050"})
+    assert failure.value.ordered
+    recorded.refused = ""
+    with pytest.raises(haproxy.BalancerError) as failure:
+        run(recorded, "ready", ports={"sample": "5050"})
+    assert not failure.value.ordered and "before this" not in str(failure.value)
+
+
+def test_figures_that_cannot_be_read_are_told(recorded):
+    recorded.stat = "Permission denied\n"
+    with pytest.raises(haproxy.BalancerError, match="in a format that is not known: Permission denied"):
+        run(recorded, "drained")
+    assert recorded.orders == []
 
 
 def test_names_that_haproxy_does_not_know_are_told(recorded):

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -90,3 +91,28 @@ def test_whoever_listens_on_a_unix_socket_is_named(tmp_path):
         taken.listen()
         assert obstacle(f"unix:{path}").endswith(f"listens on {path}")
         assert f"pid {os.getpid()} (" in obstacle(f"unix:{path}")
+
+
+EXCHANGES = """
+import os, sys
+while True:
+    os.symlink("/nowhere", sys.argv[1])
+    os.unlink(sys.argv[1])
+    os.close(os.open(sys.argv[1], os.O_CREAT))
+    os.unlink(sys.argv[1])
+"""
+
+
+def test_what_an_app_exchanges_meanwhile_ends_no_look(tmp_path):
+    """Its user can write where the socket is."""
+    path, seen = tmp_path / "app.sock", set()
+    wanted = {"", f"{path} is a link to /nowhere", f"{path} is a file"}
+    with subprocess.Popen([sys.executable, "-S", "-c", EXCHANGES, str(path)]) as app:
+        try:
+            give_up, looks = time.monotonic() + 20, 0
+            while (looks < 5000 or seen != wanted) and time.monotonic() < give_up:
+                seen.add(obstacle(f"unix:{path}").partition(" (")[0].partition(",")[0])
+                looks += path.exists()
+        finally:
+            app.kill()
+    assert seen == wanted

@@ -140,3 +140,10 @@ def test_what_systemd_says_of_a_job(wanted, tmp_path, monkeypatch, state, result
     (found,) = jobs.observe("shop", str(tmp_path))
     assert (found.name, found.timer, found.last, found.next) == ("nightly", "active", 1700000100, 1700086500)
     assert found.result == shown and bool(found.failure) == (state == "failed")
+
+
+def test_units_that_cannot_be_written_are_an_error_in_words(wanted, tmp_path):
+    found = wanted({})
+    tmp_path.rmdir()
+    with pytest.raises(jobs.JobError, match=r"No such file or directory: '.*/pygun-shop\.job-nightly\.service"):
+        found.apply()

@@ -216,6 +216,20 @@ def test_a_diff_holds_no_value_of_an_environment(variables, other):
     assert "OTHER=..." in after
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['environment = A="QJX"', 'Environment: A="QJX"', 'environment=B="x",\n  A="QJX"', "environment=\n\tA=QJX\n C=QJX"],
+)
+def test_an_environment_that_a_person_has_written_is_not_shown_either(line):
+    """supervisor reads all of these."""
+    head, rest = "[program:x]\n", "user=me\n"
+    before, after = program_files.comparison(f"{head}{line}\n{rest}", f"{head}{rest}")
+    assert "QJX" not in before
+    assert "environment=" in before
+    assert "A=..." in before
+    assert before.endswith(rest) and after == head + rest
+
+
 def test_the_events_and_signals_are_supervisors():
     assert {name for name in vars(events.EventTypes) if name.isupper()} == program_settings.EVENTS
     for name in program_settings.SIGNALS:

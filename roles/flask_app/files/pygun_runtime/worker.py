@@ -11,8 +11,8 @@ What gunicorn 27 loses, and what is done about it here:
    linger; a request that arrives in it is answered, with Connection: close.
 4. A single worker accepted up to 100 connections at a time, away from its sibling instance. It accepts one, and
    after each request another: who is busy takes as few as who is not.
-5. An answer that ends its connection, to a request whose body the app had not read, was reset on its way: the
-   kernel does so when a socket is closed with unread data. The rest of the body is read away.
+5. An answer that ends its connection, to a request whose body the app had not read or whose head was refused, was reset
+   on its way: the kernel does so when a socket is closed with unread data. The rest of the request is read away.
 6. A view that ended in SystemExit, and the request that a worker timeout ended, got no answer and no line in the
    log. They get a 500.
 7. A TLS handshake had no time limit. It has that of a request that is being read.
@@ -49,6 +49,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import ParseException
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
@@ -70,7 +71,7 @@ STOPPING = "pygun.stopping"
 #: How long a worker waits for the request of a connection that it has accepted before it accepts another (seconds).
 HESITATION = 0.001
 
-#: The rest of a body that the app has not read is read away for so long, and no longer than this without a byte of it
+#: The rest of a request that nobody has read is read away for so long, and no longer than this without a byte of it
 #: (seconds).
 REST = 30.0
 REST_PAUSE = 5.0
@@ -466,12 +467,12 @@ class LosslessGeventWorker(GeventWorker):
         if isinstance(exc, gevent.GreenletExit):
             return  # nobody has asked
         super().handle_error(req, client, addr, exc)
-        self._read_rest(req, client)
+        self._read_rest(req, client, isinstance(exc, ParseException) and getattr(req, "body", None) is None)
 
     @staticmethod
-    def _read_rest(req, client):
-        """What the app has not read of a body, before the connection is closed."""
-        if not _has_rest(req):
+    def _read_rest(req, client, is_refused=False):
+        """What nobody has read of a request, before the connection is closed. Of one that *is_refused* nobody knows its length."""
+        if not (is_refused or _has_rest(req)):
             return
         end = time.monotonic() + REST
         with contextlib.suppress(OSError):
