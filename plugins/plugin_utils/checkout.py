@@ -12,10 +12,9 @@ import urllib.parse
 from pathlib import Path
 
 from ..module_utils.host.logins import masked
+from ..module_utils.release.git_logins import HELPER, as_variables
 from .pack import PackError
 
-# How git asks a helper for a login, see gitcredentials(7).
-_CREDENTIAL_HELPER = '!f() { printf "username=%s\\npassword=%s\\n" "$PYGUN_GIT_USER" "$PYGUN_GIT_PASSWORD"; }; f'
 #: The configuration of `git lfs install`, for a control node on which it was not run.
 _LFS = {
     "filter.lfs.process": "git-lfs filter-process",
@@ -46,7 +45,8 @@ def checkout(repo: str, ref: str, target: Path) -> str:
     settings += list((_LFS if shutil.which("git-lfs") else _NO_LFS).items())
     if os.path.exists(address) or address.startswith("file:"):
         settings.append(("protocol.file.allow", "always"))  # of a repository on this machine, so may submodules be
-    variables = {**secrets, **_as_variables(settings)}
+    known = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    variables = {**secrets, **as_variables(settings, known)}
     run_git(git, ["init", "-q", str(target)])
     run_git(git, ["-C", str(target), "remote", "add", "--", "origin", _absolute(address)])
     fetched = run_git(git, ["-C", str(target), "fetch", "-q", "--depth=1", "origin", ref], variables)
@@ -94,17 +94,7 @@ def _login(repo: str) -> tuple[str, list[tuple[str, str]], dict[str, str]]:
     # The empty one takes the place of those that the user has for all addresses. A user alone may be one whose password they
     # know; or it is a token, which needs none.
     settings = [(f"{key}.helper", "")] if colon else [(f"{key}.username", urllib.parse.unquote(user))]
-    return f"{scheme}{host}{path}", [*settings, (f"{key}.helper", _CREDENTIAL_HELPER)], variables
-
-
-def _as_variables(settings: list[tuple[str, str]]) -> dict[str, str]:
-    """Settings of git as variables of the environment, after those that are there."""
-    known = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
-    variables = {"GIT_CONFIG_COUNT": str(known + len(settings))}
-    for number, (key, value) in enumerate(settings, known):
-        variables[f"GIT_CONFIG_KEY_{number}"] = key
-        variables[f"GIT_CONFIG_VALUE_{number}"] = value
-    return variables
+    return f"{scheme}{host}{path}", [*settings, (f"{key}.helper", HELPER.format("PYGUN_GIT"))], variables
 
 
 def run_git(git: str, arguments: list[str], variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 import urllib.parse
 
+from ..host import logins
+
 _SECRET_NAME = re.compile(r"secret|pass|pwd|token|key|credential|auth|private|salt|dsn|url|uri", re.IGNORECASE)
 #: The value is the place of a secret, and the secret is in there.
 _PLACE_NAME = re.compile(r"(file|path|dir)$", re.IGNORECASE)
@@ -17,10 +19,10 @@ _SHORTEST_SECRET = 6
 
 
 def masked(text: str, environment: str) -> str:
-    """The text without passwords in addresses, and without the secrets of an environment file."""
+    """The text without logins in addresses, and without the secrets of an environment file."""
     for secret in secrets_in(environment):
         text = text.replace(secret, "***")
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
+    return logins.masked(text)
 
 
 def secrets_in(environment: str) -> list[str]:

@@ -16,8 +16,8 @@ import urllib.parse
 from .requirement_lines import CONSTRAINTS
 
 _ADDRESS = re.compile(r"git\+(https?://)([^/\s\"']+)@([^/@?#\s\"']+)([^@?#\s\"';]*)")
-#: How git asks a helper for a login, see gitcredentials(7).
-_HELPER = '!f() {{ printf "username=%s\\npassword=%s\\n" "${0}_USER" "${0}_PASSWORD"; }}; f'
+#: How git asks a helper for a login, see gitcredentials(7); with the beginning of the names of the variables that have it.
+HELPER = '!f() {{ printf "username=%s\\npassword=%s\\n" "${0}_USER" "${0}_PASSWORD"; }}; f'
 
 
 def without(text: str) -> str:
@@ -57,13 +57,16 @@ def environment(texts: t.Iterable[str], known: int = 0) -> dict[str, str]:
         user, _colon, password = login.partition(":")
         variables[f"{name}_USER"], variables[f"{name}_PASSWORD"] = map(urllib.parse.unquote, (user, password))
         key = f"credential.{scheme}{host}{path}.helper"
-        settings += [
-            (key, ""),
-            (key, _HELPER.format(name)),
-        ]  # the empty one takes the place of those that there are for all addresses
-        hosts.append((f"credential.{scheme}{host}.helper", _HELPER.format(name)))
+        # The empty one takes the place of those that there are for all addresses.
+        settings += [(key, ""), (key, HELPER.format(name))]
+        hosts.append((f"credential.{scheme}{host}.helper", HELPER.format(name)))
     settings += hosts
-    variables["GIT_CONFIG_COUNT"] = str(known + len(settings))
+    return {**variables, **as_variables(settings, known)}
+
+
+def as_variables(settings: t.Sequence[tuple[str, str]], known: int) -> dict[str, str]:
+    """Settings of git as variables of the environment, after those that are there."""
+    variables = {"GIT_CONFIG_COUNT": str(known + len(settings))}
     for number, (key, value) in enumerate(settings, known):
         variables[f"GIT_CONFIG_KEY_{number}"], variables[f"GIT_CONFIG_VALUE_{number}"] = key, value
     return variables
