@@ -88,14 +88,14 @@ def test_a_tools_environment_follows_the_python_of_the_host(tmp_path, wheelhouse
     assert venv(path, sys.executable, wheelhouse)["changed"]
     assert imports(path) == OWN
     assert not venv(path, sys.executable, wheelhouse)["changed"]
-    assert [entry.name for entry in path.parent.iterdir()] == ["tool"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["tool", "venv.lock"]
 
     # What a new Python lacks the wheels for goes on as it was.
     failed = venv(path, other, wheelhouse, "tool==2.0")
     assert failed["failed"]
     assert "no tool==2.0" in failed["msg"]
     assert imports(path) == OWN
-    assert [entry.name for entry in path.parent.iterdir()] == ["tool"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["tool", "venv.lock"]
 
 
 def test_an_environment_whose_python_is_gone_or_another_is_made_anew(tmp_path, wheelhouse, other):
