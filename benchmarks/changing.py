@@ -52,13 +52,16 @@ def measure_all(mode: str) -> dict:
                 CALM if mode == "quick" else VERSIONS,
             )
 
-    host = Host(hosts.name("usual01"))
-    sides = {"a program, restarted": of_program(host, versions), "the usual play": of_usual(host, usual, versions)}
     try:
         with hosts.running("ours01", "usual01"), ThreadPoolExecutor(2) as pool:
             say("Changing: deploy ours and the usual play.")
             deploys = (lambda: hosts.ours("deploy", ["ours01"], ours), lambda: hosts.usual(["usual01"], usual))
             list(pool.map(lambda deploy: deploy(), deploys))
+            host = Host(hosts.name("usual01"))
+            sides = {
+                "a program, restarted": of_program(host, versions),
+                "the usual play": of_usual(host, usual, versions),
+            }
             loads = (lambda: on_host("ours01", {"ours": of_ours(ours, versions)}), lambda: on_host("usual01", sides))
             run = pool.map if mode == "quick" else map  # side by side, no figure is worth anything
             list(run(lambda load: load(), loads))
