@@ -2,24 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What belongs to a release, and that the same content always gives the same one."""
 
-import base64
-import contextlib
 import errno
 import gzip
-import http.server
 import multiprocessing
 import os
 import subprocess
 import tarfile
-import threading
-from functools import partial
-from pathlib import Path
 
 import pytest
 
 from ansible_collections.pygun.stack.plugins.plugin_utils import pack
 from ansible_collections.pygun.stack.plugins.plugin_utils.checkout import checkout
 from ansible_collections.pygun.stack.plugins.plugin_utils.source_tree import SourceTree
+from tests import git_server
 
 
 def paths(root, exclude=()):
@@ -178,27 +173,6 @@ def test_a_git_reference_that_does_not_exist_is_an_error_that_names_it(source, t
         checkout(str(source), "nowhere", tmp_path / "out")
 
 
-class Server(http.server.SimpleHTTPRequestHandler):
-    """A bare repository behind a login; sees what every user of the machine sees of the processes meanwhile."""
-
-    wanted = "Basic " + base64.b64encode(b"m@e:s3cr/t").decode()
-
-    def do_GET(self):
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):  # it has ended meanwhile
-                self.server.seen.append(path.read_bytes())
-        if self.headers["Authorization"] == self.wanted:
-            super().do_GET()
-        else:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", "Basic realm=git")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def log_message(self, *_what):
-        pass
-
-
 @pytest.fixture
 def guarded(source, tmp_path):
     git(source, "init", "-q", "-b", "main")
@@ -206,11 +180,8 @@ def guarded(source, tmp_path):
     git(source, "commit", "-qm", "one")
     git(source, "clone", "-q", "--bare", ".", str(tmp_path / "bare.git"))
     git(tmp_path / "bare.git", "update-server-info")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(tmp_path))) as server:
-        server.seen = []
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with git_server.serving(tmp_path, {"bare.git": "m@e:s3cr/t"}) as server:
         yield server
-        server.shutdown()
 
 
 def test_a_login_in_the_address_reaches_the_server_and_no_process_list(guarded, tmp_path):
