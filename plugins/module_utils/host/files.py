@@ -78,7 +78,8 @@ class Tree:
         """Make and replace what is wanted, as the module has it."""
         try:
             if not self.module.check_mode:
-                pending.note([given["path"] for given in params["files"] if differs(given)])
+                watched = [given for given in params["files"] if given["path"] in pending.files]
+                pending.note([given["path"] for given in watched if differs(given)])
             self.put_aside(params["aside"])
             for given in params["directories"]:
                 self.directory(given)

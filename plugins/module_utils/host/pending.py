@@ -34,8 +34,7 @@ class Pending:
         return [path for path in self.files if path in lines]
 
     def note(self, changing: list[str]) -> None:
-        """Note files before they change. A service without its directory does not run, and reads them when it starts."""
-        more = [path for path in self.files if path in changing]
-        if more and os.path.isdir(os.path.dirname(self.path)):
-            paths = dict.fromkeys([*self.noted(), *more])
+        """Note some of these files before they change. A service without its directory does not run, and reads them when it starts."""
+        if changing and os.path.isdir(os.path.dirname(self.path)):
+            paths = dict.fromkeys([*self.noted(), *changing])
             write_atomically(self.path, "".join(f"{path}\n" for path in paths).encode(), 0o600)
