@@ -30,14 +30,23 @@ def held(path: str, patience: float) -> t.Iterator[None]:
     try:
         os.fchmod(descriptor, 0o600)
         give_up = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise Busy(path) from None
-                time.sleep(POLL)
+        if not take(descriptor, lambda: time.monotonic() <= give_up):
+            raise Busy(path)
         yield
     finally:
         os.close(descriptor)
+
+
+def take(descriptor: int, is_patient: t.Callable[[], bool]) -> bool:
+    """Take the lock of an open file. Return whether it is ours.
+
+    :param is_patient: whether to look again; asked after each look that found it held
+    """
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if not is_patient():
+                return False
+            time.sleep(POLL)

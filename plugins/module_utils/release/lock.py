@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -14,10 +13,9 @@ import typing as t
 from ..host import foreign
 from ..host.atomic import now
 from ..host.inspection import lock_holders
+from ..host.lock import take
 from ..host.text import stat_of
 
-#: Seconds between two looks at a lock whose holder was killed.
-POLL = 0.05
 #: Longest hold time, in seconds, that a holder may announce.
 LONGEST_PROMISE = 2 * 3600
 
@@ -46,20 +44,20 @@ def locked(root: str, by: str, patience: float) -> t.Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
         os.fchmod(descriptor, 0o600)  # who can open it can hold it
-        give_up = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                holder = _holder(stream)
-                alive = _is_alive(holder.get("pid"))
-                patient = time.time() < _until(holder) if alive else time.monotonic() < give_up
-                if not patient:
-                    if not alive:  # nobody who follows the rules
-                        holder = {"pid": next(iter(lock_holders(path)), "?")}
-                    raise Held(holder) from None
-                time.sleep(POLL)
+        give_up, holder = time.monotonic() + patience, {}
+
+        def is_patient() -> bool:
+            nonlocal holder
+            holder = _holder(stream)
+            if _is_alive(holder.get("pid")):
+                return time.time() < _until(holder)
+            if time.monotonic() < give_up:
+                return True
+            holder = {"pid": next(iter(lock_holders(path)), "?")}  # nobody who follows the rules
+            return False
+
+        if not take(descriptor, is_patient):
+            raise Held(holder)
         stream.seek(0)
         stream.truncate()
         json.dump({"pid": os.getpid(), "since": now(), "by": by}, stream)
