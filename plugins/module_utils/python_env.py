@@ -319,10 +319,8 @@ def _apart(arguments):
     secret = {option for option, value, _words in found if option.startswith("--") and masked(value) != value}
     variables = {}
     for option in secret:
-        name, values = (
-            option[2:].replace("-", "_").upper(),
-            [value for other, value, _words in found if other == option],
-        )
+        name = option[2:].replace("-", "_").upper()
+        values = [value for other, value, _words in found if other == option]
         variables[f"PIP_{name}"] = " ".join(values)
         variables[f"UV_{name}"] = ("," if name == "FIND_LINKS" else " ").join(values)
     return [word for option, _value, words in found if option not in secret for word in words], variables
